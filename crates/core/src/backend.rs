@@ -1,0 +1,159 @@
+//! The outer doors: a backend, and the boundary that it boots.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::{CauseOfDeath, Posture, Result, Sandbox, SandboxSpec, Stopped, suggest};
+
+/// What holds a sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendKind {
+    /// The embedded hardened Linux container.
+    Oci,
+    /// The test suite's stand-in: no isolation, never chosen, not to be named by a user.
+    Fake,
+}
+
+impl BackendKind {
+    /// Every kind that a user can name, strongest boundary first: the order in which `auto` chooses.
+    pub const ALL: &'static [Self] = &[Self::Oci];
+
+    /// The word that the user types.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Oci => "oci",
+            Self::Fake => "fake",
+        }
+    }
+
+    /// One line for a person.
+    #[must_use]
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Oci => "embedded hardened Linux container (shared kernel)",
+            Self::Fake => "no boundary at all, for tests",
+        }
+    }
+}
+
+impl fmt::Display for BackendKind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+impl FromStr for BackendKind {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == word).ok_or_else(|| {
+            let mut words = vec!["auto"];
+            words.extend(Self::ALL.iter().map(|kind| kind.as_str()));
+            suggest::unknown("backend", word, &words)
+        })
+    }
+}
+
+/// Whether a backend works here. The same value is what doctor prints, what choice decides on, what
+/// an error quotes and what a skipped test says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum Availability {
+    /// It works, and these facts were found on the way, as name and value.
+    Available {
+        /// Facts in the order to be shown.
+        facts: Vec<(String, String)>,
+    },
+    /// It does not work.
+    Unavailable {
+        /// What is missing, in one sentence.
+        needs: String,
+        /// The command or setting that provides it.
+        hint: String,
+    },
+}
+
+impl Availability {
+    /// Whether it works.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        matches!(self, Self::Available { .. })
+    }
+}
+
+/// What a backend can do, asked before and never discovered by failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// Runs Linux programs (and not only calls into Wasm).
+    pub linux_programs: bool,
+    /// Terminals.
+    pub terminal: bool,
+    /// Mounts of host folders.
+    pub bind_mounts: bool,
+    /// Stops time inside and goes on.
+    pub pause: bool,
+    /// A kernel of its own stands between guest and host.
+    pub own_kernel: bool,
+}
+
+/// Makes boundaries of one kind.
+///
+/// It is guaranteed that `boot` either returns a sandbox in which exec works and whose posture was
+/// proven, or an error and nothing left on the host. It is not guaranteed that `boot` is quick, or
+/// that it works because `probe` said so a moment ago.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// Which one this is.
+    fn kind(&self) -> BackendKind;
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+    /// Whether it works here; tries, and does not only look.
+    async fn probe(&self) -> Availability;
+    /// Makes a sandbox.
+    async fn boot(&self, spec: &SandboxSpec) -> Result<Booted>;
+}
+
+/// A sandbox that has just come up.
+pub struct Booted {
+    /// It.
+    pub sandbox: Box<dyn Sandbox>,
+    /// Time until its first process ran.
+    pub boot: Duration,
+    /// Time from there until exec worked and the posture was proven.
+    pub ready: Duration,
+}
+
+/// A duplex byte stream to a guest agent.
+pub trait DuplexStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> DuplexStream for T {}
+
+/// How a sandbox ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// The one cause.
+    pub cause: CauseOfDeath,
+    /// What else is known, for a person.
+    pub detail: String,
+}
+
+/// What holds one Linux guest, apart from its byte stream. The link turns it into a [`Sandbox`].
+///
+/// Dropping it kills everything inside; [`Boundary::stop`] waits until nothing is left.
+#[async_trait]
+pub trait Boundary: Send + Sync {
+    /// Which backend made it.
+    fn kind(&self) -> BackendKind;
+    /// Reads the posture from the host, now.
+    async fn posture(&self) -> Result<Posture>;
+    /// Waits until it has ended by itself.
+    async fn ended(&self) -> Ended;
+    /// Takes everything down.
+    async fn stop(self: Box<Self>) -> Result<Stopped>;
+}

@@ -1,0 +1,35 @@
+//! The vocabulary of agentkernel: what a sandbox is asked to be, what happened to it, and the doors
+//! behind which it lives. No I/O: everything here can be made, compared and printed in a test.
+//!
+//! - [`SandboxSpec`] is the one policy value; it is checked when it is built and carries the proof.
+//! - [`Backend`] → [`Boundary`] → [`Sandbox`] → [`Process`] are the doors, outermost first.
+//! - [`Error`] is for the person who must act: what, on what, why, and a way out.
+
+#![forbid(unsafe_code)]
+
+mod backend;
+mod command;
+mod death;
+mod error;
+mod file;
+mod phases;
+mod posture;
+mod sandbox;
+mod spec;
+mod suggest;
+mod units;
+
+pub use backend::{Availability, Backend, BackendKind, Booted, Boundary, Capabilities, DuplexStream, Ended};
+pub use command::{Command, CommandUser, ExitStatus, Exited, Stdin, TerminalSize, Usage};
+pub use death::CauseOfDeath;
+pub use error::{Error, ErrorKind, Result};
+pub use file::{ByteSink, ByteSource, FileInfo, FileKind, Files};
+pub use phases::Phases;
+pub use posture::{Control, Posture};
+pub use sandbox::{OutputStream, Process, ProcessControl, ProcessEvent, Sandbox, SignalTarget, Stopped};
+pub use spec::{
+    Access, BindMount, Image, Limit, Limits, Network, Profile, SandboxName, SandboxSpec, SandboxSpecBuilder,
+    User,
+};
+pub use suggest::nearest;
+pub use units::{ByteSize, CpuCount, parse_duration};

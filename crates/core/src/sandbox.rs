@@ -1,0 +1,111 @@
+//! The doors that callers hold: a sandbox and a process in it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::{
+    BackendKind, CauseOfDeath, Command, Ended, Exited, Files, Posture, Result, SandboxName, TerminalSize,
+};
+
+/// A live sandbox.
+///
+/// It is guaranteed that
+/// - many commands and file operations may run at once, and none delays another;
+/// - output arrives byte for byte and in order for each stream;
+/// - dropping the value kills everything inside, and [`Sandbox::stop`] waits until nothing is left.
+///
+/// It is not guaranteed that stdout and stderr of one command interleave as they were written.
+#[async_trait]
+pub trait Sandbox: Send + Sync {
+    /// Its name on this host.
+    fn name(&self) -> &SandboxName;
+
+    /// What holds it.
+    fn backend(&self) -> BackendKind;
+
+    /// Starts a command. Returns when the program has been executed, or says why it was not.
+    async fn exec(&self, command: &Command) -> Result<Box<dyn Process>>;
+
+    /// Its file operations.
+    fn files(&self) -> &dyn Files;
+
+    /// One round trip to the guest agent.
+    async fn ping(&self) -> Result<Duration>;
+
+    /// Reads the posture of the live sandbox from the host, now.
+    async fn posture(&self) -> Result<Posture>;
+
+    /// Waits until the sandbox has ended by itself, and says how.
+    async fn ended(&self) -> Ended;
+
+    /// Takes everything down and waits until nothing is left on the host.
+    async fn stop(self: Box<Self>) -> Result<Stopped>;
+}
+
+/// What was seen when a sandbox was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped {
+    /// A cause that the boundary saw before it was asked to stop (out of memory, a crash), else `None`.
+    pub cause: Option<CauseOfDeath>,
+    /// Processes that the kernel killed inside for want of memory.
+    pub out_of_memory_kills: u64,
+    /// Most memory used at once, in bytes, where the boundary can tell.
+    pub memory_peak_bytes: Option<u64>,
+}
+
+/// An output stream of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputStream {
+    /// Standard output, or the terminal.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// What a running command says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProcessEvent {
+    /// Bytes of an output stream, never empty.
+    Output(OutputStream, Bytes),
+    /// The end; nothing follows.
+    Exited(Exited),
+}
+
+/// A running command. Dropping it kills it.
+#[async_trait]
+pub trait Process: Send {
+    /// Its PID inside the sandbox.
+    fn pid(&self) -> u32;
+
+    /// The next event. Output that is not taken stops the command once its window is full, and
+    /// nobody else. After [`ProcessEvent::Exited`] it is an error to ask again.
+    async fn next(&mut self) -> Result<ProcessEvent>;
+
+    /// A handle for stdin, signals and size, usable while another task waits in [`Process::next`].
+    fn control(&self) -> Arc<dyn ProcessControl>;
+}
+
+/// Whom a signal goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignalTarget {
+    /// The command's first process.
+    Process,
+    /// Its whole process group.
+    Group,
+}
+
+/// Talks to a running command. What is said after its end is ignored.
+#[async_trait]
+pub trait ProcessControl: Send + Sync {
+    /// Hands bytes to stdin; waits while the command is not reading.
+    async fn write_stdin(&self, bytes: Bytes) -> Result<()>;
+    /// Ends stdin.
+    async fn close_stdin(&self) -> Result<()>;
+    /// Sends a signal, 1 to 64.
+    async fn signal(&self, number: u8, target: SignalTarget) -> Result<()>;
+    /// Tells the terminal's new size.
+    async fn resize(&self, size: TerminalSize) -> Result<()>;
+}

@@ -1,0 +1,294 @@
+//! The one policy value: what a sandbox is asked to be. Checked when it is built.
+
+mod limits;
+mod mount;
+mod name;
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+pub use limits::{Limit, Limits};
+pub use mount::{Access, BindMount};
+pub use name::SandboxName;
+
+use crate::{Error, ErrorKind, Result, suggest};
+
+/// A checked description of one sandbox. A backend enforces every field or refuses with its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SandboxSpec {
+    name: SandboxName,
+    image: Image,
+    profile: Profile,
+    limits: Limits,
+    mounts: Vec<BindMount>,
+    user: User,
+    network: Network,
+    lifetime: Option<Duration>,
+}
+
+impl SandboxSpec {
+    /// Begins a description with the defaults of `profile`.
+    #[must_use]
+    pub fn builder(name: SandboxName, profile: Profile) -> SandboxSpecBuilder {
+        SandboxSpecBuilder {
+            spec: Self {
+                name,
+                image: Image::Host,
+                profile,
+                limits: Limits::of(profile),
+                mounts: Vec::new(),
+                user: User::SANDBOX,
+                network: Network::None,
+                lifetime: None,
+            },
+        }
+    }
+
+    /// Its name on this host.
+    #[must_use]
+    pub fn name(&self) -> &SandboxName {
+        &self.name
+    }
+
+    /// What its file system holds.
+    #[must_use]
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// How much is trusted to it.
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// Its limits.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Host folders inside it, in the order given, no two on the same place.
+    #[must_use]
+    pub fn mounts(&self) -> &[BindMount] {
+        &self.mounts
+    }
+
+    /// As whom its processes run.
+    #[must_use]
+    pub fn user(&self) -> User {
+        self.user
+    }
+
+    /// What it can reach.
+    #[must_use]
+    pub fn network(&self) -> Network {
+        self.network
+    }
+
+    /// It is killed after this time, whatever it does.
+    #[must_use]
+    pub fn lifetime(&self) -> Option<Duration> {
+        self.lifetime
+    }
+}
+
+/// Collects what was asked for; [`SandboxSpecBuilder::build`] checks it as a whole.
+#[derive(Debug, Clone)]
+pub struct SandboxSpecBuilder {
+    spec: SandboxSpec,
+}
+
+impl SandboxSpecBuilder {
+    /// What the file system holds.
+    #[must_use]
+    pub fn image(mut self, image: Image) -> Self {
+        self.spec.image = image;
+        self
+    }
+
+    /// Limits instead of the profile's.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.spec.limits = limits;
+        self
+    }
+
+    /// One more host folder.
+    #[must_use]
+    pub fn mount(mut self, mount: BindMount) -> Self {
+        self.spec.mounts.push(mount);
+        self
+    }
+
+    /// As whom processes run.
+    #[must_use]
+    pub fn user(mut self, user: User) -> Self {
+        self.spec.user = user;
+        self
+    }
+
+    /// Kill it after this time.
+    #[must_use]
+    pub fn lifetime(mut self, lifetime: Option<Duration>) -> Self {
+        self.spec.lifetime = lifetime;
+        self
+    }
+
+    /// Checks what can only be checked as a whole.
+    pub fn build(self) -> Result<SandboxSpec> {
+        let spec = self.spec;
+        let refuse = |subject: String, why: &str| {
+            Err(Error::new(ErrorKind::Usage, "describe the sandbox", why).on(subject))
+        };
+        if spec.user.uid == 0 && spec.profile != Profile::Permissive {
+            let error = Error::new(ErrorKind::Usage, "describe the sandbox", "root is refused in this profile");
+            return Err(error
+                .on(format!("--user {}", spec.user))
+                .hint("add --profile permissive, or leave --user out"));
+        }
+        for (index, mount) in spec.mounts.iter().enumerate() {
+            if spec.mounts[..index].iter().any(|earlier| earlier.target() == mount.target()) {
+                return refuse(
+                    format!("-v {}", mount.target().display()),
+                    "two mounts have the same place in the sandbox",
+                );
+            }
+        }
+        if let Image::Rootfs(path) = &spec.image
+            && !path.is_absolute()
+        {
+            return refuse(path.display().to_string(), "the root folder's path must be absolute");
+        }
+        Ok(spec)
+    }
+}
+
+/// What the file system of a sandbox holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Image {
+    /// The host's own programs and libraries, read-only, with a synthetic `/etc`.
+    Host,
+    /// A folder that holds a root file system; absolute path.
+    Rootfs(PathBuf),
+}
+
+/// How much is trusted to a sandbox. Isolation is the same in all; limits and users differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Profile {
+    /// The default: small limits, no root.
+    Restrictive,
+    /// Larger limits for builds and tests, no root.
+    Moderate,
+    /// Large limits; root inside is allowed, with capabilities that end at the user namespace.
+    Permissive,
+}
+
+impl Profile {
+    /// Every profile, most restrictive first.
+    pub const ALL: &'static [Self] = &[Self::Restrictive, Self::Moderate, Self::Permissive];
+
+    /// The word that the user types.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Restrictive => "restrictive",
+            Self::Moderate => "moderate",
+            Self::Permissive => "permissive",
+        }
+    }
+}
+
+impl FromStr for Profile {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let found = Self::ALL.iter().copied().find(|profile| profile.as_str() == word);
+        found.ok_or_else(|| {
+            suggest::unknown("profile", word, &["restrictive", "moderate", "permissive"])
+        })
+    }
+}
+
+/// What a sandbox can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Network {
+    /// Its own loopback and nothing else.
+    None,
+}
+
+/// As whom processes run inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct User {
+    /// User.
+    pub uid: u32,
+    /// Primary group.
+    pub gid: u32,
+}
+
+impl User {
+    /// The user of every sandbox unless another is named: 65532, "nonroot" by the convention of
+    /// distroless images.
+    pub const SANDBOX: Self = Self { uid: 65532, gid: 65532 };
+    /// The superuser of the sandbox's own user namespace.
+    pub const ROOT: Self = Self { uid: 0, gid: 0 };
+}
+
+impl std::fmt::Display for User {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}:{}", self.uid, self.gid)
+    }
+}
+
+impl FromStr for User {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("'{text}' is not a user; write UID, UID:GID or root (ids 0 to 65535)");
+        if text == "root" {
+            return Ok(Self::ROOT);
+        }
+        let (uid, gid) = text.split_once(':').unwrap_or((text, text));
+        let id = |word: &str| word.parse::<u16>().map(u32::from).map_err(|_| wrong());
+        Ok(Self { uid: id(uid)?, gid: id(gid)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name() -> SandboxName {
+        "test".parse().expect("valid")
+    }
+
+    #[test]
+    fn root_needs_the_permissive_profile() {
+        let root = |profile| SandboxSpec::builder(name(), profile).user(User::ROOT).build();
+        let refused = root(Profile::Restrictive).expect_err("refused");
+        assert_eq!(refused.kind, ErrorKind::Usage);
+        assert!(refused.hint.is_some_and(|hint| hint.contains("permissive")));
+        assert!(root(Profile::Moderate).is_err());
+        assert!(root(Profile::Permissive).is_ok());
+    }
+
+    #[test]
+    fn two_mounts_cannot_share_a_place() {
+        let mount = |text: &str| text.parse::<BindMount>().expect("valid");
+        let spec = SandboxSpec::builder(name(), Profile::Restrictive)
+            .mount(mount("/srv/a:/data"))
+            .mount(mount("/srv/b:/data/"))
+            .build();
+        assert!(spec.is_err());
+    }
+
+    #[test]
+    fn users_are_numbers_inside_the_mapped_range() {
+        assert_eq!("1000:100".parse(), Ok(User { uid: 1000, gid: 100 }));
+        assert_eq!("root".parse(), Ok(User::ROOT));
+        for wrong in ["", "-1", "65536", "1000:", "alice", "1:2:3"] {
+            assert!(wrong.parse::<User>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Limits of a sandbox: everything has one, and lowering one is said by name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::{ByteSize, CpuCount, Profile};
+
+/// A limit, or the user's word that there is to be none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit<T> {
+    /// At most so much; a sandbox for which this cannot be enforced does not start.
+    At(T),
+    /// No limit of its own. Never a default.
+    Unlimited,
+}
+
+impl<T: Copy> Limit<T> {
+    /// The limit, if there is one.
+    #[must_use]
+    pub fn value(self) -> Option<T> {
+        match self {
+            Self::At(value) => Some(value),
+            Self::Unlimited => None,
+        }
+    }
+}
+
+impl<T: FromStr<Err = String>> FromStr for Limit<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "unlimited" { Ok(Self::Unlimited) } else { text.parse().map(Self::At) }
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Limit<T> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(value) => value.fmt(out),
+            Self::Unlimited => out.write_str("unlimited"),
+        }
+    }
+}
+
+/// What a sandbox may use. The one home of these defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Processors.
+    pub cpus: Limit<CpuCount>,
+    /// Memory, tmpfs included; swap is never given.
+    pub memory: Limit<ByteSize>,
+    /// Processes and threads.
+    pub pids: Limit<u32>,
+    /// Size of each writable place, and of each file in it.
+    pub disk: ByteSize,
+    /// Open files of a process: soft limit; the hard limit is four times that.
+    pub open_files: u32,
+}
+
+impl Limits {
+    /// The defaults of a profile.
+    #[must_use]
+    pub const fn of(profile: Profile) -> Self {
+        let (cpus, memory_mib, pids, disk_mib, open_files) = match profile {
+            // 1024 open files is the default of every distribution's login shell.
+            Profile::Restrictive => (1, 512, 256, 1024, 1024),
+            Profile::Moderate => (2, 2048, 1024, 4096, 4096),
+            Profile::Permissive => (4, 8192, 4096, 16384, 16384),
+        };
+        Self {
+            cpus: Limit::At(CpuCount::whole(cpus)),
+            memory: Limit::At(ByteSize::mib(memory_mib)),
+            pids: Limit::At(pids),
+            disk: ByteSize::mib(disk_mib),
+            open_files,
+        }
+    }
+}
