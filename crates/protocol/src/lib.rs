@@ -29,7 +29,7 @@ mod files;
 mod frame;
 mod message;
 
-pub use codec::{decode_record, encode, encode_record, read_records};
+pub use codec::{Encodable, decode_record, encode, encode_record, read_records};
 pub use files::{FileError, FileInfo, FileKind, FileRequest};
 pub use frame::{Decoder, Direction, Frame, HEADER_LEN, Kind, MAX_PAYLOAD, ProtocolError};
 pub use message::{

@@ -1,0 +1,164 @@
+//! The one bridge from what went wrong to a message and an exit code.
+
+use std::io::{self, Write as _};
+
+use agentkernel_core::{CauseOfDeath, Error, ErrorKind};
+use agentkernel_runtime::{Ending, RunReport};
+
+/// Exit code of a command that was ended because its time was up.
+const TIMED_OUT: u8 = 124;
+/// Exit code of our own failures.
+pub const OURS: u8 = 125;
+/// Exit code of a command that cannot be executed.
+const NOT_EXECUTABLE: u8 = 126;
+/// Exit code of a command that does not exist.
+const NOT_FOUND: u8 = 127;
+/// Exit code of a wrong request.
+const USAGE: u8 = 2;
+/// Exit code of a program whose reader went away: 128 + SIGPIPE, as if it had died of it.
+const READER_GONE: u8 = BY_SIGNAL + 13;
+/// To which the number of a signal is added that ended the command.
+const BY_SIGNAL: u8 = 128;
+const SIGKILL: u8 = 9;
+
+/// Why a subcommand did not do what it was asked to.
+#[derive(Debug)]
+pub enum Failure {
+    /// Something that the user must hear of.
+    Error(Error),
+    /// Whoever read our stdout went away: he need not be told.
+    ReaderGone,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Failure {
+    /// The failure of a write to one of our streams.
+    pub fn of_write(stream: &str, why: &io::Error) -> Self {
+        if why.kind() == io::ErrorKind::BrokenPipe {
+            return Self::ReaderGone;
+        }
+        Self::Error(Error::new(ErrorKind::Host, format!("write to {stream}"), why))
+    }
+
+    /// Says it on stderr, and returns the exit code.
+    pub fn report(&self) -> u8 {
+        if let Self::Error(error) = self {
+            say_error(error);
+        }
+        self.code()
+    }
+
+    fn code(&self) -> u8 {
+        match self {
+            Self::ReaderGone => READER_GONE,
+            Self::Error(error) => exit_code(error.kind),
+        }
+    }
+}
+
+fn exit_code(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::Usage => USAGE,
+        ErrorKind::CommandNotFound => NOT_FOUND,
+        ErrorKind::CommandNotExecutable => NOT_EXECUTABLE,
+        ErrorKind::Timeout => TIMED_OUT,
+        ErrorKind::Unavailable
+        | ErrorKind::ControlRefused
+        | ErrorKind::Boot
+        | ErrorKind::NoSuchSandbox
+        | ErrorKind::NameTaken
+        | ErrorKind::CommandRefused
+        | ErrorKind::File
+        | ErrorKind::SandboxGone
+        | ErrorKind::ProtocolBroken
+        | ErrorKind::Cleanup
+        | ErrorKind::Host
+        | ErrorKind::Internal => OURS,
+    }
+}
+
+/// The exit code of a run that is over: the command's own wherever it ended by itself.
+pub fn code_of_run(report: &RunReport) -> u8 {
+    match (&report.ending, report.cause) {
+        (_, CauseOfDeath::Timeout) => TIMED_OUT,
+        (Ending::Exited(exited), _) => exited.status.shell_code(),
+        (Ending::Signalled(number), _) => BY_SIGNAL.saturating_add(*number),
+        (Ending::OutputFailed(why), _) => Failure::of_write("", why).code(),
+        (Ending::SandboxEnded(_), CauseOfDeath::OutOfMemory) => BY_SIGNAL + SIGKILL,
+        (Ending::SandboxEnded(_) | Ending::TimedOut, _) => OURS,
+    }
+}
+
+/// A line on stderr, in the program's name. Nothing can be done if nobody reads it.
+pub fn say(line: &str) {
+    drop(writeln!(io::stderr().lock(), "agentkernel: {}", printable(line)));
+}
+
+/// An error on stderr: what, on what, why; the way out is last.
+pub fn say_error(error: &Error) {
+    say(&error.to_string());
+    if let Some(hint) = &error.hint {
+        say_hint(hint);
+    }
+}
+
+/// The way out, last.
+pub fn say_hint(hint: &str) {
+    drop(writeln!(io::stderr().lock(), "hint: {}", printable(hint)));
+}
+
+/// The text without what would steer a terminal: parts of messages come from files and from guests.
+fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            printable.extend(character.escape_default());
+        } else {
+            printable.push(character);
+        }
+    }
+    printable
+}
+
+/// Makes every panic say that it is our fault, once, in the form of every other error.
+pub fn announce_faults() {
+    std::panic::set_hook(Box::new(|panic| {
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let why = text
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no reason given");
+        let place = panic.location().map_or_else(String::new, |place| format!("{place}: "));
+        say(&format!("this is a fault of agentkernel: {place}{why}"));
+        say_hint("please report it with this line and the output of agentkernel doctor");
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_failure_has_the_exit_code_that_is_documented() {
+        let code = |kind| Failure::from(Error::new(kind, "test", "a test")).report();
+        assert_eq!(code(ErrorKind::Usage), 2);
+        assert_eq!(code(ErrorKind::CommandNotFound), 127);
+        assert_eq!(code(ErrorKind::CommandNotExecutable), 126);
+        assert_eq!(code(ErrorKind::Timeout), 124);
+        assert_eq!(code(ErrorKind::ControlRefused), 125);
+        let broken = io::Error::from(io::ErrorKind::BrokenPipe);
+        assert_eq!(Failure::of_write("stdout", &broken).report(), 141);
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        assert_eq!(Failure::of_write("stdout", &full).report(), 125);
+    }
+
+    #[test]
+    fn what_is_said_cannot_steer_the_terminal() {
+        assert_eq!(printable("a\x1b]0;evil\x07b\nc ä"), "a\\u{1b}]0;evil\\u{7}b\\nc ä");
+    }
+}

@@ -1,0 +1,39 @@
+//! Stdin into a file, as a whole or not at all.
+
+use std::fs::{File, OpenOptions, Permissions, remove_file, rename};
+use std::io::{self, copy};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use agentkernel_protocol::FileError;
+use rustix::process::getpid;
+use rustix::stdio::stdin;
+
+use super::{During, refusal, standard};
+use crate::sys;
+
+/// Writes a new file beside `path` and puts it in its place when it is whole. Whatever fails, nothing
+/// is left of it.
+pub fn write(path: &Path, mode: u32) -> Result<(), FileError> {
+    let (Some(_), Some(folder)) = (path.file_name(), path.parent()) else {
+        return refusal("write", path, "the path names no file");
+    };
+    // Unique in this sandbox: of two workers with the same PID, one ended before the other began.
+    let name = format!(".agentkernel-{}-{}", getpid().as_raw_pid(), sys::monotonic_ns());
+    let temporary = folder.join(name);
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary);
+    let file = file.during("create", path)?;
+    let result = fill(file, mode).during("write", path);
+    let result = result.and_then(|()| rename(&temporary, path).during("replace", path));
+    if result.is_err() {
+        remove_file(&temporary).ok(); // the first error is the one that matters
+    }
+    result
+}
+
+fn fill(mut file: File, mode: u32) -> io::Result<()> {
+    let mut content = standard(stdin())?;
+    copy(&mut content, &mut file)?;
+    // Not by the mode at creation, which the umask would change.
+    file.set_permissions(Permissions::from_mode(mode & 0o7777))
+}

@@ -1,0 +1,51 @@
+//! The program that is PID 1 in every Linux sandbox: it runs what the host asks for over one byte
+//! stream, and ends with everything it started when that stream ends.
+//!
+//! One thread, one `poll`, no runtime. It starts without the standard library's own preparations
+//! (`no_main`), which would end it where neither the standard streams nor `/dev/null` exist, as in a
+//! micro VM before its first mount.
+//!
+//! Architecture invariants:
+//! - Nothing but `poll` ever waits: whatever may take time is done by a child.
+//! - A process can delay only itself: everything it sends is bounded by a window of its own, and
+//!   everything queued is bounded as well.
+//! - Nobody else in the sandbox can speak for the agent: its memory and descriptors are closed to
+//!   processes of the same user, and no child inherits any of them.
+//!
+//! Exit codes: 0 the host ended the stream or asked for the end; 2 the stream could not be taken over;
+//! 3 the host did not greet in time; 4 the host is another build or speaks another protocol; 5 the host
+//! broke the protocol; 6 a file system could not be mounted.
+
+#![cfg_attr(not(test), no_main)]
+
+mod agent;
+mod files;
+mod mounts;
+mod process;
+mod spawn;
+mod stream;
+mod sys;
+mod takeover;
+mod terminal;
+mod tree;
+
+use std::ffi::{CStr, c_char, c_int};
+
+/// Where the program begins: the C library calls this by its name.
+// SAFETY: no other symbol of this program is called `main`, and this has the type that C demands.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+extern "C" fn main(count: c_int, arguments: *const *const c_char) -> c_int {
+    let started_ns = sys::monotonic_ns();
+    let count = usize::try_from(count).unwrap_or(0);
+    // SAFETY: the C library passes `count` pointers to C strings that live as long as the program.
+    let words = (1..count).map(|index| unsafe { CStr::from_ptr(*arguments.add(index)) });
+    let words: Vec<_> = words.map(CStr::to_bytes).collect();
+    match takeover::take_over(&words) {
+        Ok(taken) => agent::run(taken, started_ns),
+        Err(reason) => {
+            // Whoever started it by hand made the mistake, and may read this.
+            eprintln!("agentkernel-guest: {reason}");
+            2
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! One process of the host's: what it still has to say, and how far it is.
+
+mod input;
+mod output;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use agentkernel_protocol::{Exited, Refused, Signal, Status, Stream, Usage, WindowSize};
+use rustix::io::{Errno, read};
+
+pub use self::input::{Input, Sink};
+pub use self::output::Output;
+use crate::spawn::{Failure, Plan};
+use crate::{sys, terminal, tree};
+
+/// How long a terminal may still deliver what its ended process wrote, if others keep it open.
+const TERMINAL_LINGER_NS: u64 = 1_000_000_000;
+
+/// The agent's ends of everything between it and a child.
+pub struct Wiring {
+    /// Where the child reports a failure to start; its end means success.
+    pub status: OwnedFd,
+    /// Where its stdin goes.
+    pub stdin: Sink,
+    /// Where its stdout, or its terminal, comes from.
+    pub stdout: OwnedFd,
+    /// Where its stderr comes from, if it has no terminal.
+    pub stderr: Option<OwnedFd>,
+}
+
+enum Phase {
+    /// Forked; whether its program could be executed is not known yet.
+    Starting { status: OwnedFd, plan: Box<Plan> },
+    /// Its program runs.
+    Running,
+    /// Waited for; the last of its output may still be on its way.
+    Ended(Exited),
+}
+
+/// A process that the host asked for.
+pub struct Process {
+    /// Its PID, which is also its group's and its session's.
+    pid: i32,
+    phase: Phase,
+    /// What the host sends it.
+    pub stdin: Input,
+    stdout: Output,
+    stderr: Output,
+    has_terminal: bool,
+    started_ns: u64,
+    /// When it must be killed.
+    deadline_ns: Option<u64>,
+    /// Whether it was.
+    timed_out: bool,
+    /// When an ended process's terminal is no longer listened to.
+    linger_until_ns: Option<u64>,
+}
+
+impl Process {
+    /// A child that was just forked.
+    pub fn new(
+        pid: i32,
+        plan: Plan,
+        wiring: Wiring,
+        window: u32,
+        started_ns: u64,
+        deadline_ns: Option<u64>,
+    ) -> Self {
+        Self {
+            pid,
+            has_terminal: plan.terminal.is_some(),
+            phase: Phase::Starting { status: wiring.status, plan: Box::new(plan) },
+            stdin: Input::new(wiring.stdin),
+            stdout: Output::new(Some(wiring.stdout), window),
+            stderr: Output::new(wiring.stderr, window),
+            started_ns,
+            deadline_ns,
+            timed_out: false,
+            linger_until_ns: None,
+        }
+    }
+
+    /// Its PID; another process may have it once this one has ended.
+    pub fn pid(&self) -> Option<i32> {
+        (!matches!(self.phase, Phase::Ended(_))).then_some(self.pid)
+    }
+
+    /// Whether its program runs, or has run: nothing is heard of it before.
+    pub fn has_started(&self) -> bool {
+        !matches!(self.phase, Phase::Starting { .. })
+    }
+
+    /// Where it will report whether it could start, as long as that is open.
+    pub fn status(&self) -> Option<BorrowedFd<'_>> {
+        match &self.phase {
+            Phase::Starting { status, .. } => Some(status.as_fd()),
+            _ => None,
+        }
+    }
+
+    /// Whether its program runs now (with which PID), could not be started, or neither is known.
+    pub fn starts(&mut self) -> Option<Result<u32, Refused>> {
+        let Phase::Starting { status, plan } = &self.phase else { return None };
+        let mut failure = [0; Failure::LEN];
+        match read(status, &mut failure) {
+            Err(Errno::AGAIN | Errno::INTR) => return None,
+            Ok(Failure::LEN) => return Some(Err(plan.refusal(Failure::decode(failure)))),
+            // Closed by exec, or by a signal; the latter the host will hear from `Exited`.
+            _ => self.phase = Phase::Running,
+        }
+        Some(Ok(self.pid.unsigned_abs()))
+    }
+
+    /// One of its output streams.
+    pub fn output(&mut self, stream: Stream) -> &mut Output {
+        match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        }
+    }
+
+    /// What to wait for in order to read one of its output streams.
+    pub fn wanted_output(&self, stream: Stream) -> Option<BorrowedFd<'_>> {
+        match stream {
+            _ if !self.has_started() => None,
+            Stream::Stdout => self.stdout.wanted(),
+            Stream::Stderr => self.stderr.wanted(),
+        }
+    }
+
+    /// What to wait for in order to write its stdin. Not before it has started: until then a terminal
+    /// has no other end.
+    pub fn wanted_input(&self) -> Option<BorrowedFd<'_>> {
+        if self.has_started() { self.stdin.wanted() } else { None }
+    }
+
+    /// Sends it a signal, if it still exists.
+    pub fn signal(&self, signal: Signal) {
+        let Some(pid) = self.pid() else { return };
+        let number = signal.number.into();
+        // In the first moment it has no group yet, and is alone.
+        if !(signal.group && sys::kill(-pid, number)) {
+            sys::kill(pid, number);
+        }
+    }
+
+    /// Changes the size of its terminal, if it has one.
+    pub fn resize(&self, size: WindowSize) {
+        if let (true, Some(master)) = (self.has_terminal, self.stdout.fd()) {
+            terminal::resize(master, size).ok();
+        }
+    }
+
+    /// It was waited for. What it wrote is still delivered, and nothing that others may add.
+    pub fn end(&mut self, status: Status, usage: Usage, now_ns: u64) {
+        let usage = Usage { wall_ns: now_ns.saturating_sub(self.started_ns), ..usage };
+        // Who ended by itself in the last moment was not killed by us.
+        let timed_out = self.timed_out && status == Status::Signal(9);
+        self.phase = Phase::Ended(Exited { status, timed_out, usage });
+        self.deadline_ns = None;
+        self.stdin.close();
+        self.stderr.end();
+        if self.has_terminal {
+            // What was written may not have come through the terminal yet; its hang-up has to tell.
+            self.linger_until_ns = Some(now_ns.saturating_add(TERMINAL_LINGER_NS));
+        } else {
+            self.stdout.end();
+        }
+    }
+
+    /// Its last word, when everything before it was said.
+    pub fn last_word(&self) -> Option<Exited> {
+        match &self.phase {
+            Phase::Ended(exited) if self.stdout.is_done() && self.stderr.is_done() => Some(exited.clone()),
+            _ => None,
+        }
+    }
+
+    /// When [`Process::time_has_come`] must be called next.
+    pub fn next_deadline_ns(&self) -> Option<u64> {
+        [self.deadline_ns, self.linger_until_ns].into_iter().flatten().min()
+    }
+
+    /// Does what was due by now.
+    pub fn time_has_come(&mut self, now_ns: u64) {
+        if self.deadline_ns.is_some_and(|deadline| deadline <= now_ns) {
+            self.deadline_ns = None;
+            self.timed_out = true;
+            tree::kill(self.pid);
+        }
+        if self.linger_until_ns.is_some_and(|deadline| deadline <= now_ns) {
+            self.linger_until_ns = None;
+            self.stdout.end();
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The system calls that have no safe wrapper: signals, `wait4`, `fork`'s surroundings.
+
+use std::io;
+use std::mem::{MaybeUninit, zeroed};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use agentkernel_protocol::{Status, Usage};
+use rustix::time::{ClockId, clock_gettime};
+
+/// Nanoseconds of the clock that never goes back.
+pub fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+}
+
+fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Gives one signal its default disposition, by the kernel's own call: the C library keeps two of them
+/// for itself, which others may have left ignored all the same.
+fn set_default(number: libc::c_int) {
+    const SET_LEN: usize = 8; // of the kernel's signal set, 64 bits
+    // SAFETY: the kernel's sigaction is at most this long, and all zeroes in it mean SIG_DFL without
+    // flags. It lives through the call; SIGKILL and SIGSTOP only yield an error.
+    unsafe {
+        let action = [0_u64; 8];
+        let nothing = std::ptr::null_mut::<u64>();
+        libc::syscall(libc::SYS_rt_sigaction, number, action.as_ptr(), nothing, SET_LEN);
+    }
+}
+
+/// Gives every signal its default disposition, blocks them all, and returns a descriptor that
+/// becomes readable when a child changes state.
+///
+/// Whoever started the agent may have left signals ignored; an ignored SIGCHLD would make children
+/// vanish unwaited, and an ignored SIGPIPE would be inherited by everything that runs here.
+pub fn adopt_signals() -> io::Result<OwnedFd> {
+    for number in 1..=64 {
+        set_default(number);
+    }
+    // SAFETY: a sigset_t is plain data that sigemptyset and sigfillset initialise before use, and both
+    // pointers live through the calls.
+    unsafe {
+        let mut set: libc::sigset_t = zeroed();
+        libc::sigfillset(&raw mut set);
+        checked(libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()))?;
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        let fd = checked(libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK))?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Takes the notices off the descriptor of [`adopt_signals`]; one may stand for many children.
+pub fn drain_signals(fd: &OwnedFd) {
+    let mut notices = [0; 8 * size_of::<libc::signalfd_siginfo>()];
+    while rustix::io::read(fd, &mut notices).is_ok_and(|len| len == notices.len()) {}
+}
+
+/// Lets every signal through again: the last thing a child does before it becomes its program.
+pub fn unblock_signals() {
+    // SAFETY: the set is initialised by sigemptyset, and the pointers live through the calls.
+    unsafe {
+        let mut set: libc::sigset_t = zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+    }
+}
+
+/// Sends a signal to `target`, which is a PID, a negated group or -1, as in `kill(2)`; says whether
+/// there was anybody to take it.
+pub fn kill(target: i32, signal: i32) -> bool {
+    // SAFETY: kill takes two numbers and touches no memory of ours.
+    unsafe { libc::kill(target, signal) == 0 }
+}
+
+/// A child that was waited for.
+pub struct Reaped {
+    /// Its PID, which may be used anew from now on.
+    pub pid: i32,
+    /// How it ended.
+    pub status: Status,
+    /// What it used; the wall time is the caller's to fill in.
+    pub usage: Usage,
+}
+
+/// What [`reap`] found.
+pub enum Reaping {
+    /// A child that had ended.
+    One(Reaped),
+    /// There are children, and none has ended.
+    Running,
+    /// There are no children.
+    Childless,
+}
+
+/// Waits for any child that has ended, without blocking.
+pub fn reap() -> Reaping {
+    let mut status = 0;
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: both pointers are valid for writing through the call.
+    let pid = unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG, usage.as_mut_ptr()) };
+    if pid < 0 {
+        return Reaping::Childless;
+    }
+    if pid == 0 {
+        return Reaping::Running;
+    }
+    // SAFETY: an rusage is plain numbers, zero to begin with and filled in by wait4.
+    let usage = unsafe { usage.assume_init() };
+    Reaping::One(Reaped { pid, status: status_of(status), usage: usage_of(&usage) })
+}
+
+fn status_of(status: libc::c_int) -> Status {
+    if libc::WIFSIGNALED(status) {
+        // Seven bits in the kernel's own encoding.
+        Status::Signal(u8::try_from(libc::WTERMSIG(status)).unwrap_or(u8::MAX))
+    } else {
+        Status::Code(u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(u8::MAX))
+    }
+}
+
+fn usage_of(usage: &libc::rusage) -> Usage {
+    let microseconds = |time: libc::timeval| {
+        u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_usec).unwrap_or(0)
+    };
+    Usage {
+        user_us: microseconds(usage.ru_utime),
+        system_us: microseconds(usage.ru_stime),
+        max_rss_kib: u64::try_from(usage.ru_maxrss).unwrap_or(0),
+        wall_ns: 0,
+    }
+}
+
+/// Closes every descriptor from `first` to `last`; where the kernel cannot, they stay as they are.
+pub fn close_range(first: RawFd, last: RawFd) {
+    if first <= last {
+        // SAFETY: the caller gives up these descriptors; no owner of them is used or dropped after.
+        unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    }
+}
+
+/// Closes every descriptor that whoever started us left open, except `kept` and the standard three.
+pub fn close_all_but(mut kept: [RawFd; 2]) {
+    kept.sort_unstable();
+    close_range(3, kept[0] - 1);
+    close_range(kept[0] + 1, kept[1] - 1);
+    close_range(kept[1] + 1, RawFd::MAX);
+}
+
+/// Puts `source` at the number `target`, whatever was there, and leaves it open across exec.
+pub fn place_fd(source: &impl AsRawFd, target: RawFd) -> io::Result<()> {
+    // SAFETY: dup2 takes two numbers; the caller owns what is at `target`, or nobody does.
+    checked(unsafe { libc::dup2(source.as_raw_fd(), target) }).map(|_| ())
+}
+
+/// Makes the allocator give every large buffer back to the kernel when it is freed.
+///
+/// Left to itself, the C library keeps ever larger ones once one was freed: fast for a program that
+/// floods all day, and half a megabyte too much for one that waits.
+#[cfg(target_env = "gnu")]
+pub fn return_freed_memory() {
+    const LARGE: libc::c_int = 128 * 1024;
+    // SAFETY: mallopt takes two numbers; nothing else runs that could allocate meanwhile.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, LARGE);
+    }
+}
+
+/// Other allocators do so anyway.
+#[cfg(not(target_env = "gnu"))]
+pub fn return_freed_memory() {}
+
+/// As many open descriptors as we may have, and how many we had: children get that back.
+pub fn raise_descriptor_limit() -> libc::rlimit {
+    let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointers live through the calls.
+    unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut before);
+        let raised = libc::rlimit { rlim_cur: before.rlim_max, ..before };
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised);
+    }
+    before
+}
+
+/// Sets the limit of open descriptors.
+pub fn set_descriptor_limit(limit: &libc::rlimit) {
+    // SAFETY: the pointer lives through the call.
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, limit) };
+}

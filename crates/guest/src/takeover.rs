@@ -1,0 +1,87 @@
+//! Makes the process the agent: its stream, its signals, its privacy.
+
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::fcntl_dupfd_cloexec;
+use rustix::pipe::pipe;
+use rustix::process::{DumpableBehavior, chdir, getpid, set_child_subreaper, set_dumpable_behavior, umask};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stdin, stdout};
+
+use crate::stream::Stream;
+use crate::sys;
+
+/// Lowest number for the stream's descriptors: far from those that children use.
+const STREAM_FD_MIN: i32 = 64;
+
+/// Everything the agent owns from the start.
+pub struct TakenOver {
+    /// The stream to the host.
+    pub stream: Stream,
+    /// Becomes readable when a child has ended.
+    pub children: OwnedFd,
+    /// The limit of open descriptors that children get.
+    pub descriptors: libc::rlimit,
+}
+
+/// Where the stream comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// Descriptor 0, in both directions: one end of a socket pair.
+    Socket,
+    /// Descriptors 0 and 1: what a container runtime attaches.
+    Stdio,
+}
+
+impl Source {
+    fn parse(words: &[&[u8]]) -> Result<Self, String> {
+        match words {
+            [] => Ok(Self::Socket),
+            [b"--stdio"] => Ok(Self::Stdio),
+            _ => Err("usage: agentkernel-guest [--stdio]".into()),
+        }
+    }
+
+    /// The reading and the writing end, moved away from the standard streams.
+    fn open(self) -> rustix::io::Result<(OwnedFd, OwnedFd)> {
+        let output: BorrowedFd<'_> = match self {
+            Self::Socket => stdin(),
+            Self::Stdio => stdout(),
+        };
+        Ok((fcntl_dupfd_cloexec(stdin(), STREAM_FD_MIN)?, fcntl_dupfd_cloexec(output, STREAM_FD_MIN)?))
+    }
+}
+
+/// Takes the process over. Nothing runs in the sandbox before.
+pub fn take_over(words: &[&[u8]]) -> Result<TakenOver, String> {
+    let source = Source::parse(words)?;
+    // First of all: from here on, no process of the same user can read our memory, trace us, or open
+    // our descriptors through /proc.
+    let failed = |what: &'static str| move |error: rustix::io::Errno| format!("{what}: {error}");
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("prctl(PR_SET_DUMPABLE)"))?;
+    sys::return_freed_memory();
+    let (input, output) = source.open().map_err(failed("no stream"))?;
+    occupy_standard_streams().map_err(failed("standard streams"))?;
+    sys::close_all_but([input.as_raw_fd(), output.as_raw_fd()]);
+    let children = sys::adopt_signals().map_err(|error| format!("signals: {error}"))?;
+    if !getpid().is_init() {
+        // Orphans come to us anyway where we are init.
+        set_child_subreaper(Some(getpid())).map_err(failed("prctl(PR_SET_CHILD_SUBREAPER)"))?;
+    }
+    umask(Mode::WGRP | Mode::WOTH);
+    chdir("/").ok(); // so that no folder is kept busy; where it cannot be, nothing is lost
+    let stream = Stream::new(input, output).map_err(failed("stream"))?;
+    Ok(TakenOver { stream, children, descriptors: sys::raise_descriptor_limit() })
+}
+
+/// Puts something harmless at 0, 1 and 2, so that no pipe ever gets these numbers.
+fn occupy_standard_streams() -> rustix::io::Result<()> {
+    let nothing = match open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(null) => null,
+        // Before the first mount there may be none; a pipe that nobody writes is as empty.
+        Err(_) => pipe()?.0,
+    };
+    dup2_stdin(&nothing)?;
+    dup2_stdout(&nothing)?;
+    dup2_stderr(&nothing)
+}

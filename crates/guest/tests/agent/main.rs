@@ -1,0 +1,14 @@
+//! The agent as a whole: the built program, run by an ordinary user on this machine over a socket
+//! pair, by a host that knows nothing but the protocol.
+
+mod client;
+mod exec;
+mod faults;
+mod files;
+mod folders;
+mod init;
+mod request;
+mod stop;
+mod streams;
+mod tars;
+mod terminal;

@@ -1,0 +1,9 @@
+//! One way to take a lock.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Takes the lock. A panic of another holder is no reason to panic as well: every critical section of
+/// this crate leaves its data whole, whatever line it ends at.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

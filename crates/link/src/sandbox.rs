@@ -1,0 +1,185 @@
+//! A sandbox: a boundary and the link that leads through it.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use agentkernel_core::{
+    BackendKind, Boundary, CauseOfDeath, Command, DuplexStream, Ended, Error, ErrorKind, Files, Posture,
+    Process, Result, Sandbox, SandboxName, SandboxSpec, Stopped,
+};
+use async_trait::async_trait;
+use tokio::sync::RwLock;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::closed::Closed;
+use crate::connect::{HelloOptions, ReadyInfo, Witness, connect_with};
+use crate::exec::ExecDefaults;
+use crate::files::LinkedFiles;
+use crate::link::Link;
+use crate::table::{Table, wait_closed};
+
+/// How long the boundary may take to say why the stream has ended.
+const WORD_WAIT: Duration = Duration::from_millis(100);
+
+/// The boundary, until somebody takes it to stop it. Nothing in the background holds it for longer
+/// than [`WORD_WAIT`], so that dropping the sandbox drops the boundary.
+type Slot = RwLock<Option<Box<dyn Boundary>>>;
+
+/// A boundary and the link to the guest agent in it.
+///
+/// When the guest breaks the protocol, the boundary is stopped at once and without being asked.
+/// Operations that fail because the sandbox ended say what the boundary saw.
+pub struct LinkedSandbox {
+    name: SandboxName,
+    backend: BackendKind,
+    defaults: ExecDefaults,
+    link: Link,
+    files: LinkedFiles,
+    slot: Arc<Slot>,
+    /// Stops the boundary when the guest breaks the protocol, and has the result.
+    guard: Option<JoinHandle<Option<Result<Stopped>>>>,
+}
+
+impl LinkedSandbox {
+    /// Greets the guest behind a boundary that was just made. If that fails, the boundary is stopped,
+    /// and nothing is left of it when this returns.
+    pub async fn attach(
+        spec: &SandboxSpec,
+        boundary: Box<dyn Boundary>,
+        stream: Box<dyn DuplexStream>,
+        hello: HelloOptions,
+        defaults: ExecDefaults,
+    ) -> Result<(Self, ReadyInfo)> {
+        let backend = boundary.kind();
+        let slot = Arc::new(Slot::new(Some(boundary)));
+        let (link, ready) = match connect_with(stream, hello, witness(Arc::downgrade(&slot))).await {
+            Ok(connected) => connected,
+            Err(error) => return Err(give_up(error, &slot).await),
+        };
+        let guard = tokio::spawn(stop_when_broken(Arc::clone(link.table()), Arc::downgrade(&slot)));
+        let files = LinkedFiles::new(link.clone(), defaults.user);
+        let name = spec.name().clone();
+        Ok((Self { name, backend, defaults, link, files, slot, guard: Some(guard) }, ready))
+    }
+
+    /// The link itself.
+    #[must_use]
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+}
+
+/// Asks the boundary why the stream has ended.
+fn witness(slot: Weak<Slot>) -> Witness {
+    Box::pin(async move {
+        let slot = slot.upgrade()?;
+        let boundary = slot.read().await;
+        Some(boundary.as_ref()?.ended().await)
+    })
+}
+
+/// Takes down a boundary whose guest could not be greeted, and adds what it knows to the error.
+async fn give_up(mut error: Error, slot: &Slot) -> Error {
+    let Some(boundary) = slot.write().await.take() else { return error };
+    if error.kind == ErrorKind::Boot
+        && let Ok(ended) = timeout(WORD_WAIT, boundary.ended()).await
+    {
+        let word = Closed::ended("").explained(&ended).why;
+        error.why = format!("{}; the boundary says: {word}", error.why);
+    }
+    if let Err(cleanup) = boundary.stop().await {
+        error.why = format!("{}; then the clean-up failed: {cleanup}", error.why);
+    }
+    error
+}
+
+/// A guest that breaks the protocol may have broken more: its sandbox goes at once.
+async fn stop_when_broken(table: Arc<Table>, slot: Weak<Slot>) -> Option<Result<Stopped>> {
+    let watch = table.watch();
+    drop(table);
+    if !wait_closed(watch).await.is_broken() {
+        return None;
+    }
+    let slot = slot.upgrade()?;
+    let boundary = slot.write().await.take();
+    drop(slot);
+    Some(crashed(boundary?.stop().await))
+}
+
+/// A sandbox that was stopped for breaking the protocol did not end because somebody asked for it.
+fn crashed(stopped: Result<Stopped>) -> Result<Stopped> {
+    stopped.map(|stopped| Stopped { cause: stopped.cause.or(Some(CauseOfDeath::BoundaryCrashed)), ..stopped })
+}
+
+#[async_trait]
+impl Sandbox for LinkedSandbox {
+    fn name(&self) -> &SandboxName {
+        &self.name
+    }
+
+    fn backend(&self) -> BackendKind {
+        self.backend
+    }
+
+    async fn exec(&self, command: &Command) -> Result<Box<dyn Process>> {
+        self.link.exec(command, &self.defaults).await
+    }
+
+    fn files(&self) -> &dyn Files {
+        &self.files
+    }
+
+    async fn ping(&self) -> Result<Duration> {
+        self.link.ping().await
+    }
+
+    async fn posture(&self) -> Result<Posture> {
+        match self.slot.read().await.as_ref() {
+            Some(boundary) => boundary.posture().await,
+            None => Err(self.link.gone("read the posture")),
+        }
+    }
+
+    async fn ended(&self) -> Ended {
+        let by_itself = async {
+            match self.slot.read().await.as_ref() {
+                Some(boundary) => boundary.ended().await,
+                None => std::future::pending().await, // taken because the link is broken: that says it
+            }
+        };
+        tokio::select! {
+            biased;
+            ended = by_itself => ended,
+            // By now the boundary was asked and has had its time.
+            closed = self.link.closed() => Ended {
+                cause: closed.cause.unwrap_or(CauseOfDeath::BoundaryCrashed),
+                detail: closed.why,
+            },
+        }
+    }
+
+    async fn stop(mut self: Box<Self>) -> Result<Stopped> {
+        let was_broken = self.link.closed_now().is_some_and(|closed| closed.is_broken());
+        self.link.close("the sandbox was stopped");
+        let taken = self.slot.write().await.take();
+        match (taken, self.guard.take()) {
+            (Some(boundary), _) if was_broken => crashed(boundary.stop().await),
+            (Some(boundary), _) => boundary.stop().await,
+            (None, Some(guard)) => guard.await.ok().flatten().unwrap_or_else(unknown),
+            (None, None) => unknown(),
+        }
+    }
+}
+
+/// The runtime ended before the boundary was stopped; dropping it has killed everything inside.
+fn unknown() -> Result<Stopped> {
+    let why = "the runtime ended while it was being stopped";
+    Err(Error::new(ErrorKind::Cleanup, "stop the sandbox", why))
+}
+
+impl Drop for LinkedSandbox {
+    fn drop(&mut self) {
+        self.link.close("the sandbox was dropped");
+    }
+}

@@ -1,0 +1,8 @@
+//! The host end against the guest agent that is embedded, as a process of this machine: no boundary,
+//! the same stream.
+
+mod commands;
+mod embedded;
+mod files;
+mod measure;
+mod real_guest;

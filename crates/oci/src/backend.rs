@@ -1,0 +1,239 @@
+//! The embedded backend: from a description to a sandbox whose posture is proven.
+
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use agentkernel_core::{
+    Availability, Backend, BackendKind, Booted, Capabilities, Error, ErrorKind, Limit, Limits, Profile,
+    Result, Sandbox, SandboxName, SandboxSpec,
+};
+use agentkernel_link::{ExecDefaults, HelloOptions, LinkedSandbox, Token};
+use async_trait::async_trait;
+use tokio::net::UnixStream;
+
+use crate::boundary::{OciBoundary, first_report};
+use crate::bundle;
+use crate::facts::HostFacts;
+use crate::idblock::{self, IdBlock};
+use crate::lock::LockFile;
+use crate::paths::RuntimeDir;
+use crate::plan::Plan;
+use crate::posture::Expected;
+use crate::record::{self, Init, Record, Stale};
+use crate::zygote::Zygote;
+
+/// How long a container may take to come up. It takes some milliseconds; a hundred at once on two
+/// busy cores take a second.
+const BOOT_DEADLINE: Duration = Duration::from_secs(20);
+
+/// The embedded container runtime.
+pub struct OciBackend {
+    zygote: Arc<Zygote>,
+    runtime: RuntimeDir,
+    facts: HostFacts,
+    weaken: Option<Weaken>,
+}
+
+/// Changes a plan for a test that shows what a control is good for.
+type Weaken = Arc<dyn Fn(&mut Plan) + Send + Sync>;
+
+/// A description that has become a plan, with everything that is held for it.
+struct Prepared {
+    plan: Plan,
+    record: Record,
+    name_lock: LockFile,
+    block: Option<IdBlock>,
+}
+
+impl OciBackend {
+    /// A backend that boots through this zygote and keeps its records in this folder.
+    #[must_use]
+    pub fn new(zygote: Arc<Zygote>, runtime: RuntimeDir) -> Self {
+        Self { zygote, runtime, facts: HostFacts::gather(), weaken: None }
+    }
+
+    /// The same backend with every plan changed on its way, and with sandboxes that are handed out
+    /// although their posture does not hold. For negative controls only: no program calls it.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn weakened(mut self, weaken: impl Fn(&mut Plan) + Send + Sync + 'static) -> Self {
+        self.weaken = Some(Arc::new(weaken));
+        self
+    }
+
+    /// What was found on this host.
+    #[must_use]
+    pub fn facts(&self) -> &HostFacts {
+        &self.facts
+    }
+
+    fn prepare(&self, spec: &SandboxSpec) -> Result<Prepared> {
+        self.runtime.prepare().map_err(|why| {
+            Error::new(ErrorKind::Host, "prepare the runtime folder", why).on(self.runtime.path().display())
+        })?;
+        // Failures are left for the next time; the name that is wanted is checked by itself.
+        drop(record::reap_stale(&self.runtime));
+        let mut name_lock = record::take_name(&self.runtime, spec.name())?;
+        let mut block = if self.facts.root { Some(self.take_block(spec)?) } else { None };
+        let facts = self.facts.for_plan(spec, block.as_ref().map(|block| block.first_id));
+        let mut plan = bundle::plan(spec, &facts)?;
+        let expected = Expected::of(spec, &facts, plan.cgroup.clone());
+        if let Some(weaken) = &self.weaken {
+            weaken(&mut plan);
+        }
+        let record = Record {
+            name: spec.name().clone(),
+            backend: BackendKind::Oci,
+            cgroup: facts.cgroup.clone(),
+            init: None,
+            expected,
+            created_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
+        };
+        write_record(&mut name_lock, &record)?;
+        if let Some(block) = &mut block {
+            let note = Stale { cgroup: facts.cgroup, init: None };
+            let note = serde_json::to_vec(&note).map_err(|why| unwritable(&why))?;
+            block.lock.write(&note).map_err(|why| unwritable(&why))?;
+        }
+        Ok(Prepared { plan, record, name_lock, block })
+    }
+
+    fn take_block(&self, spec: &SandboxSpec) -> Result<IdBlock> {
+        // Neighbouring names begin at unrelated blocks, so that a hundred at once do not queue up.
+        let start = spec
+            .name()
+            .as_str()
+            .bytes()
+            .fold(std::process::id(), |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+        idblock::allocate(start, record::reap)
+    }
+
+    async fn start(&self, prepared: Prepared) -> Result<(OciBoundary, UnixStream)> {
+        let Prepared { plan, mut record, mut name_lock, block } = prepared;
+        let failed = |why: std::io::Error| Error::new(ErrorKind::Boot, "start the sandbox", why);
+        let (control, their_control) = StdUnixStream::pair().map_err(failed)?;
+        let (stream, their_stream) = StdUnixStream::pair().map_err(failed)?;
+        let mut locks = vec![&name_lock];
+        locks.extend(block.as_ref().map(|block| &block.lock));
+        self.zygote.launch(&plan, &their_control, &their_stream, &locks).map_err(failed)?;
+        drop((their_control, their_stream));
+        let (control, stream) = (async_stream(control)?, async_stream(stream)?);
+        let (control, pid) = tokio::time::timeout(BOOT_DEADLINE, first_report(control))
+            .await
+            .map_err(|_| Error::new(ErrorKind::Boot, "start the sandbox", "it does not come up"))??;
+        record.init = Init::of(pid);
+        write_record(&mut name_lock, &record)?;
+        Ok((OciBoundary::new(control, pid, record.expected, self.runtime.clone()), stream))
+    }
+
+    /// A description of the smallest sandbox that this user may have, for trying.
+    fn trial(&self) -> Result<SandboxSpec> {
+        let mut limits = Limits::of(Profile::Restrictive);
+        if !self.facts.can_limit() {
+            limits.memory = Limit::Unlimited;
+            limits.cpus = Limit::Unlimited;
+        }
+        SandboxSpec::builder(random_name()?, Profile::Restrictive).limits(limits).build()
+    }
+
+    async fn try_one(&self) -> Result<Vec<(String, String)>> {
+        let booted = self.boot(&self.trial()?).await?;
+        booted.sandbox.ping().await?;
+        booted.sandbox.stop().await?;
+        let mut facts = self.facts.describe();
+        let time = booted.boot + booted.ready;
+        facts.push(("trial start".into(), format!("{:.1} ms", time.as_secs_f64() * 1000.0)));
+        Ok(facts)
+    }
+}
+
+/// A name that no other sandbox has.
+pub(crate) fn random_name() -> Result<SandboxName> {
+    random_bytes().map(|bytes: [u8; 8]| SandboxName::from_random(u64::from_le_bytes(bytes)))
+}
+
+fn random_bytes<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|why| Error::new(ErrorKind::Host, "draw random bytes", why))?;
+    Ok(bytes)
+}
+
+fn async_stream(stream: StdUnixStream) -> Result<UnixStream> {
+    stream
+        .set_nonblocking(true)
+        .and_then(|()| UnixStream::from_std(stream))
+        .map_err(|why| Error::new(ErrorKind::Internal, "start the sandbox", why))
+}
+
+fn unwritable(why: &dyn std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Host, "write the sandbox's record", why)
+}
+
+fn write_record(lock: &mut LockFile, record: &Record) -> Result<()> {
+    let json = record.to_json().map_err(|why| unwritable(&why))?;
+    lock.write(&json).map_err(|why| unwritable(&why).on(lock.path().display()))
+}
+
+/// Reads the posture back; a sandbox that is not as planned is taken down again.
+async fn prove(sandbox: LinkedSandbox) -> Result<LinkedSandbox> {
+    let posture = sandbox.posture().await?;
+    if posture.holds() {
+        return Ok(sandbox);
+    }
+    let broken: Vec<String> = posture
+        .broken()
+        .map(|control| format!("{} must be {:?}, is {:?}", control.name, control.expected, control.actual))
+        .collect();
+    let error = Error::new(
+        ErrorKind::ControlRefused,
+        "start the sandbox",
+        "it came up without this control and was taken down again",
+    );
+    Box::new(sandbox).stop().await?;
+    Err(error.on(broken.join("; ")).hint("agentkernel doctor says what this host allows"))
+}
+
+#[async_trait]
+impl Backend for OciBackend {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Oci
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            linux_programs: true,
+            terminal: true,
+            bind_mounts: true,
+            pause: false,
+            own_kernel: false,
+        }
+    }
+
+    async fn probe(&self) -> Availability {
+        if let Some(obstacle) = self.facts.obstacle() {
+            return obstacle;
+        }
+        match self.try_one().await {
+            Ok(facts) => Availability::Available { facts },
+            Err(error) => Availability::Unavailable {
+                needs: format!("a container that starts; this one did not: {error}"),
+                hint: error.hint.unwrap_or_else(|| "run as root, outside of another container".into()),
+            },
+        }
+    }
+
+    async fn boot(&self, spec: &SandboxSpec) -> Result<Booted> {
+        let began = Instant::now();
+        let (boundary, stream) = self.start(self.prepare(spec)?).await?;
+        let boot = began.elapsed();
+        let hello =
+            HelloOptions { token: Token(random_bytes()?), mounts: Vec::new(), deadline: BOOT_DEADLINE };
+        let (boundary, stream) = (Box::new(boundary), Box::new(stream));
+        let (sandbox, _ready) =
+            LinkedSandbox::attach(spec, boundary, stream, hello, ExecDefaults::default()).await?;
+        let sandbox = if self.weaken.is_some() { sandbox } else { prove(sandbox).await? };
+        Ok(Booted { sandbox: Box::new(sandbox), boot, ready: began.elapsed().saturating_sub(boot) })
+    }
+}

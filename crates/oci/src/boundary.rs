@@ -1,0 +1,150 @@
+//! The host side's end of one container: the control socket to its supervisor.
+
+use std::time::Duration;
+
+use agentkernel_core::{
+    BackendKind, Boundary, CauseOfDeath, Ended, Error, ErrorKind, Posture, Result, Stopped,
+};
+use async_trait::async_trait;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::watch;
+
+use crate::paths::RuntimeDir;
+use crate::posture::Expected;
+use crate::record;
+use crate::supervisor::Report;
+
+/// How long clean-up may take. The kernel takes down a namespace full of processes in well under a
+/// second; more means that something hangs, and that is then said.
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
+
+/// One container, held by its supervisor.
+pub(crate) struct OciBoundary {
+    pub(crate) init: i32,
+    pub(crate) expected: Expected,
+    pub(crate) runtime: RuntimeDir,
+    control: OwnedWriteHalf,
+    state: watch::Receiver<State>,
+}
+
+/// What the supervisor has said so far.
+#[derive(Debug, Clone, Default)]
+struct State {
+    ended: Option<Ended>,
+    stopped: Option<Report>,
+}
+
+/// Reads the first report: whether the container was started, and as which process.
+pub(crate) async fn first_report(control: UnixStream) -> Result<(Control, i32)> {
+    let (read, write) = control.into_split();
+    let mut reader = BufReader::new(read);
+    match next_report(&mut reader).await {
+        Some(Report::Started { pid }) => Ok((Control { reader, write }, pid)),
+        Some(Report::Failed { what, why }) => Err(explain(&what, &why)),
+        _ => {
+            let why = "its supervisor ended without a word";
+            Err(Error::new(ErrorKind::Boot, "start the sandbox", why))
+        }
+    }
+}
+
+fn explain(what: &str, why: &str) -> Error {
+    let kind = if what == "prove the limits" { ErrorKind::ControlRefused } else { ErrorKind::Boot };
+    let error = Error::new(kind, "start the sandbox", why).on(what);
+    let hint = if why.contains("user namespace") || why.contains("EPERM") || why.contains("not permitted") {
+        "agentkernel doctor says what this host allows"
+    } else {
+        return error;
+    };
+    error.hint(hint)
+}
+
+/// The control socket after the first report.
+pub(crate) struct Control {
+    reader: BufReader<OwnedReadHalf>,
+    write: OwnedWriteHalf,
+}
+
+impl OciBoundary {
+    pub(crate) fn new(control: Control, init: i32, expected: Expected, runtime: RuntimeDir) -> Self {
+        let (sender, state) = watch::channel(State::default());
+        tokio::spawn(listen(control.reader, sender, runtime.clone()));
+        Self { init, expected, runtime, control: control.write, state }
+    }
+}
+
+async fn next_report(reader: &mut BufReader<OwnedReadHalf>) -> Option<Report> {
+    let mut line = String::new();
+    match reader.read_line(&mut line).await {
+        Ok(length) if length > 0 => serde_json::from_str(&line).ok(),
+        _ => None,
+    }
+}
+
+async fn listen(mut reader: BufReader<OwnedReadHalf>, state: watch::Sender<State>, runtime: RuntimeDir) {
+    while let Some(report) = next_report(&mut reader).await {
+        state.send_modify(|state| match report {
+            Report::Ended { cause, detail } => state.ended = Some(Ended { cause, detail }),
+            other => state.stopped = Some(other),
+        });
+    }
+    if state.borrow().stopped.is_some() {
+        return;
+    }
+    // The supervisor was killed. The kernel has killed the sandbox with it; what it could not
+    // remove is removed here.
+    let left = record::reap_stale(&runtime);
+    let detail = "the sandbox's supervisor was killed".to_owned();
+    state.send_modify(|state| {
+        state.ended.get_or_insert(Ended { cause: CauseOfDeath::BoundaryCrashed, detail });
+        let left = (!left.is_empty()).then(|| left.join("; "));
+        state.stopped = Some(Report::Stopped { out_of_memory_kills: 0, memory_peak_bytes: None, left });
+    });
+}
+
+#[async_trait]
+impl Boundary for OciBoundary {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Oci
+    }
+
+    async fn posture(&self) -> Result<Posture> {
+        Ok(self.expected.check(self.init, &record::siblings(&self.runtime, self.init)))
+    }
+
+    async fn ended(&self) -> Ended {
+        let mut state = self.state.clone();
+        match state.wait_for(|state| state.ended.is_some()).await {
+            Ok(state) => state.ended.clone(),
+            Err(_) => None,
+        }
+        .unwrap_or_else(|| Ended { cause: CauseOfDeath::Killed, detail: "the sandbox was stopped".into() })
+    }
+
+    async fn stop(mut self: Box<Self>) -> Result<Stopped> {
+        // A supervisor that is gone cannot be told, and needs not be: see `listen`.
+        drop(self.control.write_all(b"s").await);
+        let mut state = self.state.clone();
+        let stopped = tokio::time::timeout(STOP_DEADLINE, state.wait_for(|state| state.stopped.is_some()));
+        let failed = |why: &str| {
+            Error::new(ErrorKind::Cleanup, "stop the sandbox", why)
+                .hint("the next start of agentkernel tries again")
+        };
+        let state = stopped
+            .await
+            .map_err(|_| failed("its processes do not end"))?
+            .map_err(|_| failed("nothing is known of its end"))?;
+        let cause = state.ended.as_ref().map(|ended| ended.cause);
+        match &state.stopped {
+            Some(Report::Stopped { left: Some(left), .. }) => Err(failed(left)),
+            Some(Report::Stopped { out_of_memory_kills, memory_peak_bytes, left: None }) => Ok(Stopped {
+                cause,
+                out_of_memory_kills: *out_of_memory_kills,
+                memory_peak_bytes: *memory_peak_bytes,
+            }),
+            _ => Err(failed("its supervisor spoke out of turn")),
+        }
+    }
+}

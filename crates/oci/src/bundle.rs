@@ -1,0 +1,298 @@
+//! `config.json` and the root folder of a sandbox, by a pure function from its description.
+
+mod host_image;
+mod lists;
+
+use std::path::{Path, PathBuf};
+
+use agentkernel_core::{
+    Access, ByteSize, Error, ErrorKind, Image, Limit, Profile, Result, SandboxSpec, User,
+};
+use serde_json::{Value, json};
+
+pub(crate) use lists::{DEVICES, MASKED_PATHS, READ_ONLY_PATHS, ROOT_CAPABILITIES};
+
+use crate::plan::{BindOptions, CgroupPlan, Owners, Plan, Privilege, SeccompPlan, Step};
+
+/// Where the supervisor mounts the stage, in its own mount namespace. A folder that every Linux has,
+/// and that everybody may pass through: the sandbox's root comes here with an id that owns nothing.
+pub(crate) const STAGE: &str = "/tmp";
+
+/// The root folder, below the stage.
+pub(crate) const ROOTFS: &str = "rootfs";
+
+/// Where commands start, and HOME.
+pub(crate) const WORKSPACE: &str = "/workspace";
+
+/// Places inside that can be written to, each a tmpfs of its own.
+pub(crate) const WRITABLE: [&str; 3] = [WORKSPACE, "/tmp", "/dev/shm"];
+
+/// Size of `/dev/shm`, the 64 MiB that container engines give. Bytes.
+const SHM_BYTES: u64 = 64 << 20;
+
+/// Facts of the host that a plan depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanFacts {
+    /// Who we are and which ids the sandbox gets.
+    pub privilege: Privilege,
+    /// Name of the control group, if one can be had.
+    pub cgroup: Option<String>,
+    /// Whether the host has swap space: then it must be limited too, else there is none to limit.
+    pub swap: bool,
+    /// The caller's own hard limit of open files, which it may not exceed.
+    pub open_files_max: u64,
+    /// Where programs and libraries are, for the host image.
+    pub host_layout: HostLayout,
+}
+
+/// Top-level folders of the host: real, or links into /usr.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostLayout {
+    /// Name (`bin`) and, if it is a link, what it says (`usr/bin`).
+    pub folders: Vec<(String, Option<PathBuf>)>,
+}
+
+/// Decides everything about one sandbox, or refuses with the name of what cannot be enforced.
+pub fn plan(spec: &SandboxSpec, facts: &PlanFacts) -> Result<Plan> {
+    refuse_what_cannot_be_enforced(spec, facts)?;
+    Ok(Plan {
+        name: spec.name().to_string(),
+        privilege: facts.privilege,
+        stage: stage(spec, facts),
+        config: config(spec, facts),
+        cgroup: facts.cgroup.as_ref().map(|path| cgroup_plan(spec, path)),
+        lifetime_ms: spec.lifetime().map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        seccomp: SeccompPlan::Full,
+    })
+}
+
+fn cgroup_plan(spec: &SandboxSpec, path: &str) -> CgroupPlan {
+    let limits = spec.limits();
+    CgroupPlan {
+        path: path.to_owned(),
+        memory_bytes: limits.memory.value().map(ByteSize::get),
+        cpu_milli: limits.cpus.value().map(|cpus| u64::from(cpus.as_milli())),
+        pids: limits.pids.value().map(u64::from),
+    }
+}
+
+fn refuse_what_cannot_be_enforced(spec: &SandboxSpec, facts: &PlanFacts) -> Result<()> {
+    if facts.cgroup.is_some() {
+        return Ok(());
+    }
+    // Processes are limited by RLIMIT_NPROC as well, which counts by user namespace.
+    let limits = spec.limits();
+    let mut refused = Vec::new();
+    if limits.memory != Limit::Unlimited {
+        refused.push("memory");
+    }
+    if limits.cpus != Limit::Unlimited {
+        refused.push("cpus");
+    }
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let flags: Vec<String> = refused.iter().map(|name| format!("--{name} unlimited")).collect();
+    Err(Error::new(
+        ErrorKind::ControlRefused,
+        "start the sandbox",
+        "this limit needs a control group, and this user may not make one",
+    )
+    .on(refused.join(", "))
+    .hint(format!("run as root, or give the limit up by name: {}", flags.join(" "))))
+}
+
+fn stage(spec: &SandboxSpec, facts: &PlanFacts) -> Vec<Step> {
+    let mut steps = vec![Step::Folder { path: ROOTFS.into(), mode: 0o755 }];
+    match spec.image() {
+        Image::Host => steps.extend(host_image::steps(spec, &facts.host_layout)),
+        Image::Rootfs(folder) => {
+            steps.extend(OWN_FOLDERS.iter().map(|(name, mode)| own_folder(name, *mode)));
+            steps.push(Step::Entries {
+                path: ROOTFS.into(),
+                source: folder.clone(),
+                except: OWN_FOLDERS.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            });
+        }
+    }
+    if !spec.mounts().is_empty() {
+        steps.push(Step::Folder { path: "mounts".into(), mode: 0o711 });
+    }
+    for (index, mount) in spec.mounts().iter().enumerate() {
+        let owners = match facts.privilege {
+            Privilege::Root { .. } => Owners::RootAs { uid: spec.user().uid, gid: spec.user().gid },
+            // The only id inside is the caller's own: his files are his there too.
+            Privilege::Rootless { .. } => Owners::Unmapped,
+        };
+        let options = BindOptions { read_only: mount.access() == Access::ReadOnly, optional: false, owners };
+        steps.push(Step::Bind { path: staged_mount(index), source: mount.source().to_owned(), options });
+    }
+    steps
+}
+
+/// Folders that the sandbox provides itself, whatever the image says: an image cannot put a link in
+/// the place of /proc.
+const OWN_FOLDERS: &[(&str, u32)] =
+    &[("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("tmp", 0o755), ("workspace", 0o755), ("run", 0o755)];
+
+fn own_folder(name: &str, mode: u32) -> Step {
+    Step::Folder { path: Path::new(ROOTFS).join(name), mode }
+}
+
+fn staged_mount(index: usize) -> PathBuf {
+    Path::new("mounts").join(index.to_string())
+}
+
+/// The OCI runtime configuration. Annotations and hooks do not exist here: no image, label or
+/// request has a way to add any.
+fn config(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
+    // Without ids of its own the container begins as the user namespace's root and takes the
+    // sandbox's id in an inner one, just before the guest agent starts.
+    let user = match facts.privilege {
+        Privilege::Root { .. } => spec.user(),
+        Privilege::Rootless { .. } => User::ROOT,
+    };
+    let mut config = json!({
+        "ociVersion": "1.0.2",
+        "hostname": spec.name().as_str(),
+        "root": {"path": ROOTFS, "readonly": true},
+        "process": {
+            "terminal": false,
+            "user": {"uid": user.uid, "gid": user.gid},
+            "args": ["agentkernel-guest"],
+            "env": [],
+            "cwd": "/",
+            "noNewPrivileges": true,
+            "capabilities": capabilities(spec, facts.privilege),
+            "rlimits": rlimits(spec, facts),
+        },
+        "mounts": mounts(spec, facts),
+        "linux": {
+            "namespaces": namespaces(facts.privilege),
+            "maskedPaths": MASKED_PATHS,
+            "readonlyPaths": READ_ONLY_PATHS,
+            "rootfsPropagation": "private",
+        },
+    });
+    let linux = &mut config["linux"];
+    if let Privilege::Root { first_id } = facts.privilege {
+        let whole_block = json!([{"containerID": 0, "hostID": first_id, "size": crate::idblock::BLOCK_SIZE}]);
+        linux["uidMappings"] = whole_block.clone();
+        linux["gidMappings"] = whole_block;
+    }
+    if let Some(cgroup) = &facts.cgroup {
+        linux["cgroupsPath"] = json!(cgroup);
+        linux["resources"] = resources(spec, facts.swap);
+    }
+    config
+}
+
+fn namespaces(privilege: Privilege) -> Value {
+    let mut kinds = vec!["pid", "network", "ipc", "uts", "mount", "cgroup"];
+    if matches!(privilege, Privilege::Root { .. }) {
+        kinds.push("user"); // rootless: the supervisor is in one already
+    }
+    kinds.into_iter().map(|kind| json!({"type": kind})).collect()
+}
+
+/// The capabilities of a sandbox's processes, as OCI names.
+pub(crate) fn capability_names(spec: &SandboxSpec) -> &'static [&'static str] {
+    if spec.profile() == Profile::Permissive && spec.user() == User::ROOT { ROOT_CAPABILITIES } else { &[] }
+}
+
+fn capabilities(spec: &SandboxSpec, privilege: Privilege) -> Value {
+    let names = match privilege {
+        Privilege::Root { .. } => capability_names(spec),
+        // Whoever maps an id to his parent's root must have had this one when he left (Linux 5.12).
+        // The inner namespace begins with a full set of its own, which init gives up as a whole.
+        Privilege::Rootless { .. } => &["CAP_SETFCAP"],
+    };
+    json!({"bounding": names, "permitted": names, "effective": names, "inheritable": [], "ambient": []})
+}
+
+/// The rlimits of a sandbox's processes: kind, soft, hard.
+pub(crate) fn rlimit_values(spec: &SandboxSpec, facts: &PlanFacts) -> Vec<(&'static str, u64, u64)> {
+    let limits = spec.limits();
+    let soft = u64::from(limits.open_files).min(facts.open_files_max);
+    let hard = (u64::from(limits.open_files) * 4).min(facts.open_files_max);
+    let disk = limits.disk.get();
+    let mut values = vec![
+        ("RLIMIT_NOFILE", soft, hard),
+        ("RLIMIT_CORE", 0, 0),
+        ("RLIMIT_MEMLOCK", 64 << 10, 64 << 10),
+        ("RLIMIT_FSIZE", disk, disk),
+    ];
+    if let Limit::At(pids) = limits.pids {
+        values.push(("RLIMIT_NPROC", u64::from(pids), u64::from(pids)));
+    }
+    values
+}
+
+fn rlimits(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
+    rlimit_values(spec, facts)
+        .into_iter()
+        .map(|(kind, soft, hard)| json!({"type": kind, "soft": soft, "hard": hard}))
+        .collect()
+}
+
+/// 100 ms, the kernel's own default period. Microseconds.
+const CPU_PERIOD_US: u64 = 100_000;
+
+fn resources(spec: &SandboxSpec, swap: bool) -> Value {
+    let limits = spec.limits();
+    let mut resources = json!({"devices": [{"allow": false, "access": "rwm"}]});
+    if let Limit::At(memory) = limits.memory {
+        resources["memory"] = json!({"limit": memory.get()});
+        if swap {
+            // OCI counts memory and swap together: equal means no swap.
+            resources["memory"]["swap"] = json!(memory.get());
+        }
+    }
+    if let Limit::At(cpus) = limits.cpus {
+        let quota = CPU_PERIOD_US * u64::from(cpus.as_milli()) / 1000;
+        resources["cpu"] = json!({"quota": quota, "period": CPU_PERIOD_US});
+    }
+    if let Limit::At(pids) = limits.pids {
+        resources["pids"] = json!({"limit": pids});
+    }
+    resources
+}
+
+fn mounts(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
+    let user = match facts.privilege {
+        Privilege::Root { .. } => spec.user(),
+        Privilege::Rootless { .. } => User::ROOT,
+    };
+    let owner = format!("uid={},gid={}", user.uid, user.gid);
+    let tmpfs = |target: &str, bytes: u64, options: &str| {
+        // One inode for each 4 KiB: a flood of empty files ends with the space, not after it.
+        let inodes = (bytes / 4096).max(16);
+        let options = format!("nosuid,nodev,size={bytes},nr_inodes={inodes},{options}");
+        mount(target, "tmpfs", "tmpfs", &options)
+    };
+    let disk = spec.limits().disk.get();
+    let mut mounts = vec![
+        mount("/proc", "proc", "proc", "nosuid,noexec,nodev"),
+        tmpfs("/dev", 64 << 10, "noexec,strictatime,mode=755"),
+        mount("/dev/pts", "devpts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620"),
+        tmpfs("/dev/shm", SHM_BYTES.min(disk), "noexec,mode=1777"),
+        tmpfs("/tmp", disk, "mode=1777"),
+        tmpfs(WORKSPACE, disk, &format!("mode=755,{owner}")),
+    ];
+    for (index, bind) in spec.mounts().iter().enumerate() {
+        let source = Path::new(STAGE).join(staged_mount(index));
+        let access = if bind.access() == Access::ReadOnly { "ro" } else { "rw" };
+        let target = bind.target().to_string_lossy();
+        let options = format!("rbind,nosuid,nodev,{access}");
+        mounts.push(mount(&target, "bind", &source.to_string_lossy(), &options));
+    }
+    Value::Array(mounts)
+}
+
+fn mount(target: &str, kind: &str, source: &str, options: &str) -> Value {
+    let options: Vec<&str> = options.split(',').collect();
+    json!({"destination": target, "type": kind, "source": source, "options": options})
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,45 @@
+//! Fixed lists of the bundle.
+
+/// Files of /proc that say too much about the host, or about its kernel's memory. Docker's and
+/// runc's defaults, and those of the hardening table. /sys is not mounted at all.
+pub(crate) const MASKED_PATHS: &[&str] = &[
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kallsyms",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/key-users",
+    "/proc/kmsg",
+    "/proc/latency_stats",
+    "/proc/mdstat",
+    "/proc/modules",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/slabinfo",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/vmallocinfo",
+];
+
+/// Files of /proc that change the kernel when written to, and /dev itself: without root the
+/// sandbox's user owns that folder. What is mounted in it stays as it is.
+pub(crate) const READ_ONLY_PATHS: &[&str] =
+    &["/dev", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// The devices in /dev. Bound from the host, for a user namespace cannot make any.
+pub(crate) const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
+
+/// What root keeps in the permissive profile: enough to install packages and drop to other users,
+/// all of it ending at the sandbox's own user namespace. Docker's default without NET_RAW, MKNOD,
+/// AUDIT_WRITE, SYS_CHROOT and NET_BIND_SERVICE.
+pub(crate) const ROOT_CAPABILITIES: &[&str] = &[
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+];

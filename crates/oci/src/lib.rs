@@ -1,0 +1,40 @@
+//! The embedded boundary: a hardened Linux container, with no daemon and no other program.
+//!
+//! ```text
+//! host side (async)           zygote (one thread)         supervisor (one per sandbox)
+//!   OciBackend::boot
+//!     plan: pure data   ──▶   fork  ───────────────────▶  stage, libcontainer, read back, start
+//!     handshake with the agent ◀───────── agent's stream ──────────── guest agent = PID 1
+//!     posture: read back, else refuse
+//!   OciBoundary::stop   ──────────────── control ──────▶  kill, remove, report
+//! ```
+//!
+//! Architecture invariants:
+//! - What is to be done is decided by [`bundle::plan`], a pure function, and nowhere else.
+//! - Nothing of a sandbox is on the host's file system but its locked record; its root, bundle and
+//!   state are in the supervisor's mount namespace and vanish with it.
+//! - A control that does not read back as planned means that the sandbox does not start.
+//! - Only the zygote and its forks have one thread, and only they call libcontainer.
+
+mod backend;
+mod boundary;
+pub mod bundle;
+mod cgroup;
+mod facts;
+mod idblock;
+mod lock;
+mod paths;
+pub mod plan;
+mod posture;
+mod record;
+pub mod seccomp;
+mod supervisor;
+mod sys;
+mod zygote;
+
+pub use backend::OciBackend;
+pub use cgroup::Hierarchy;
+pub use facts::HostFacts;
+pub use paths::RuntimeDir;
+pub use record::{Init, Record, find, live};
+pub use zygote::{Zygote, serve};

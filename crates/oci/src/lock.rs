@@ -1,0 +1,147 @@
+//! A file that is owned by whoever holds its lock, and that is gone when nobody does.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, open, unlinkat};
+use rustix::io::Errno;
+
+use crate::sys;
+
+/// A locked file. The lock belongs to the open file, so it can be handed to another process; it is
+/// released when the last of them closes it, however that process ends.
+#[derive(Debug)]
+pub(crate) struct LockFile {
+    path: PathBuf,
+    /// The folder it is in: a supervisor removes the file when its own mount namespace no longer
+    /// shows the path.
+    folder: OwnedFd,
+    file: File,
+}
+
+impl LockFile {
+    /// Takes the lock, creating the file if needed; `None` while somebody else holds it.
+    pub(crate) fn acquire(path: &Path) -> io::Result<Option<Self>> {
+        let folder = open_folder(path)?;
+        loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW)
+                .open(path)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+            // Its last owner may have removed the file between our open and our lock: then we have
+            // locked a file that has no name any more, and the next comer would lock another.
+            if is_still_at(&file, path)? {
+                return Ok(Some(Self { path: path.to_owned(), folder, file }));
+            }
+        }
+    }
+
+    /// Takes the lock, trying so many times, a millisecond apart.
+    pub(crate) fn acquire_soon(path: &Path, attempts: u32) -> io::Result<Option<Self>> {
+        for _attempt in 1..attempts {
+            if let Some(lock) = Self::acquire(path)? {
+                return Ok(Some(lock));
+            }
+            sys::pause(1);
+        }
+        Self::acquire(path)
+    }
+
+    /// What an earlier owner wrote: not empty only if he ended without [`LockFile::remove`].
+    pub(crate) fn content(&mut self) -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        self.file.rewind()?;
+        // A record is some hundred bytes; whatever is larger is not ours.
+        (&self.file).take(64 * 1024).read_to_end(&mut content)?;
+        Ok(content)
+    }
+
+    /// Replaces the content.
+    pub(crate) fn write(&mut self, content: &[u8]) -> io::Result<()> {
+        self.file.rewind()?;
+        self.file.set_len(0)?;
+        self.file.write_all(content)
+    }
+
+    /// Removes the file and releases the lock, in this order.
+    pub(crate) fn remove(self) -> io::Result<()> {
+        let name = self.path.file_name().unwrap_or_default();
+        unlinkat(&self.folder, name, AtFlags::empty())
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes over a lock that another process acquired and handed over.
+    pub(crate) fn adopt(path: PathBuf, fd: OwnedFd) -> io::Result<Self> {
+        Ok(Self { folder: open_folder(&path)?, path, file: fd.into() })
+    }
+}
+
+impl AsFd for LockFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    open(folder, flags, Mode::empty())
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", folder.display())))
+}
+
+fn is_still_at(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match std::fs::symlink_metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_has_one_owner_and_leaves_no_file() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let path = folder.path().join("a");
+        let mut first = LockFile::acquire(&path).expect("io").expect("free");
+        first.write(b"mine").expect("write");
+        assert!(LockFile::acquire(&path).expect("io").is_none());
+        drop(first);
+        let mut second = LockFile::acquire(&path).expect("io").expect("released by drop");
+        assert_eq!(second.content().expect("read"), b"mine", "an unclean end is visible");
+        second.remove().expect("remove");
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_lock_outlives_its_first_owner_when_it_was_handed_over() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let path = folder.path().join("a");
+        let first = LockFile::acquire(&path).expect("io").expect("free");
+        let copy = first.as_fd().try_clone_to_owned().expect("dup");
+        drop(first);
+        assert!(LockFile::acquire(&path).expect("io").is_none(), "the copy holds it");
+        LockFile::adopt(path.clone(), copy).expect("adopt").remove().expect("remove");
+        assert!(LockFile::acquire(&path).expect("io").is_some());
+    }
+}

@@ -1,0 +1,191 @@
+//! Controls that are read from the processes of a sandbox.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use agentkernel_core::Control;
+
+use super::{Expected, FILTERS, read};
+use crate::cgroup::Group;
+
+/// Numbers of the capabilities that a bundle can name, `linux/capability.h`.
+const CAPABILITIES: &[(&str, u32)] = &[
+    ("CAP_CHOWN", 0),
+    ("CAP_DAC_OVERRIDE", 1),
+    ("CAP_FOWNER", 3),
+    ("CAP_FSETID", 4),
+    ("CAP_KILL", 5),
+    ("CAP_SETGID", 6),
+    ("CAP_SETUID", 7),
+    ("CAP_SETPCAP", 8),
+];
+
+pub(super) fn capability_mask(names: &[&str]) -> u64 {
+    CAPABILITIES.iter().filter(|(name, _)| names.contains(name)).fold(0, |mask, (_, bit)| mask | (1 << bit))
+}
+
+/// Every process of the sandbox: those in its control group, or else those in its PID namespace.
+pub(super) fn of_sandbox(init: i32, group: Option<&Group>) -> Vec<i32> {
+    let mut pids = group.map_or_else(|| in_pid_namespace_of(init), Group::processes);
+    if !pids.contains(&init) {
+        pids.push(init);
+    }
+    pids
+}
+
+fn in_pid_namespace_of(init: i32) -> Vec<i32> {
+    let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let Some(wanted) = namespace(init) else { return Vec::new() };
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| namespace(*pid).as_ref() == Some(&wanted))
+        .collect()
+}
+
+/// `Name:\tvalue` lines of a status file.
+fn status(text: &str) -> BTreeMap<&str, String> {
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name, value.split_whitespace().collect::<Vec<_>>().join(" ")))
+        .collect()
+}
+
+/// The status of every thread of every process; a process that ended meanwhile has none.
+fn statuses(processes: &[i32]) -> Vec<(i32, String)> {
+    let mut all = Vec::new();
+    for pid in processes {
+        for thread in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+            if let Ok(text) = fs::read_to_string(thread.path().join("status")) {
+                all.push((*pid, text));
+            }
+        }
+    }
+    all
+}
+
+/// The same field over all threads: the expected value if all agree, else the first that does not.
+fn over_all(name: &str, field: &str, expected: &str, threads: &[(i32, String)]) -> Control {
+    let actual = threads
+        .iter()
+        .map(|(pid, text)| (pid, status(text).get(field).cloned().unwrap_or_else(|| "missing".into())))
+        .find(|(_, value)| value != expected);
+    match actual {
+        Some((pid, value)) => Control::exact(name, expected, format!("{value} (process {pid})")),
+        None if threads.is_empty() => Control::exact(name, expected, "no process to read"),
+        None => Control::exact(name, expected, expected),
+    }
+}
+
+pub(super) fn identity(expected: &Expected, init: i32, processes: &[i32]) -> Vec<Control> {
+    let map = |file: &str| read(init, file).split_whitespace().collect::<Vec<_>>().join(" ");
+    let threads = statuses(processes);
+    let four = |id: u32| format!("{id} {id} {id} {id}");
+    let mut controls = vec![
+        Control::exact("user.uid_map", &*expected.uid_map, map("uid_map")),
+        Control::exact("user.gid_map", &*expected.gid_map, map("gid_map")),
+    ];
+    if expected.capabilities == 0 {
+        // With CAP_SETUID inside, processes may take any id of the block.
+        controls.push(over_all("user.uid", "Uid", &four(expected.host_uid), &threads));
+        controls.push(over_all("user.gid", "Gid", &four(expected.host_gid), &threads));
+    }
+    if !expected.rootless && expected.capabilities == 0 {
+        controls.push(over_all("user.groups", "Groups", "", &threads));
+    }
+    controls
+}
+
+pub(super) fn privileges(expected: &Expected, processes: &[i32]) -> Vec<Control> {
+    let threads = statuses(processes);
+    let granted = format!("{:016x}", expected.capabilities);
+    let none = format!("{:016x}", 0);
+    vec![
+        over_all("capabilities.bounding", "CapBnd", &granted, &threads),
+        at_most("capabilities.permitted", "CapPrm", expected.capabilities, &threads),
+        at_most("capabilities.effective", "CapEff", expected.capabilities, &threads),
+        over_all("capabilities.inheritable", "CapInh", &none, &threads),
+        over_all("capabilities.ambient", "CapAmb", &none, &threads),
+        over_all("no_new_privs", "NoNewPrivs", "1", &threads),
+        over_all("seccomp.mode", "Seccomp", "2", &threads),
+        over_all("seccomp.filters", "Seccomp_filters", &FILTERS.to_string(), &threads),
+    ]
+}
+
+/// A set that may be smaller than granted (root inside may give some up), but not larger.
+fn at_most(name: &str, field: &str, granted: u64, threads: &[(i32, String)]) -> Control {
+    let beyond = threads.iter().find_map(|(pid, text)| {
+        let value = status(text).get(field).cloned().unwrap_or_else(|| "missing".into());
+        let set = u64::from_str_radix(&value, 16).unwrap_or(u64::MAX);
+        (set & !granted != 0).then(|| format!("{value} (process {pid})"))
+    });
+    let granted = format!("{granted:016x}");
+    let shown = beyond.clone().unwrap_or_else(|| granted.clone());
+    Control::judged(name, granted, shown, beyond.is_none() && !threads.is_empty())
+}
+
+/// Each namespace is neither the host's nor a sibling's.
+pub(super) fn namespaces(init: i32, siblings: &[i32]) -> Vec<Control> {
+    let link = |pid: &str, kind: &str| {
+        fs::read_link(format!("/proc/{pid}/ns/{kind}")).map(|link| link.display().to_string())
+    };
+    ["user", "pid", "mnt", "ipc", "uts", "net", "cgroup"]
+        .into_iter()
+        .map(|kind| {
+            let actual = link(&init.to_string(), kind);
+            let mut others = vec![link("self", kind).unwrap_or_default()];
+            others.extend(siblings.iter().filter_map(|pid| link(&pid.to_string(), kind).ok()));
+            let held = actual.as_ref().is_ok_and(|actual| !others.contains(actual));
+            let shown = actual.unwrap_or_else(|error| format!("unreadable: {error}"));
+            Control::judged(&format!("namespace.{kind}"), "of its own", shown, held)
+        })
+        .collect()
+}
+
+/// Hard rlimits of the first process, which all others inherit and none can raise. (Its own soft
+/// limit of open files is at the hard one: the guest agent serves many commands.)
+pub(super) fn limits(expected: &Expected, init: i32) -> Vec<Control> {
+    let text = read(init, "limits");
+    expected
+        .rlimits
+        .iter()
+        .map(|(name, hard)| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name.as_str())).unwrap_or("");
+            let actual = line.split_whitespace().nth(1).unwrap_or("missing");
+            let id = name.trim_start_matches("Max ").replace(' ', "_");
+            Control::exact(&format!("rlimit.{id}"), hard.to_string(), actual)
+        })
+        .collect()
+}
+
+/// Interfaces of the sandbox's network namespace.
+pub(super) fn network_is_empty(init: i32) -> Control {
+    let text = read(init, "net/dev");
+    let names: Vec<&str> =
+        text.lines().skip(2).filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim()).collect();
+    Control::exact("network.interfaces", "lo", names.join(","))
+}
+
+/// What the guest agent has open: sockets, pipes, its own event descriptors, terminals of the
+/// sandbox, and the sandbox's /dev/null. Nothing of the host's file system.
+pub(super) fn descriptors(init: i32) -> Control {
+    let harmless = |target: &str| {
+        ["socket:", "pipe:", "anon_inode:", "/dev/null", "/dev/ptmx", "/dev/pts/"]
+            .iter()
+            .any(|prefix| target.starts_with(prefix))
+    };
+    let entries = match fs::read_dir(format!("/proc/{init}/fd")) {
+        Ok(entries) => entries,
+        Err(error) => {
+            return Control::exact("descriptors", "none of the host", format!("unreadable: {error}"));
+        }
+    };
+    let foreign: Vec<String> = entries
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .map(|target| target.display().to_string())
+        .filter(|target| !harmless(target))
+        .collect();
+    let shown = if foreign.is_empty() { "none of the host".to_owned() } else { foreign.join(", ") };
+    Control::exact("descriptors", "none of the host", shown)
+}

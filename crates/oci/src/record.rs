@@ -1,0 +1,207 @@
+//! The record of a live sandbox: a locked file that says enough to inspect it, and to clean up after
+//! whoever could not.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use agentkernel_core::{BackendKind, Error, ErrorKind, Posture, Result, SandboxName};
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup::Hierarchy;
+use crate::lock::LockFile;
+use crate::paths::RuntimeDir;
+use crate::posture::Expected;
+
+/// What is known of one sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its name.
+    pub name: SandboxName,
+    /// What holds it.
+    pub backend: BackendKind,
+    /// Its control group, if it has one.
+    pub cgroup: Option<String>,
+    /// Its first process on the host; absent while it is coming up.
+    pub init: Option<Init>,
+    /// What its posture must be.
+    pub expected: Expected,
+    /// Seconds since 1970 when it was asked for.
+    pub created_s: u64,
+}
+
+/// A process that cannot be mistaken for another that got its PID later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Init {
+    /// PID on the host.
+    pub pid: i32,
+    /// When it was started, in clock ticks since the host's boot (proc(5), field 22 of stat).
+    pub start_ticks: u64,
+}
+
+impl Init {
+    /// The process that has this PID now.
+    pub(crate) fn of(pid: i32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The second field is the name in parentheses, which may hold anything.
+        let start_ticks = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+        Some(Self { pid, start_ticks })
+    }
+
+    fn is_alive(self) -> bool {
+        Self::of(self.pid) == Some(self)
+    }
+}
+
+impl Record {
+    /// Reads the posture from the host, now.
+    #[must_use]
+    pub fn posture(&self, runtime: &RuntimeDir) -> Posture {
+        let Some(init) = self.init else { return Posture::default() };
+        self.expected.check(init.pid, &siblings(runtime, init.pid))
+    }
+
+    pub(crate) fn to_json(&self) -> io::Result<Vec<u8>> {
+        Ok(serde_json::to_vec(self)?)
+    }
+}
+
+fn path(runtime: &RuntimeDir, name: &SandboxName) -> PathBuf {
+    runtime.records().join(format!("{name}.json"))
+}
+
+/// Tries to take a name, a millisecond apart: a reaper holds the lock for a moment to see whether
+/// its owner is alive.
+const NAME_ATTEMPTS: u32 = 25;
+
+/// Takes the name, cleaning up after an owner that is gone.
+pub(crate) fn take_name(runtime: &RuntimeDir, name: &SandboxName) -> Result<LockFile> {
+    let path = path(runtime, name);
+    let failed =
+        |why: io::Error| Error::new(ErrorKind::Host, "take the sandbox's name", why).on(path.display());
+    let lock = LockFile::acquire_soon(&path, NAME_ATTEMPTS).map_err(failed)?;
+    let mut lock = lock.ok_or_else(|| {
+        Error::new(ErrorKind::NameTaken, "take the sandbox's name", "a live sandbox has it")
+            .on(name)
+            .hint("choose another --name, or leave it out")
+    })?;
+    let left = lock.content().map_err(failed)?;
+    if !left.is_empty() {
+        reap(&left).map_err(failed)?;
+    }
+    Ok(lock)
+}
+
+/// Finds a live sandbox by its name.
+pub fn find(runtime: &RuntimeDir, name: &SandboxName) -> Result<Record> {
+    let missing =
+        || Error::new(ErrorKind::NoSuchSandbox, "find the sandbox", "no live sandbox has this name").on(name);
+    live(runtime).into_iter().find(|record| record.name == *name).ok_or_else(missing)
+}
+
+/// First processes of the other live sandboxes.
+pub(crate) fn siblings(runtime: &RuntimeDir, init: i32) -> Vec<i32> {
+    live(runtime)
+        .iter()
+        .filter_map(|record| record.init)
+        .map(|other| other.pid)
+        .filter(|pid| *pid != init)
+        .collect()
+}
+
+/// Every sandbox that is alive now and has come up.
+#[must_use]
+pub fn live(runtime: &RuntimeDir) -> Vec<Record> {
+    let entries = fs::read_dir(runtime.records()).into_iter().flatten().flatten();
+    let mut records: Vec<Record> = entries
+        .filter_map(|entry| serde_json::from_slice::<Record>(&fs::read(entry.path()).ok()?).ok())
+        .filter(|record| record.init.is_some_and(Init::is_alive))
+        .collect();
+    records.sort_by(|a, b| a.name.cmp(&b.name));
+    records
+}
+
+/// Cleans up after every sandbox whose owner is gone. What cannot be read or removed is left for the
+/// next time, and returned.
+pub(crate) fn reap_stale(runtime: &RuntimeDir) -> Vec<String> {
+    let mut left = Vec::new();
+    for entry in fs::read_dir(runtime.records()).into_iter().flatten().flatten() {
+        if let Err(error) = reap_file(&entry.path()) {
+            left.push(format!("{}: {error}", entry.path().display()));
+        }
+    }
+    left
+}
+
+fn reap_file(path: &Path) -> io::Result<()> {
+    let Some(mut lock) = LockFile::acquire(path)? else { return Ok(()) };
+    let content = lock.content()?;
+    if !content.is_empty() {
+        reap(&content)?;
+    }
+    lock.remove()
+}
+
+/// Kills and removes what the record, or an id block's note, says.
+pub(crate) fn reap(content: &[u8]) -> io::Result<()> {
+    let Ok(record) = serde_json::from_slice::<Stale>(content) else {
+        return Ok(()); // cut short by a crash before anything was started
+    };
+    if let Some(init) = record.init.filter(|init| init.is_alive())
+        && let Some(pid) = rustix::process::Pid::from_raw(init.pid)
+    {
+        // Its supervisor's death killed it already, unless it is just about to.
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
+    }
+    let Some(cgroup) = record.cgroup.filter(|path| is_ours(path)) else { return Ok(()) };
+    let group = Hierarchy::detect().group(&cgroup);
+    if group.exists() {
+        group.kill_all()?;
+        group.remove()?;
+    }
+    Ok(())
+}
+
+/// The part of a record that matters after its owner's death. Also the note in an id block.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Stale {
+    pub(crate) cgroup: Option<String>,
+    #[serde(default)]
+    pub(crate) init: Option<Init>,
+}
+
+/// A group of ours, and not a path that a damaged record happens to contain.
+fn is_ours(path: &str) -> bool {
+    path.strip_prefix("/agentkernel-").is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '\0']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_groups_of_ours_are_ever_removed() {
+        assert!(is_ours("/agentkernel-x"));
+        for path in ["/", "/system.slice", "/agentkernel-", "/agentkernel-x/../../y", "agentkernel-x", ""] {
+            assert!(!is_ours(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_record_that_was_cut_short_is_no_obstacle() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let runtime = RuntimeDir::locate(Some(folder.path()), None, 0);
+        runtime.prepare().expect("prepare");
+        let file = runtime.records().join("broken.json");
+        fs::write(&file, "{\"name\":\"bro").expect("write");
+        assert_eq!(reap_stale(&runtime), Vec::<String>::new());
+        assert!(!file.exists());
+    }
+
+    #[test]
+    fn a_process_is_known_by_its_start_and_not_its_number() {
+        let me = Init::of(i32::try_from(std::process::id()).expect("pid")).expect("alive");
+        assert!(me.is_alive());
+        assert!(!Init { start_ticks: me.start_ticks + 1, ..me }.is_alive());
+    }
+}

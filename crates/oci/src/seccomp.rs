@@ -1,0 +1,191 @@
+//! The seccomp filter of every sandbox: Docker's default shape, compiled here, with no libseccomp.
+//!
+//! Two filters are stacked; the kernel asks both and takes the more restrictive answer, and of two errors the
+//! one of the filter that was installed last:
+//!
+//! 1. the *allow* filter lets the listed calls through and answers ENOSYS to everything else, so that C
+//!    libraries fall back where a call is too young to be listed, or cannot be inspected (clone3);
+//! 2. the *deny* filter answers EPERM to what is known to be dangerous, and to the refused arguments of otherwise
+//!    harmless calls (new namespaces, rare socket families, typing into a terminal).
+//!
+//! A call with x32's bit set is in no list, hence ENOSYS. A call through another architecture's entry kills the
+//! process (`int 0x80`, so that no 32-bit program runs, where Docker would let it).
+//!
+//! | list | answer | file |
+//! |---|---|---|
+//! | [`allowed_names`] | goes through | `seccomp/table.rs` |
+//! | [`denied_names`] | EPERM | `seccomp/table.rs` |
+//! | [`gated_names`] | by its arguments: goes through or EPERM | `seccomp/argument.rs` |
+//! | [`unlisted`] | ENOSYS, with the reason | `seccomp/table.rs` |
+//!
+//! Architecture invariant: nothing here reads a profile from anywhere. The one there is, is in the code.
+
+mod argument;
+mod table;
+#[cfg(test)]
+mod verdict;
+
+use argument::GATED;
+use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch};
+use std::collections::BTreeMap;
+use table::{ALLOWED, DENIED, Syscall, UNLISTED};
+
+#[cfg(target_arch = "x86_64")]
+const ARCHITECTURE: TargetArch = TargetArch::x86_64;
+#[cfg(target_arch = "aarch64")]
+const ARCHITECTURE: TargetArch = TargetArch::aarch64;
+
+/// The compiled filters, ready to be installed in as many processes as one likes.
+#[derive(Debug, Clone)]
+pub struct SeccompFilters {
+    allow: BpfProgram,
+    deny: BpfProgram,
+}
+
+/// Why the filters could not be compiled or installed. In both cases nothing may be started.
+#[derive(Debug, thiserror::Error)]
+pub enum SeccompError {
+    /// [`SeccompFilters::compile_without`] was asked to leave out something that blocks nothing.
+    #[error("seccomp blocks nothing by the name of {name:?}, so it cannot be left out")]
+    NothingToOmit {
+        /// The name that was asked for.
+        name: String,
+    },
+    /// The lists do not make a program that the kernel would take.
+    #[error("cannot compile the seccomp {filter} filter")]
+    Compile {
+        /// Which of the two: "allow" or "deny".
+        filter: &'static str,
+        /// What the compiler found.
+        source: BackendError,
+    },
+    /// The kernel refused the program.
+    #[error("cannot install the seccomp {filter} filter")]
+    Install {
+        /// Which of the two: "allow" or "deny".
+        filter: &'static str,
+        /// What the kernel said.
+        source: seccompiler::Error,
+    },
+}
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+impl SeccompFilters {
+    /// How many filters [`Self::install`] adds: what `Seccomp_filters` in `/proc/PID/status` must grow by.
+    pub const COUNT: usize = 2;
+
+    /// The filters that every sandbox gets.
+    pub fn compile() -> Result<Self, SeccompError> {
+        Self::compile_without(&[])
+    }
+
+    /// **Weaker** filters, the negative control of tests: the named calls go through with any argument, and
+    /// all else is as in [`Self::compile`]. A test that finds a call blocked proves something only when the
+    /// same test finds it open here. No sandbox that runs anybody's code may have them.
+    ///
+    /// The names are those of [`denied_names`], [`gated_names`] and [`unlisted`]; any other is an error, for
+    /// a control that drops nothing is blind.
+    pub fn compile_without(omit: &[&str]) -> Result<Self, SeccompError> {
+        if let Some(name) = omit.iter().find(|name| !is_blocked(name)) {
+            return Err(SeccompError::NothingToOmit { name: (*name).to_owned() });
+        }
+        let allow = allow_rules(omit)
+            .and_then(|rules| program(rules, refuse_with(libc::ENOSYS), SeccompAction::Allow))
+            .map_err(|source| SeccompError::Compile { filter: "allow", source })?;
+        let deny = deny_rules(omit)
+            .and_then(|rules| program(rules, SeccompAction::Allow, refuse_with(libc::EPERM)))
+            .map_err(|source| SeccompError::Compile { filter: "deny", source })?;
+        Ok(Self { allow, deny })
+    }
+
+    /// Puts the calling thread, and all that it starts from now on, under the filters. There is no way back, and
+    /// mounting, entering namespaces and the like are over: it is the last step before exec.
+    ///
+    /// It is guaranteed not to allocate, so that it may be called between fork and exec. It is not guaranteed
+    /// that a failure leaves no filter behind: exit. The caller has set no_new_privs before; it is set here
+    /// again, since without it a set-user-id program would get a filter that it does not expect.
+    pub fn install(&self) -> Result<(), SeccompError> {
+        // The order is the errno: of two refusals the kernel gives that of the filter installed last.
+        apply("allow", &self.allow)?;
+        apply("deny", &self.deny)
+    }
+}
+
+fn apply(filter: &'static str, program: &BpfProgram) -> Result<(), SeccompError> {
+    seccompiler::apply_filter(program).map_err(|source| SeccompError::Install { filter, source })
+}
+
+fn refuse_with(errno: i32) -> SeccompAction {
+    SeccompAction::Errno(errno.cast_unsigned())
+}
+
+fn program(
+    rules: Rules,
+    otherwise: SeccompAction,
+    on_match: SeccompAction,
+) -> Result<BpfProgram, BackendError> {
+    SeccompFilter::new(rules, otherwise, on_match, ARCHITECTURE)?.try_into()
+}
+
+/// What goes through. No rule for a number means: whatever the arguments.
+fn allow_rules(omit: &[&str]) -> Result<Rules, BackendError> {
+    let mut rules: Rules = calls(ALLOWED).map(|syscall| (syscall.number, Vec::new())).collect();
+    for gated in GATED {
+        rules.insert(gated.syscall.number, argument::rules(gated.allow)?);
+    }
+    for name in omit {
+        if let Some(number) = syscall_number(name) {
+            rules.insert(number, Vec::new());
+        }
+    }
+    Ok(rules)
+}
+
+/// What answers EPERM.
+fn deny_rules(omit: &[&str]) -> Result<Rules, BackendError> {
+    let mut rules: Rules = calls(DENIED).map(|syscall| (syscall.number, Vec::new())).collect();
+    for gated in GATED {
+        rules.insert(gated.syscall.number, argument::rules(gated.deny)?);
+    }
+    for number in omit.iter().filter_map(|name| syscall_number(name)) {
+        rules.remove(&number);
+    }
+    Ok(rules)
+}
+
+fn is_blocked(name: &str) -> bool {
+    denied_names().chain(gated_names()).chain(unlisted().map(|(name, _)| name)).any(|blocked| blocked == name)
+}
+
+/// The calls that go through whatever their arguments are.
+pub fn allowed_names() -> impl Iterator<Item = &'static str> {
+    calls(ALLOWED).map(|syscall| syscall.name)
+}
+
+/// The calls that answer EPERM whatever their arguments are.
+pub fn denied_names() -> impl Iterator<Item = &'static str> {
+    calls(DENIED).map(|syscall| syscall.name)
+}
+
+/// The calls that go through with some arguments and answer EPERM with the others.
+pub fn gated_names() -> impl Iterator<Item = &'static str> {
+    GATED.iter().map(|gated| gated.syscall.name)
+}
+
+/// The calls that answer ENOSYS on purpose, each with the reason.
+pub fn unlisted() -> impl Iterator<Item = (&'static str, &'static str)> {
+    UNLISTED.iter().copied().flatten().map(|unlisted| (unlisted.syscall.name, unlisted.reason))
+}
+
+/// The number, on this architecture, of a call that is in any of the lists.
+pub fn syscall_number(name: &str) -> Option<i64> {
+    let gated = GATED.iter().map(|gated| &gated.syscall);
+    let unlisted = UNLISTED.iter().copied().flatten().map(|unlisted| &unlisted.syscall);
+    let mut all = calls(ALLOWED).chain(calls(DENIED)).chain(gated).chain(unlisted);
+    all.find(|syscall| syscall.name == name).map(|syscall| syscall.number)
+}
+
+fn calls(lists: &'static [&'static [Syscall]]) -> impl Iterator<Item = &'static Syscall> {
+    lists.iter().copied().flatten()
+}

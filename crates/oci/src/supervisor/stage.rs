@@ -1,0 +1,188 @@
+//! Builds the stage: a tmpfs in the supervisor's own mount namespace with the sandbox's root in it.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::CWD;
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_change, move_mount,
+    open_tree,
+};
+
+use crate::plan::{BindOptions, Owners, Plan, Step};
+use crate::supervisor::idmap::IdMaps;
+use crate::supervisor::rootless;
+use crate::sys;
+
+/// A step that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} {path}: {why}")]
+pub(super) struct StageError {
+    what: &'static str,
+    path: String,
+    why: io::Error,
+}
+
+type Result<T> = std::result::Result<T, StageError>;
+
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StageError {
+    let path = path.display().to_string();
+    move |why| StageError { what, path, why }
+}
+
+/// A host tree, opened before the stage covers the place where it may be.
+struct Source {
+    path: PathBuf,
+    mount: OwnedFd,
+    is_dir: bool,
+}
+
+/// Builds the whole stage below `at`. The caller is in a mount namespace of its own.
+pub(super) fn build(plan: &Plan, at: &Path) -> Result<()> {
+    mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
+        .map_err(|error| failed("make mounts private below", Path::new("/"))(error.into()))?;
+    // First every source is opened, then the stage is mounted: it covers a folder of the host.
+    let maps = IdMaps::new(plan.privilege);
+    let sources = plan.stage.iter().map(|step| open_sources(step, &maps)).collect::<Result<Vec<_>>>()?;
+    if plan.cgroup.is_none() {
+        rootless::enter_small_root(at).map_err(failed("enter a root folder of its own at", at))?;
+    }
+    mount("agentkernel", at, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=0711,size=16m"))
+        .map_err(|error| failed("mount the stage on", at)(error.into()))?;
+    for (step, sources) in plan.stage.iter().zip(sources) {
+        make(step, &sources, at)?;
+    }
+    Ok(())
+}
+
+fn open_sources(step: &Step, maps: &IdMaps) -> Result<Vec<Source>> {
+    match step {
+        Step::Bind { source, options, .. } => Ok(open_source(source, *options, maps)?.into_iter().collect()),
+        Step::Entries { source, except, .. } => open_entries(source, except, maps),
+        Step::Folder { .. } | Step::Link { .. } | Step::File { .. } => Ok(Vec::new()),
+    }
+}
+
+/// The entries of a root folder, links apart: those are made anew.
+fn open_entries(folder: &Path, except: &[String], maps: &IdMaps) -> Result<Vec<Source>> {
+    let mut sources = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed("list the root folder", folder))? {
+        let entry = entry.map_err(failed("list the root folder", folder))?;
+        let provided = entry.file_name().to_str().is_some_and(|name| except.iter().any(|own| own == name));
+        let kind = entry.file_type().map_err(failed("look at", &entry.path()))?;
+        if provided || kind.is_symlink() {
+            continue;
+        }
+        if kind.is_dir() || kind.is_file() {
+            let options = BindOptions { owners: Owners::Same, ..BindOptions::READ_ONLY };
+            sources.extend(open_source(&entry.path(), options, maps)?);
+        }
+    }
+    Ok(sources)
+}
+
+fn open_source(source: &Path, options: BindOptions, maps: &IdMaps) -> Result<Option<Source>> {
+    let facts = match fs::metadata(source) {
+        Ok(facts) => facts,
+        Err(error) if options.optional && error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("mount", source)(error)),
+    };
+    if !facts.is_dir() && !facts.is_file() {
+        let why = io::Error::other("only folders and regular files can be mounted");
+        return Err(failed("mount", source)(why));
+    }
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let mount = open_tree(CWD, source, flags).map_err(|error| failed("open", source)(error.into()))?;
+    set_attributes(&mount, source, options, maps, (facts.uid(), facts.gid()))?;
+    Ok(Some(Source { path: source.to_owned(), mount, is_dir: facts.is_dir() }))
+}
+
+/// Nothing mounted into a sandbox honours set-id bits or device files; what is read-only is so for
+/// every mount below it as well.
+fn set_attributes(
+    mount: &OwnedFd,
+    source: &Path,
+    options: BindOptions,
+    maps: &IdMaps,
+    owner: (u32, u32),
+) -> Result<()> {
+    let mut set = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    if options.read_only {
+        set |= libc::MOUNT_ATTR_RDONLY;
+    }
+    let apply =
+        |set: u64, userns: Option<BorrowedFd<'_>>| sys::mount_setattr_recursive(mount.as_fd(), set, userns);
+    apply(set, None).map_err(failed("restrict the mount of", source))?;
+    let Some(userns) = maps.namespace(options.owners, owner).map_err(failed("map owners for", source))?
+    else {
+        return Ok(());
+    };
+    match apply(libc::MOUNT_ATTR_IDMAP, Some(userns.as_fd())) {
+        Ok(()) => Ok(()),
+        // A file system that cannot map owners shows them as nobody: enough for reading what
+        // everybody may read, not for a mount that is to be written to.
+        Err(_) if options.read_only => Ok(()),
+        Err(error) => {
+            Err(failed("map owners (its file system cannot; add :ro, or copy instead) for", source)(error))
+        }
+    }
+}
+
+fn make(step: &Step, sources: &[Source], stage: &Path) -> Result<()> {
+    match step {
+        Step::Folder { path, mode } => make_folder(&stage.join(path), *mode),
+        Step::Link { path, target } => {
+            let path = stage.join(path);
+            symlink(target, &path).map_err(failed("make the link", &path))
+        }
+        Step::File { path, content } => {
+            let path = stage.join(path);
+            fs::write(&path, content).map_err(failed("write", &path))
+        }
+        Step::Bind { path, .. } => sources.iter().try_for_each(|source| attach(source, &stage.join(path))),
+        Step::Entries { path, source, except } => {
+            copy_links(source, except, &stage.join(path))?;
+            sources.iter().try_for_each(|entry| {
+                let name = entry.path.file_name().unwrap_or_default();
+                attach(entry, &stage.join(path).join(name))
+            })
+        }
+    }
+}
+
+fn make_folder(path: &Path, mode: u32) -> Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(failed("make", path))?;
+    // The umask does not count here.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed("make", path))
+}
+
+fn attach(source: &Source, target: &Path) -> Result<()> {
+    if let Some(parent) = target.parent() {
+        fs::create_dir_all(parent).map_err(failed("make", parent))?;
+    }
+    if source.is_dir {
+        make_folder(target, 0o755)?;
+    } else {
+        fs::write(target, "").map_err(failed("make", target))?;
+    }
+    move_mount(&source.mount, c"", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .map_err(|error| failed("mount", &source.path)(error.into()))
+}
+
+fn copy_links(folder: &Path, except: &[String], stage: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(failed("list", folder))? {
+        let entry = entry.map_err(failed("list", folder))?;
+        let provided = entry.file_name().to_str().is_some_and(|name| except.iter().any(|own| own == name));
+        if provided || !entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+            continue;
+        }
+        let target = fs::read_link(entry.path()).map_err(failed("read the link", &entry.path()))?;
+        let path = stage.join(entry.file_name());
+        symlink(target, &path).map_err(failed("make the link", &path))?;
+    }
+    Ok(())
+}

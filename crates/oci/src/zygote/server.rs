@@ -1,0 +1,118 @@
+//! The zygote's own side.
+
+use std::ffi::CStr;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
+use super::{DESCRIPTORS_MAX, ORDER_MAX, WireOrder};
+use crate::lock::LockFile;
+use crate::seccomp::SeccompFilters;
+use crate::supervisor::{self, Order, Tools};
+use crate::sys::{self, Forked};
+
+/// Where the zygote keeps its socket.
+const SOCKET: i32 = 3;
+
+/// Serves orders until the host side closes the socket, then waits for the supervisors and ends.
+/// Only for a process with one thread; never returns.
+pub fn serve(socket: OwnedFd) -> ! {
+    let code = match detach(socket).and_then(|socket| Ok((socket, tools()?))) {
+        Ok((socket, tools)) => answer(&socket, &tools),
+        Err(_) => 1, // the host side sees its first order fail
+    };
+    sys::exit_now(code)
+}
+
+/// Leaves everything that belongs to whoever started the program: terminal, signals, descriptors,
+/// environment, working directory, supplementary groups.
+fn detach(socket: OwnedFd) -> io::Result<OwnedFd> {
+    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    let socket = sys::move_descriptor(socket, SOCKET)?;
+    for standard in 0..3 {
+        sys::copy_descriptor(null.as_raw_fd(), standard)?;
+    }
+    sys::close_from(SOCKET + 1)?;
+    std::mem::forget(null); // closed with all others
+    // Ctrl-C and a vanished terminal are the host side's business: it takes the sandboxes down.
+    // It fails only for a process that leads a session already.
+    rustix::process::setsid().ok();
+    // Children are reaped by the kernel; a supervisor restores the default for its own children.
+    sys::set_signal(libc::SIGCHLD, true);
+    sys::set_signal(libc::SIGPIPE, true);
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    std::env::set_current_dir("/")?;
+    sys::clear_environment();
+    if rustix::process::geteuid().is_root() {
+        sys::drop_supplementary_groups()?;
+    }
+    name(c"ak-zygote");
+    Ok(socket)
+}
+
+fn name(name: &CStr) {
+    // A process without its name still works.
+    rustix::thread::set_name(name).ok();
+}
+
+fn tools() -> io::Result<Tools> {
+    let agent = sys::program_in_memory(c"agentkernel-guest", agentkernel_link::GUEST)?;
+    let filters = SeccompFilters::compile().map_err(io::Error::other)?;
+    Ok(Tools { agent: Rc::new(agent), filters: Rc::new(filters) })
+}
+
+fn answer(socket: &OwnedFd, tools: &Tools) -> i32 {
+    loop {
+        match receive(socket) {
+            Ok(Some(order)) => match sys::fork() {
+                Ok(Forked::Child) => {
+                    sys::set_signal(libc::SIGCHLD, false);
+                    name(c"ak-supervisor");
+                    supervisor::run(order, tools);
+                    sys::exit_now(0)
+                }
+                // The order's descriptors are closed here: a failed fork is the end of its stream,
+                // which the host side takes for what it is.
+                Ok(Forked::Parent(_)) | Err(_) => drop(order),
+            },
+            Ok(None) => break,
+            Err(_) => return 1,
+        }
+    }
+    sys::wait_for_all_children();
+    0
+}
+
+fn receive(socket: &OwnedFd) -> io::Result<Option<Order>> {
+    let mut bytes = vec![0; ORDER_MAX];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let message = loop {
+        let mut slices = [io::IoSliceMut::new(&mut bytes)];
+        match recvmsg(socket, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => break other?,
+        }
+    };
+    if message.bytes == 0 {
+        return Ok(None);
+    }
+    let mut descriptors = Vec::new();
+    for part in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = part {
+            descriptors.extend(rights);
+        }
+    }
+    let wire: WireOrder = serde_json::from_slice(&bytes[..message.bytes])?;
+    let mut descriptors = descriptors.into_iter();
+    let (Some(control), Some(agent_stream)) = (descriptors.next(), descriptors.next()) else {
+        return Err(io::Error::other("an order without descriptors"));
+    };
+    let locks = wire.locks.into_iter().zip(descriptors).map(|(path, fd)| LockFile::adopt(path, fd));
+    let locks = locks.collect::<io::Result<Vec<_>>>()?;
+    Ok(Some(Order { plan: wire.plan, control: UnixStream::from(control), agent_stream, locks }))
+}

@@ -1,0 +1,60 @@
+//! Every backend of this build: the only file that names them all.
+
+use std::sync::Arc;
+
+use agentkernel_core::{Availability, Backend, BackendKind, Error, ErrorKind, Result};
+use agentkernel_oci::{OciBackend, RuntimeDir, Zygote};
+
+use crate::choice::{self, BackendRequest, Choice};
+
+/// The backends that can be chosen, strongest boundary first.
+pub struct Registry {
+    backends: Vec<Arc<dyn Backend>>,
+}
+
+impl Registry {
+    /// Every backend of this build. Containers are cloned by `zygote`; records of live sandboxes are kept
+    /// in `runtime_dir`.
+    #[must_use]
+    pub fn new(zygote: Arc<Zygote>, runtime_dir: RuntimeDir) -> Self {
+        Self::of(vec![Arc::new(OciBackend::new(zygote, runtime_dir))])
+    }
+
+    /// These backends and no other, strongest first.
+    #[must_use]
+    pub fn of(backends: Vec<Arc<dyn Backend>>) -> Self {
+        Self { backends }
+    }
+
+    /// The backend of this kind.
+    pub fn get(&self, kind: BackendKind) -> Result<Arc<dyn Backend>> {
+        let missing =
+            || Error::new(ErrorKind::Unavailable, "find the backend", "this build does not have it").on(kind);
+        self.all().iter().find(|backend| backend.kind() == kind).cloned().ok_or_else(missing)
+    }
+
+    /// Every backend, strongest boundary first.
+    #[must_use]
+    pub fn all(&self) -> &[Arc<dyn Backend>] {
+        &self.backends
+    }
+
+    /// Chooses a backend. Probes only if there is something to choose: a probe may boot a trial sandbox,
+    /// and with one candidate the boot itself is the better answer.
+    pub async fn choose(&self, request: BackendRequest) -> Result<Choice> {
+        let kinds: Vec<BackendKind> = self.backends.iter().map(|backend| backend.kind()).collect();
+        if let Some(choice) = choice::without_probing(request, &kinds) {
+            return Ok(choice);
+        }
+        let mut probed: Vec<(BackendKind, Availability)> = Vec::new();
+        for backend in &self.backends {
+            let availability = backend.probe().await;
+            let found = availability.is_available();
+            probed.push((backend.kind(), availability));
+            if found {
+                break; // the others are weaker
+            }
+        }
+        choice::choose(request, &probed)
+    }
+}

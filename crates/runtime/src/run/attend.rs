@@ -1,0 +1,143 @@
+//! Attends to a running command: its input, its output, its deadline, and what is said from outside.
+
+use std::io;
+use std::time::Duration;
+
+use agentkernel_core::{
+    CauseOfDeath, Command, Ended, Error, ErrorKind, Exited, Process, ProcessControl, ProcessEvent, Result,
+    Sandbox, SignalTarget,
+};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::{DEADLINE_GRACE, Ending, OutputCount, RunIo, RunOutput, RunSignal, SIGNAL_GRACE};
+
+/// How long a sandbox may take to say how it ended, once its stream is broken.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Runs the command to its end, or to the moment when its sandbox must be taken down.
+pub(super) async fn command(
+    sandbox: &dyn Sandbox,
+    command: &Command,
+    io: RunIo<'_>,
+    count: &mut OutputCount,
+) -> Result<Ending> {
+    let RunIo { stdin, output, mut signals } = io;
+    let mut process = sandbox.exec(command).await?;
+    let control = process.control();
+    let mut feed = std::pin::pin!(feed(control.as_ref(), stdin));
+    let mut must_end = std::pin::pin!(end_insisted(control.as_ref(), &mut signals));
+    let heard = tokio::select! {
+        heard = hear(process.as_mut(), output, count) => heard,
+        number = &mut must_end => return Ok(Ending::Signalled(number)),
+        () = expire(command.timeout) => return Ok(Ending::TimedOut),
+        never = &mut feed => match never {},
+    };
+    let exited = match heard {
+        Ok(exited) => exited,
+        Err(Deaf::Output(why)) => return Ok(Ending::OutputFailed(why)),
+        Err(Deaf::Sandbox(why)) => return last_words(sandbox, why).await,
+    };
+    tokio::select! {
+        written = output.finish() => Ok(written.map_or_else(Ending::OutputFailed, |()| Ending::Exited(exited))),
+        number = &mut must_end => Ok(Ending::Signalled(number)),
+        // Whoever takes the output may be as slow as he likes, but for a command whose time was up.
+        () = expire(exited.timed_out.then_some(Duration::ZERO)) => Ok(Ending::TimedOut),
+    }
+}
+
+/// Why a command is not heard any more before its end.
+enum Deaf {
+    Output(io::Error),
+    Sandbox(Error),
+}
+
+/// Passes output on, up to its limit, until the command has ended.
+async fn hear(
+    process: &mut dyn Process,
+    output: &mut dyn RunOutput,
+    count: &mut OutputCount,
+) -> Result<Exited, Deaf> {
+    loop {
+        match process.next().await.map_err(Deaf::Sandbox)? {
+            ProcessEvent::Output(stream, mut bytes) => {
+                bytes.truncate(count.admit(bytes.len()));
+                if !bytes.is_empty() {
+                    output.write(stream, bytes).await.map_err(Deaf::Output)?;
+                }
+            }
+            ProcessEvent::Exited(exited) => return Ok(exited),
+        }
+    }
+}
+
+/// Hands stdin over, then waits for ever.
+async fn feed(
+    control: &dyn ProcessControl,
+    stdin: Option<mpsc::Receiver<Bytes>>,
+) -> std::convert::Infallible {
+    if let Some(mut stdin) = stdin {
+        while let Some(bytes) = stdin.recv().await {
+            // A sandbox that is gone is noticed by whoever hears the output.
+            if control.write_stdin(bytes).await.is_err() {
+                break;
+            }
+        }
+        drop(control.close_stdin().await);
+    }
+    std::future::pending().await
+}
+
+/// Waits until the command's time is up for the host, too; for ever, if it has all the time.
+async fn expire(time: Option<Duration>) {
+    match time {
+        Some(time) => sleep(time + DEADLINE_GRACE).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the sandbox must be killed, and says by which signal that was asked: the second one, or
+/// the first after its grace. Meanwhile passes on what the command is to know.
+async fn end_insisted(control: &dyn ProcessControl, signals: &mut mpsc::Receiver<RunSignal>) -> u8 {
+    let first = next_end(control, signals).await;
+    drop(control.signal(first, SignalTarget::Group).await);
+    tokio::select! {
+        second = next_end(control, signals) => second,
+        () = sleep(SIGNAL_GRACE) => first,
+    }
+}
+
+async fn next_end(control: &dyn ProcessControl, signals: &mut mpsc::Receiver<RunSignal>) -> u8 {
+    loop {
+        match signals.recv().await {
+            Some(RunSignal::End(number)) => return number,
+            Some(RunSignal::Resize(size)) => drop(control.resize(size).await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Waits for the first signal to end, before there is a command; a new size is kept for it.
+pub(super) async fn end_asked(signals: &mut mpsc::Receiver<RunSignal>, command: &mut Command) -> u8 {
+    loop {
+        match signals.recv().await {
+            Some(RunSignal::End(number)) => return number,
+            Some(RunSignal::Resize(size)) => command.terminal = command.terminal.map(|_| size),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// How the sandbox ended, after its stream broke.
+async fn last_words(sandbox: &dyn Sandbox, why: Error) -> Result<Ending> {
+    if why.kind == ErrorKind::ProtocolBroken {
+        return Err(why); // a hostile guest, or a fault of ours: neither is an ordinary end
+    }
+    match timeout(LAST_WORDS, sandbox.ended()).await {
+        Ok(ended) => Ok(Ending::SandboxEnded(ended)),
+        Err(_) => {
+            Ok(Ending::SandboxEnded(Ended { cause: CauseOfDeath::BoundaryCrashed, detail: why.to_string() }))
+        }
+    }
+}
