@@ -19,6 +19,9 @@ use crate::takeover::TakenOver;
 /// Most bytes of one output stream in one turn.
 const CHUNK_LEN: usize = 128 * 1024;
 
+/// Most children that are waited for in one turn: whoever makes orphans without end delays nobody.
+const REAPED_MAX: usize = 256;
+
 /// Who became ready.
 #[derive(Debug, Clone, Copy)]
 enum Source {
@@ -41,6 +44,10 @@ struct Agent {
     first_served: u32,
     /// Where output passes through.
     chunk: Vec<u8>,
+    /// More children may have ended than were waited for in one turn.
+    unreaped: bool,
+    /// Something has run since memory was last given back.
+    busy: bool,
 }
 
 /// Serves the host until it has had enough; returns the exit code.
@@ -53,6 +60,8 @@ pub fn run(taken: TakenOver, started_ns: u64) -> i32 {
         last_channel: 0,
         first_served: 0,
         chunk: Vec::new(),
+        unreaped: false,
+        busy: false,
     };
     let mut result = agent.greet(started_ns);
     while result.is_ok() {
@@ -89,14 +98,29 @@ impl<'a> PollSet<'a> {
 impl Agent {
     fn turn(&mut self) -> Result<(), End> {
         let due_ns = self.processes.values().filter_map(Process::next_deadline_ns).min();
-        for source in self.wait(due_ns) {
+        for source in self.wait(if self.unreaped { Some(0) } else { due_ns }) {
             self.serve(source)?;
+        }
+        if self.unreaped {
+            self.reap();
         }
         if due_ns.is_some_and(|due_ns| due_ns <= sys::monotonic_ns()) {
             self.time_has_come();
         }
         self.settle();
-        self.stream.flush().map_err(|_| End::Asked)
+        self.stream.flush().map_err(|_| End::Asked)?;
+        if self.busy && self.processes.is_empty() && self.stream.output().is_none() {
+            self.rest();
+        }
+        Ok(())
+    }
+
+    /// Gives back what is not needed while nothing runs.
+    fn rest(&mut self) {
+        self.busy = false;
+        self.chunk = Vec::new();
+        self.stream.shrink();
+        sys::return_freed_memory();
     }
 
     fn wait(&self, due_ns: Option<u64>) -> Vec<Source> {
@@ -186,19 +210,26 @@ impl Agent {
         }
     }
 
-    /// Waits for all children that have ended, ours and those that lost their parents.
+    /// Waits for children that have ended, ours and those that lost their parents.
     fn reap(&mut self) {
-        while let sys::Reaping::One(reaped) = sys::reap() {
-            let is_it = |process: &Process| process.pid() == Some(reaped.pid);
-            let Some(channel) =
-                self.processes.iter().find_map(|(channel, process)| is_it(process).then_some(*channel))
-            else {
-                continue;
+        self.unreaped = true;
+        for _ in 0..REAPED_MAX {
+            let sys::Reaping::One(reaped) = sys::reap() else {
+                self.unreaped = false;
+                return;
             };
-            self.hear_status(channel);
-            if let Some(process) = self.processes.get_mut(&channel) {
-                process.end(reaped.status, reaped.usage, sys::monotonic_ns());
+            let mut processes = self.processes.iter();
+            let found = processes.find(|(_, process)| process.pid() == Some(reaped.pid));
+            if let Some(channel) = found.map(|(channel, _)| *channel) {
+                self.hear_end(channel, &reaped);
             }
+        }
+    }
+
+    fn hear_end(&mut self, channel: u32, reaped: &sys::Reaped) {
+        self.hear_status(channel);
+        if let Some(process) = self.processes.get_mut(&channel) {
+            process.end(reaped.status, reaped.usage, sys::monotonic_ns());
         }
     }
 
@@ -212,7 +243,6 @@ impl Agent {
 
     /// Gives the credit that is due, and says the last word on who has nothing more to say.
     fn settle(&mut self) {
-        let before = self.processes.len();
         let stream = &mut self.stream;
         self.processes.retain(|channel, process| {
             if let Some(bytes) = process.stdin.take_credit() {
@@ -225,10 +255,6 @@ impl Agent {
             }
             stays
         });
-        if self.processes.is_empty() && before > 0 {
-            self.chunk = Vec::new();
-            self.stream.shrink();
-        }
     }
 }
 

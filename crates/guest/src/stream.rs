@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, read, writev};
 use rustix::net::sockopt::{set_socket_send_buffer_size, set_socket_send_buffer_size_force};
+use rustix::pipe::fcntl_setpipe_size;
 
 /// Bytes taken off the stream in one go.
 const READ_LEN: usize = 64 * 1024;
@@ -22,7 +23,7 @@ const OUTPUT_LIMIT: usize = 128 * 1024;
 /// Queued bytes beyond which nothing more is read from the host either: it asks without listening.
 const ANSWER_LIMIT: usize = 1024 * 1024;
 
-/// What the socket's own buffer should hold, so that we and the host work at the same time.
+/// What the socket's or pipe's own buffer should hold, so that we and the host work at the same time.
 const SEND_BUFFER: usize = 1024 * 1024;
 
 /// Capacity of the queue that is kept when nothing runs.
@@ -56,10 +57,11 @@ impl Stream {
         for fd in [&input, &output] {
             fcntl_setfl(fd, fcntl_getfl(fd)? | OFlags::NONBLOCK)?;
         }
-        // For speed alone, and only a socket has such a buffer: no reason to give up.
-        if set_socket_send_buffer_size_force(&output, SEND_BUFFER).is_err() {
-            set_socket_send_buffer_size(&output, SEND_BUFFER).ok();
-        }
+        // For speed alone: where none of these is allowed, the stream is slower.
+        set_socket_send_buffer_size_force(&output, SEND_BUFFER)
+            .or_else(|_| set_socket_send_buffer_size(&output, SEND_BUFFER))
+            .or_else(|_| fcntl_setpipe_size(&output, SEND_BUFFER).map(|_| ()))
+            .ok();
         let decoder = Decoder::new(Direction::ToGuest);
         let (queue, scratch) = (VecDeque::new(), BytesMut::new());
         Ok(Self { input, output, decoder, queue, scratch, blocked: false })
@@ -167,9 +169,7 @@ impl Stream {
 
     /// Gives back the memory of a flood that is over.
     pub fn shrink(&mut self) {
-        if self.queue.is_empty() {
-            self.queue.shrink_to(IDLE_CAPACITY);
-        }
+        self.queue.shrink_to(IDLE_CAPACITY);
         if self.decoder.is_between_frames() {
             *self.decoder.buffer() = BytesMut::new();
         }

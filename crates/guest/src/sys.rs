@@ -133,11 +133,21 @@ fn usage_of(usage: &libc::rusage) -> Usage {
     }
 }
 
-/// Closes every descriptor from `first` to `last`; where the kernel cannot, they stay as they are.
+/// Beyond what the agent can have open itself: four for each channel, and a few of its own.
+const HIGHEST_FD: RawFd = 5000;
+
+/// Closes every descriptor from `first` to `last`.
 pub fn close_range(first: RawFd, last: RawFd) {
-    if first <= last {
-        // SAFETY: the caller gives up these descriptors; no owner of them is used or dropped after.
-        unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    if first > last {
+        return;
+    }
+    // SAFETY: the caller gives up these descriptors; no owner of them is used or dropped after.
+    if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } < 0 {
+        // A kernel that is too old for it. Those that are open are few, and close one by one.
+        for fd in first..=last.min(HIGHEST_FD) {
+            // SAFETY: as above; a number that is not open only yields an error.
+            unsafe { libc::close(fd) };
+        }
     }
 }
 
@@ -155,23 +165,15 @@ pub fn place_fd(source: &impl AsRawFd, target: RawFd) -> io::Result<()> {
     checked(unsafe { libc::dup2(source.as_raw_fd(), target) }).map(|_| ())
 }
 
-/// Makes the allocator give every large buffer back to the kernel when it is freed.
-///
-/// Left to itself, the C library keeps ever larger ones once one was freed: fast for a program that
-/// floods all day, and half a megabyte too much for one that waits.
-#[cfg(target_env = "gnu")]
+/// Gives freed memory back to the kernel: the C library keeps it for a program that may need it soon,
+/// but the agent may wait for hours.
 pub fn return_freed_memory() {
-    const LARGE: libc::c_int = 128 * 1024;
-    // SAFETY: mallopt takes two numbers; nothing else runs that could allocate meanwhile.
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim takes a number, and nothing else runs that could allocate meanwhile.
     unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, LARGE);
+        libc::malloc_trim(0);
     }
 }
-
-/// Other allocators do so anyway.
-#[cfg(not(target_env = "gnu"))]
-pub fn return_freed_memory() {}
 
 /// As many open descriptors as we may have, and how many we had: children get that back.
 pub fn raise_descriptor_limit() -> libc::rlimit {

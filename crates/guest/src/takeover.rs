@@ -59,7 +59,6 @@ pub fn take_over(words: &[&[u8]]) -> Result<TakenOver, String> {
     // our descriptors through /proc.
     let failed = |what: &'static str| move |error: rustix::io::Errno| format!("{what}: {error}");
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("prctl(PR_SET_DUMPABLE)"))?;
-    sys::return_freed_memory();
     let (input, output) = source.open().map_err(failed("no stream"))?;
     occupy_standard_streams().map_err(failed("standard streams"))?;
     sys::close_all_but([input.as_raw_fd(), output.as_raw_fd()]);

@@ -32,7 +32,6 @@ impl Default for ExecDefaults {
             ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
             ("HOME", "/workspace"),
             ("TERM", "xterm"),
-            ("LANG", "C.UTF-8"),
         ];
         Self { env: env.map(variable).into(), cwd: b"/workspace".into(), user: None }
     }
@@ -187,7 +186,7 @@ mod tests {
         command.env.push((b"HOME".into(), b"/b".into()));
         let Task::Exec(exec) = start(&command, &ExecDefaults::default()).task else { panic!("an exec") };
         let env: Vec<_> = exec.env.iter().map(|(name, _)| String::from_utf8_lossy(name)).collect();
-        assert_eq!(env, ["PATH", "HOME", "TERM", "LANG", "X"]);
+        assert_eq!(env, ["PATH", "HOME", "TERM", "X"]);
         assert_eq!(exec.env[1].1, b"/b");
         assert_eq!(exec.cwd, b"/workspace");
     }

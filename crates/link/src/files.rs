@@ -26,6 +26,7 @@ impl LinkedFiles {
     }
 
     async fn start(&self, request: FileRequest, what: &'static str, path: &[u8]) -> Result<Worker> {
+        refuse_relative(what, path)?;
         Worker::start(&self.link, self.user, request, what, path).await
     }
 
@@ -50,7 +51,8 @@ impl Files for LinkedFiles {
         Ok(Box::new(Source::open(self.start(request, "read the file", path).await?).await?))
     }
 
-    /// Dropping the sink unfinished ends the worker by SIGTERM: the file stays as it was.
+    /// Dropping the sink unfinished ends the worker by SIGTERM: the file stays as it was. What the
+    /// worker had written beside it is its to remove.
     async fn write(&self, path: &[u8], mode: u32) -> Result<Box<dyn ByteSink>> {
         let request = FileRequest::Write { path: path.into(), mode };
         Ok(Box::new(Sink::new(self.start(request, "write the file", path).await?)))
@@ -78,6 +80,7 @@ impl Files for LinkedFiles {
     }
 
     async fn rename(&self, from: &[u8], to: &[u8]) -> Result<()> {
+        refuse_relative("rename", to)?;
         self.run(FileRequest::Rename { from: from.into(), to: to.into() }, "rename", from).await
     }
 
@@ -91,6 +94,15 @@ impl Files for LinkedFiles {
         let request = FileRequest::TarIn { path: path.into() };
         Ok(Box::new(Sink::new(self.start(request, "unpack", path).await?)))
     }
+}
+
+/// A relative path would mean a place that the caller cannot know.
+fn refuse_relative(what: &str, path: &[u8]) -> Result<()> {
+    if path.first() == Some(&b'/') {
+        return Ok(());
+    }
+    let error = Error::new(ErrorKind::File, what, "the path is not absolute");
+    Err(error.on(crate::text::printable_bytes(path)).hint("begin it with /, for example /workspace"))
 }
 
 /// The worker says that all went well, and its output is no answer. It may have been tampered with by

@@ -62,8 +62,23 @@ fn start(task: Task) -> ToGuest {
     ToGuest::Start(Box::new(Start { task, user, timeout_ms: Some(1000), output_window: 1 << 20 }))
 }
 
-fn to_guest_seeds() -> Seeds {
+fn file_seeds() -> Seeds {
     let path = || b"/tmp/file".to_vec();
+    let file = |request| one(&start(Task::File(request)));
+    Seeds::from([
+        ("start_read", file(FileRequest::Read { path: path(), offset: 5, length: Some(9) })),
+        ("start_write", file(FileRequest::Write { path: path(), mode: 0o644 })),
+        ("start_stat", file(FileRequest::Stat { path: path(), follow: true })),
+        ("start_list", file(FileRequest::List { path: path() })),
+        ("start_make_dir", file(FileRequest::MakeDir { path: path(), mode: 0o755, parents: true })),
+        ("start_remove", file(FileRequest::Remove { path: path(), recursive: true })),
+        ("start_rename", file(FileRequest::Rename { from: path(), to: path() })),
+        ("start_tar_out", file(FileRequest::TarOut { path: path() })),
+        ("start_tar_in", file(FileRequest::TarIn { path: path() })),
+    ])
+}
+
+fn to_guest_seeds() -> Seeds {
     let exec = || Exec {
         argv: vec![b"sh".to_vec(), b"-c".to_vec(), b"exit 3".to_vec()],
         env: vec![(b"PATH".to_vec(), b"/bin".to_vec())],
@@ -87,20 +102,11 @@ fn to_guest_seeds() -> Seeds {
             mounts: vec![mount()],
         })
     };
-    let file = |request| one(&start(Task::File(request)));
     let mut seeds = broken(Kind::Start, Kind::Ready);
+    seeds.extend(file_seeds());
     seeds.extend([
         ("hello", one(&hello())),
         ("start_exec", one(&start(Task::Exec(exec())))),
-        ("start_read", file(FileRequest::Read { path: path(), offset: 5, length: Some(9) })),
-        ("start_write", file(FileRequest::Write { path: path(), mode: 0o644 })),
-        ("start_stat", file(FileRequest::Stat { path: path(), follow: true })),
-        ("start_list", file(FileRequest::List { path: path() })),
-        ("start_make_dir", file(FileRequest::MakeDir { path: path(), mode: 0o755, parents: true })),
-        ("start_remove", file(FileRequest::Remove { path: path(), recursive: true })),
-        ("start_rename", file(FileRequest::Rename { from: path(), to: path() })),
-        ("start_tar_out", file(FileRequest::TarOut { path: path() })),
-        ("start_tar_in", file(FileRequest::TarIn { path: path() })),
         ("stdin", one(&ToGuest::Stdin(Bytes::from_static(b"hello")))),
         ("stdin_end", one(&ToGuest::StdinEnd)),
         ("credit", one(&ToGuest::Credit(Stream::Stderr, 65_536))),
@@ -184,7 +190,7 @@ fn replay(target: &str, seeds: &Seeds, check: impl Fn(&[u8])) {
 #[test]
 fn what_the_host_may_send_is_replayed() {
     replay("decode_to_guest", &to_guest_seeds(), |bytes| {
-        check::any_bytes::<ToGuest>(Direction::ToGuest, bytes)
+        check::any_bytes::<ToGuest>(Direction::ToGuest, bytes);
     });
 }
 

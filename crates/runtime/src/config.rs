@@ -88,12 +88,14 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The profile unless another is named.
+    const PROFILE: Profile = Profile::Restrictive;
     /// Output that is passed on unless another limit is named.
     pub const OUTPUT_LIMIT: ByteSize = ByteSize::mib(64);
 
     /// The defaults with what a layer says in their stead.
     fn of(layer: &Layer) -> Self {
-        let profile = layer.profile.unwrap_or(Profile::Restrictive);
+        let profile = layer.profile.unwrap_or(Self::PROFILE);
         let limits = Limits::of(profile);
         Self {
             backend: layer.backend.unwrap_or_default(),

@@ -39,6 +39,7 @@ impl Agent {
             return Err(End::violation(format!("channel {channel} was opened before, or is none")));
         }
         self.last_channel = channel;
+        self.busy = true;
         let started = if self.processes.len() < MAX_CHANNELS {
             spawn(start, self.descriptors)
         } else {

@@ -2,10 +2,12 @@
 
 use std::fs::{File, OpenOptions, Permissions, remove_file, rename};
 use std::io::{self, copy};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use agentkernel_protocol::FileError;
+use rustix::fs::{AtFlags, CWD, linkat};
 use rustix::process::getpid;
 use rustix::stdio::stdin;
 
@@ -21,9 +23,7 @@ pub fn write(path: &Path, mode: u32) -> Result<(), FileError> {
     // Unique in this sandbox: of two workers with the same PID, one ended before the other began.
     let name = format!(".agentkernel-{}-{}", getpid().as_raw_pid(), sys::monotonic_ns());
     let temporary = folder.join(name);
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary);
-    let file = file.during("create", path)?;
-    let result = fill(file, mode).during("write", path);
+    let result = write_beside(folder, &temporary, mode).during("write", path);
     let result = result.and_then(|()| rename(&temporary, path).during("replace", path));
     if result.is_err() {
         remove_file(&temporary).ok(); // the first error is the one that matters
@@ -31,7 +31,24 @@ pub fn write(path: &Path, mode: u32) -> Result<(), FileError> {
     result
 }
 
-fn fill(mut file: File, mode: u32) -> io::Result<()> {
+/// Writes all of stdin into a file that has no name until it is whole, so that a worker which is killed
+/// leaves nothing. A file system that cannot do that gets a named one from the beginning.
+fn write_beside(folder: &Path, temporary: &Path, mode: u32) -> io::Result<()> {
+    let unnamed = OpenOptions::new().write(true).mode(0o600).custom_flags(libc::O_TMPFILE).open(folder);
+    match unnamed {
+        Ok(file) => {
+            fill(&file, mode)?;
+            let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
+            Ok(linkat(CWD, itself, CWD, temporary, AtFlags::SYMLINK_FOLLOW)?)
+        }
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR)) => {
+            fill(&OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?, mode)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn fill(mut file: &File, mode: u32) -> io::Result<()> {
     let mut content = standard(stdin())?;
     copy(&mut content, &mut file)?;
     // Not by the mode at creation, which the umask would change.

@@ -1,28 +1,19 @@
 //! A tiny blocking host: everything it waits for has a deadline.
 
 use std::collections::VecDeque;
-use std::fs::{Permissions, copy, set_permissions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use agentkernel_protocol::{
-    Decoder, Direction, Exited, Hello, PROTOCOL_VERSION, Ready, Refused, STDIN_WINDOW, Signal, Start, Status,
-    Stream, ToGuest, ToHost, Token, encode,
+    Decoder, Direction, Exited, Refused, STDIN_WINDOW, Signal, Start, Status, Stream, ToGuest, ToHost, encode,
 };
 use bytes::{Bytes, BytesMut};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::geteuid;
 
 /// How long anything may take on a machine that is busy with other things.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-
-pub const TOKEN: Token = Token([42; 32]);
 
 /// An agent as a process of this machine, and the host end of its stream.
 pub struct Guest {
@@ -56,21 +47,6 @@ impl Outcome {
     }
 }
 
-pub fn hello() -> Hello {
-    let build = option_env!("AGENTKERNEL_GUEST_BUILD").unwrap_or("dev").into();
-    Hello { protocol: PROTOCOL_VERSION, build, token: TOKEN, mounts: Vec::new() }
-}
-
-/// The agent's program.
-pub fn program() -> Command {
-    command(env!("CARGO_BIN_EXE_agentkernel-guest").as_ref())
-}
-
-#[expect(clippy::disallowed_methods, reason = "the test is the one that starts the agent")]
-pub fn command(program: &Path) -> Command {
-    Command::new(program)
-}
-
 /// Waits for what no frame tells.
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
@@ -81,19 +57,8 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 impl Guest {
-    /// An agent that has not been greeted yet.
-    pub fn strange() -> Self {
-        Self::spawn(program())
-    }
-
-    /// An agent that this command starts with one socket as its stdin.
-    pub fn spawn(mut command: Command) -> Self {
-        let (ours, theirs) = UnixStream::pair().expect("a socket pair");
-        let writer = ours.try_clone().expect("a copy");
-        Self::attach(command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()), ours, writer)
-    }
-
-    fn attach(command: &mut Command, reader: UnixStream, writer: UnixStream) -> Self {
+    /// What this command starts, once its ends of these sockets are set.
+    pub fn attach(command: &mut Command, reader: UnixStream, writer: UnixStream) -> Self {
         let child = command.spawn().expect("the agent starts");
         // Our copies of the agent's ends must not outlive it.
         command.stdin(Stdio::null()).stdout(Stdio::null());
@@ -101,47 +66,6 @@ impl Guest {
         writer.set_write_timeout(Some(PATIENCE)).expect("a timeout");
         let decoder = Decoder::new(Direction::ToHost);
         Self { child, reader, writer, decoder, early: VecDeque::new(), last_channel: 0 }
-    }
-
-    /// An agent that is ready, with a stream of two halves: its stdin and its stdout.
-    pub fn ready_on_stdio() -> Self {
-        let (writer, stdin) = UnixStream::pair().expect("a socket pair");
-        let (reader, stdout) = UnixStream::pair().expect("a socket pair");
-        let mut command = program();
-        command.arg("--stdio").stdin(OwnedFd::from(stdin)).stdout(OwnedFd::from(stdout));
-        let mut guest = Self::attach(&mut command, reader, writer);
-        guest.greet();
-        guest
-    }
-
-    /// An agent that is ready.
-    pub fn ready() -> Self {
-        let mut guest = Self::strange();
-        guest.greet();
-        guest
-    }
-
-    /// An agent that is ready, and runs as an ordinary user even where the test is root.
-    pub fn ready_as_nobody() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("its mode");
-        let program = folder.path().join("guest"); // where it was built, nobody may be let in
-        copy(env!("CARGO_BIN_EXE_agentkernel-guest"), &program).expect("a copy");
-        let mut command = command(&program);
-        if geteuid().is_root() {
-            command.uid(65534).gid(65534);
-        }
-        let mut guest = Self::spawn(command);
-        guest.greet();
-        guest
-    }
-
-    pub fn greet(&mut self) -> Ready {
-        self.send(0, &ToGuest::Hello(hello()));
-        match self.next() {
-            Some((0, ToHost::Ready(ready))) => ready,
-            other => panic!("not ready: {other:?}"),
-        }
     }
 
     pub fn pid(&self) -> u32 {

@@ -1,16 +1,16 @@
 //! Programs: their words, their environment, how they are found, how they end.
 
-use std::fs::{Permissions, create_dir, set_permissions, write};
+use std::fs::{create_dir, write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use agentkernel_protocol::{Exec, Refused, Stage, Start, Status, StdinMode, UserIds};
+use agentkernel_protocol::{Exec, FileRequest, Refused, Stage, Start, Status, StdinMode, UserIds};
 use rustix::io::Errno;
 use rustix::process::{geteuid, getgid, getuid};
 use tempfile::{TempDir, tempdir};
 
 use crate::client::Guest;
+use crate::files::{bytes, done};
 use crate::request::{exec, program_of, shell, words};
 
 fn refusal(stage: Stage, errno: Errno, subject: &str) -> Refused {
@@ -81,13 +81,16 @@ fn the_working_directory_is_entered_or_named() {
     }
 }
 
-/// A folder with `run`, which is executable, `text`, which is not, and `odd`, which is no program.
-fn programs() -> TempDir {
+/// A folder with `run`, which is executable, `text`, which is not, `odd`, which is no program, and
+/// `lost`, whose interpreter does not exist.
+///
+/// Written by the agent: what this process has open for writing, a fork of another test may keep so for
+/// a moment, in which nobody can execute it.
+fn programs(guest: &mut Guest) -> TempDir {
     let folder = tempdir().expect("a folder");
-    let place = |name: &str, content: &str, mode| {
-        let path = folder.path().join(name);
-        write(&path, content).expect("a file");
-        set_permissions(path, Permissions::from_mode(mode)).expect("its mode");
+    let mut place = |name: &str, content: &str, mode| {
+        let path = bytes(folder.path().join(name));
+        done(guest, FileRequest::Write { path, mode }, content.as_bytes());
     };
     place("run", "#!/bin/sh\necho \"$0\"\n", 0o755);
     place("text", "#!/bin/sh\necho wrong\n", 0o644);
@@ -105,7 +108,7 @@ fn with_path(argv: &[&str], path: &str, cwd: &Path) -> Start {
 #[test]
 fn programs_are_found_in_the_path_that_was_given() {
     let mut guest = Guest::ready();
-    let folder = programs();
+    let folder = programs(&mut guest);
     let here = folder.path().to_str().expect("text");
     for (path, found) in [
         (format!("/nowhere:/etc/passwd:{here}/empty:{here}"), format!("{here}/run\n")),
@@ -121,7 +124,7 @@ fn programs_are_found_in_the_path_that_was_given() {
 #[test]
 fn not_found_and_not_executable_are_told_apart() {
     let mut guest = Guest::ready();
-    let folder = programs();
+    let folder = programs(&mut guest);
     let here = folder.path().to_str().expect("text");
     for (name, path, stage, errno) in [
         ("no such program", here, Stage::Lookup, Errno::NOENT),

@@ -7,7 +7,8 @@ use agentkernel_protocol::{
 };
 use bytes::{Bytes, BytesMut};
 
-use crate::client::{Guest, TOKEN, hello, program};
+use crate::client::Guest;
+use crate::launch::{TOKEN, hello, program};
 use crate::request::words;
 
 fn header(len: u32, kind: u8, channel: u32) -> Vec<u8> {

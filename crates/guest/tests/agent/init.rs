@@ -8,8 +8,9 @@ use agentkernel_protocol::{
 };
 use tempfile::tempdir;
 
-use crate::client::{Guest, command, hello, until};
+use crate::client::{Guest, until};
 use crate::files::{bytes, done, failure};
+use crate::launch::{command, hello};
 use crate::request::{shell, words};
 
 /// A command that makes it PID 1; nothing where this machine does not let us.

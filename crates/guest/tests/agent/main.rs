@@ -7,6 +7,7 @@ mod faults;
 mod files;
 mod folders;
 mod init;
+mod launch;
 mod request;
 mod stop;
 mod streams;

@@ -53,7 +53,7 @@ impl ByteSink for Sink {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
         let written = self.worker.control().write_stdin(bytes).await;
         written.map_err(|error| self.worker.named(error))?;
-        if true {
+        if !self.worker.control().has_exited() {
             return Ok(());
         }
         // It cannot have ended well before its input has: say why now, not after gigabytes.

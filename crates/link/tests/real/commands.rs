@@ -31,7 +31,7 @@ async fn the_environment_is_the_defaults_and_the_commands_own() {
     command.env = vec![(b"TERM".into(), b"dumb".into()), (b"X".into(), b"1".into())];
     let output = guest.run(&command).await;
     let expected = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n\
-                    HOME=/workspace\nTERM=dumb\nLANG=C.UTF-8\nX=1\n";
+                    HOME=/workspace\nTERM=dumb\nX=1\n";
     assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
 }
 

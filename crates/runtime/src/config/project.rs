@@ -38,8 +38,8 @@ pub(super) fn check(path: &Path, layer: &Layer, trusted: &Settings, user: Option
 pub(super) fn tighten(said: &Layer, above: &Layer, project: &Layer) -> Settings {
     let mut said = said.clone();
     if above.profile.is_none() {
-        let profiles = [said.profile, project.profile].into_iter().flatten();
-        said.profile = profiles.min_by_key(|profile| rank(*profile));
+        let profiles = [said.profile.or(Some(Settings::PROFILE)), project.profile];
+        said.profile = profiles.into_iter().flatten().min_by_key(|profile| rank(*profile));
     }
     let mut settings = Settings::of(&said);
     let limits = &mut settings.limits;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use agentkernel_core::{Access, BindMount, Command, ExitStatus, ProcessEvent, Sandbox};
+use agentkernel_core::{Access, BindMount, Command, ExitStatus, ProcessEvent, Sandbox, SandboxName};
 
 use super::context::{Context, stop};
 use super::rule::{Broken, Kept, Needs, Rule, ensure, rule, same};
@@ -146,18 +146,18 @@ async fn failed_boot(context: &Context<'_>) -> Kept {
 }
 
 async fn cycles(context: &Context<'_>) -> Kept {
-    const CYCLES: usize = 20;
+    let names: Vec<_> = (0..20).map(|_| context.fresh_name()).collect();
     // The first sandbox may open what stays open for all that follow.
-    cycle(context).await?;
-    let before = context.snapshot(&[]);
-    for _ in 0..CYCLES {
-        cycle(context).await?;
+    cycle(context, &context.fresh_name()).await?;
+    let before = context.snapshot(&names.iter().collect::<Vec<_>>());
+    for name in &names {
+        cycle(context, name).await?;
     }
     context.nothing_left(&before).await
 }
 
-async fn cycle(context: &Context<'_>) -> Kept {
-    let sandbox = context.boot().await?;
+async fn cycle(context: &Context<'_>, name: &SandboxName) -> Kept {
+    let sandbox = context.boot_named(name).await?;
     run(&*sandbox, &Command::new(["true"])).await?.ended_with(ExitStatus::Code(0))?;
     stop(sandbox).await.map(drop)
 }

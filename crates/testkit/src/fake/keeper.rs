@@ -72,8 +72,13 @@ pub struct Child {
 /// Makes `command` start below a keeper, which holds `link`.
 pub fn install(command: &mut Command, link: OwnedFd, child: Child) {
     let hook = move || {
-        // SAFETY: between fork and exec there is one thread; fork is a plain system call here.
-        match unsafe { libc::fork() } {
+        // Before the command can have a child: an orphan is not handed to who becomes its reaper later.
+        // SAFETY: between fork and exec there is one thread; these are plain system calls here.
+        let forked = unsafe {
+            libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+            libc::fork()
+        };
+        match forked {
             0 => set_up(child),
             -1 => Err(io::Error::last_os_error()),
             pid => keep(link.as_raw_fd(), pid),
@@ -105,7 +110,6 @@ fn set_up(child: Child) -> io::Result<()> {
 fn keep(link: i32, command: i32) -> ! {
     // SAFETY: system calls on this process alone; the pointers are to values that outlive the calls.
     unsafe {
-        libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
         libc::prctl(libc::PR_SET_NAME, c"fake-keeper".as_ptr());
         libc::dup2(link, LINK);
         // Nothing of the test's may stay open here: not its pipes, and not the pipe by which std

@@ -45,7 +45,9 @@ impl FakeSandbox {
     /// Makes the folder. Must be called in an async runtime, which ends the sandbox after `lifetime`.
     pub fn new(name: TakenName, lifetime: Option<Duration>) -> Result<Self> {
         let failed = |error: io::Error| Error::new(ErrorKind::Boot, "make the sandbox's folder", error);
-        let root = tempfile::Builder::new().prefix("ak-fake-").tempdir().map_err(failed)?;
+        // Whatever gets away can be told by this name: it is in the HOME of every command.
+        let prefix = format!("ak-fake-{}-", name.name);
+        let root = tempfile::Builder::new().prefix(&prefix).tempdir().map_err(failed)?;
         let workspace = root.path().join("workspace");
         std::fs::create_dir(&workspace).map_err(failed)?;
         let files = FakeFiles::new(root.path()).map_err(failed)?;

@@ -38,8 +38,9 @@ impl Marks {
         Self::new().descendants_of(std::process::id())
     }
 
-    /// Everything that mentions `word`: processes by command line, environment or cgroup; cgroups,
-    /// mounts and unix sockets by path; files in memory and in the shared folders by name.
+    /// Everything that mentions `word`: processes by command line, environment, cgroup, program, root or
+    /// working directory; cgroups, mounts and unix sockets by path; files in memory and in the shared
+    /// folders by name.
     #[must_use]
     pub fn word(mut self, word: impl Into<String>) -> Self {
         self.words.push(word.into());

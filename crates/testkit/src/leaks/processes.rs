@@ -36,7 +36,13 @@ impl Process {
 
     fn mentioned_by(&self, marks: &Marks) -> bool {
         let says = |file: &str| fs::read(self.folder().join(file)).is_ok_and(|text| marks.mention(&text));
-        marks.mention(self.name.as_bytes()) || ["cmdline", "cgroup", "environ"].into_iter().any(says)
+        let leads = |link: &str| {
+            fs::read_link(self.folder().join(link))
+                .is_ok_and(|target| marks.mention(target.as_os_str().as_bytes()))
+        };
+        marks.mention(self.name.as_bytes())
+            || ["cmdline", "cgroup", "environ"].into_iter().any(says)
+            || ["cwd", "root", "exe"].into_iter().any(leads)
     }
 
     fn description(&self) -> String {

@@ -1,0 +1,240 @@
+//! The attack probe inside a sandbox. Each attempt must say BLOCKED in a real one, and OPEN in one that
+//! was weakened on purpose: else the probe is blind. What was planted on the host decides in the end.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::{Path, PathBuf};
+
+use agentkernel_core::{Backend as _, Sandbox};
+use agentkernel_oci::plan::{Plan, SeccompPlan};
+use agentkernel_testkit::random_u64;
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::support::{exec, fixture, spec};
+
+/// Attempts that may say OPEN in a hardened container, and why that is no way out.
+const ALLOWED_OPEN: &[(&str, &str)] = &[(
+    "ptrace-sibling",
+    "debuggers work: a neighbour in one sandbox is the same tenant, and PID 1 is out of reach",
+)];
+
+/// Builds the probe beside the other programs and returns its path.
+fn probe_program() -> PathBuf {
+    #[expect(clippy::disallowed_methods, reason = "builds the adversary, which is no program of ours")]
+    let status = std::process::Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--locked", "--package", "agentkernel-attack-probe"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .expect("cargo runs");
+    assert!(status.success(), "the attack probe does not build");
+    Path::new(crate::support::PROGRAM).with_file_name("attack-probe")
+}
+
+/// What is planted on the host: none of it may be seen, reached or changed from inside.
+struct Bait {
+    canary: String,
+    folder: tempfile::TempDir,
+    tcp: TcpListener,
+    unix: UnixListener,
+    name: String,
+}
+
+impl Bait {
+    fn plant() -> Self {
+        let canary = format!("canary-{:016x}", random_u64());
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("secret"), &canary).expect("written");
+        let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
+        tcp.set_nonblocking(true).expect("non-blocking");
+        let name = format!("bait-{:016x}", random_u64());
+        let address = SocketAddr::from_abstract_name(&name).expect("a name");
+        let unix = UnixListener::bind_addr(&address).expect("an abstract socket");
+        unix.set_nonblocking(true).expect("non-blocking");
+        Self { canary, folder, tcp, unix, name }
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let secret = self.folder.path().join("secret").display().to_string();
+        let port = self.tcp.local_addr().expect("bound").port().to_string();
+        let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let pid = std::process::id().to_string();
+        [
+            ("--canary", self.canary.clone()),
+            ("--host-path", secret),
+            ("--host-path", "/etc/shadow".into()),
+            ("--host-port", port),
+            ("--host-abstract", self.name.clone()),
+            ("--host-pid", pid),
+            ("--host-hostname", hostname),
+        ]
+        .into_iter()
+        .flat_map(|(option, value)| [option.to_owned(), value])
+        .collect()
+    }
+
+    fn assert_untouched(&self) {
+        let again = std::fs::read_to_string(self.folder.path().join("secret")).expect("still there");
+        assert_eq!(again, self.canary);
+        assert!(self.tcp.accept().is_err(), "somebody reached the host's port");
+        assert!(self.unix.accept().is_err(), "somebody reached the host's abstract socket");
+    }
+}
+
+async fn put_probe_into(sandbox: &dyn Sandbox) {
+    let content = std::fs::read(probe_program()).expect("readable");
+    let mut sink = sandbox.files().write(b"/workspace/probe", 0o755).await.expect("opens");
+    sink.write(Bytes::from(content)).await.expect("takes it");
+    sink.finish().await.expect("finishes");
+}
+
+/// Every attempt's line, by id.
+async fn attack(sandbox: &dyn Sandbox, bait: &Bait, ids: &[&str]) -> BTreeMap<String, Value> {
+    let mut argv = vec!["/workspace/probe".to_owned()];
+    argv.extend(ids.iter().map(|id| (*id).to_owned()));
+    argv.extend(bait.arguments());
+    let words: Vec<&str> = argv.iter().map(String::as_str).collect();
+    let said = exec(sandbox, &words).await;
+    assert!(!said.text().contains(&bait.canary) || ids.len() < 10, "the canary came out:\n{}", said.text());
+    lines(&said.text())
+}
+
+fn lines(text: &str) -> BTreeMap<String, Value> {
+    text.lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter_map(|line| Some((line["id"].as_str()?.to_owned(), line)))
+        .collect()
+}
+
+async fn listed(sandbox: &dyn Sandbox) -> BTreeMap<String, Value> {
+    lines(&exec(sandbox, &["/workspace/probe", "--list"]).await.text())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_attack_works_in_a_hardened_sandbox() {
+    let Some(fixture) = fixture().await else { return };
+    let bait = Bait::plant();
+    let sandbox = fixture.backend.boot(&spec()).await.expect("boots").sandbox;
+    put_probe_into(&*sandbox).await;
+    let listed = listed(&*sandbox).await;
+    assert!(listed.len() > 150, "{} attempts", listed.len());
+    let results = attack(&*sandbox, &bait, &["--all"]).await;
+    let mut wrong = Vec::new();
+    for id in listed.keys() {
+        // A line that is missing is an error, never a success of ours.
+        let Some(result) = results.get(id) else {
+            wrong.push(format!("{id}: no line"));
+            continue;
+        };
+        let expected =
+            ALLOWED_OPEN.iter().any(|(allowed, _)| allowed == id) || result["informational"] == true;
+        if result["verdict"] != "BLOCKED" && !expected {
+            wrong.push(result.to_string());
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    bait.assert_untouched();
+    assert!(sandbox.posture().await.expect("readable").holds(), "the posture holds after the attacks");
+    sandbox.stop().await.expect("stops");
+}
+
+/// A backend without one of the controls, and the attempts that must then say OPEN.
+type Weakness = (&'static str, fn(&mut Plan), &'static [&'static str]);
+
+const WEAKNESSES: &[Weakness] = &[
+    (
+        "no system call filter",
+        |plan| plan.seccomp = SeccompPlan::Off,
+        &[
+            "keyctl",
+            "add-key",
+            "request-key",
+            "unshare-user",
+            "clone-newuser",
+            "clone3",
+            "personality",
+            "socket-vsock",
+            "netlink-audit",
+            "netlink-uevent",
+            "netlink-generic",
+            "tiocsti",
+            "seccomp-off",
+            "io-uring-setup",
+        ],
+    ),
+    (
+        "the host's network",
+        |plan| drop_namespace(plan, "network"),
+        &["network-interfaces", "host-port", "host-abstract"],
+    ),
+    (
+        "the host's host name",
+        |plan| {
+            drop_namespace(plan, "uts");
+            unname(plan);
+        },
+        &["hostname"],
+    ),
+    ("a writable root", |plan| plan.config["root"]["readonly"] = json!(false), &["root-not-read-only"]),
+    (
+        "root inside",
+        |plan| {
+            plan.config["process"]["user"] = json!({"uid": 0, "gid": 0});
+            plan.config["process"]["capabilities"]["bounding"] = json!(["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]);
+            plan.config["process"]["capabilities"]["permitted"] = json!(["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]);
+            plan.config["process"]["capabilities"]["effective"] = json!(["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]);
+            plan.seccomp = SeccompPlan::Off;
+        },
+        &[
+            "is-root",
+            "cap-permitted",
+            "cap-effective",
+            "cap-bounding",
+            "mount-tmpfs",
+            "chroot",
+            "sethostname",
+        ],
+    ),
+    ("bare paths", |plan| plan.config["linux"]["maskedPaths"] = json!([]), &["masked-keys"]),
+    (
+        "no limits of a process",
+        |plan| plan.config["process"]["rlimits"] = json!([]),
+        &["rlimit-nofile", "rlimit-memlock", "rlimit-fsize"],
+    ),
+    (
+        "no filter and no new privileges",
+        |plan| {
+            plan.config["process"]["noNewPrivileges"] = json!(false);
+            plan.seccomp = SeccompPlan::Off;
+        },
+        &["no-new-privs-off"],
+    ),
+];
+
+fn drop_namespace(plan: &mut Plan, kind: &str) {
+    let list = plan.config["linux"]["namespaces"].as_array_mut().expect("a list");
+    list.retain(|entry| entry["type"] != kind);
+}
+
+fn unname(plan: &mut Plan) {
+    plan.config.as_object_mut().expect("an object").remove("hostname");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_attack_works_where_its_control_is_missing() {
+    for (what, change, ids) in WEAKNESSES {
+        let Some(fixture) = fixture().await.map(|fixture| fixture.weakened(*change)) else { return };
+        let bait = Bait::plant();
+        let sandbox =
+            fixture.backend.boot(&spec()).await.unwrap_or_else(|error| panic!("{what}: {error}")).sandbox;
+        put_probe_into(&*sandbox).await;
+        let results = attack(&*sandbox, &bait, ids).await;
+        for id in *ids {
+            let result = results.get(*id).unwrap_or_else(|| panic!("{what}: no line for {id}"));
+            assert_eq!(result["verdict"], "OPEN", "with {what}: {result}");
+        }
+        sandbox.stop().await.expect("stops");
+    }
+}

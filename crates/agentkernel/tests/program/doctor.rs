@@ -1,0 +1,44 @@
+//! What works here.
+
+use serde_json::Value;
+
+use crate::support::Trial;
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+#[test]
+fn the_json_form_has_its_schema() {
+    let said = Trial::new().say(&["doctor", "--format", "json"]);
+    let json: Value = serde_json::from_slice(&said.stdout).expect("JSON");
+    assert_eq!(keys(&json), ["backends", "host", "schema", "version"]);
+    assert_eq!(json["schema"], 1);
+    assert_eq!(
+        keys(&json["host"]),
+        ["architecture", "cgroups", "kernel", "kvm", "root", "seccomp", "swap", "user_namespaces"]
+    );
+    let oci = &json["backends"][0];
+    assert_eq!(oci["backend"], "oci");
+    match oci["status"].as_str() {
+        Some("available") => {
+            assert!(oci["facts"].as_array().is_some_and(|facts| !facts.is_empty()), "{oci}");
+            assert_eq!(said.status.code(), Some(0));
+        }
+        Some("unavailable") => {
+            assert!(oci["needs"].is_string() && oci["hint"].is_string(), "{oci}");
+            assert_eq!(said.status.code(), Some(1));
+        }
+        other => panic!("{other:?}"),
+    }
+    let levels = ["no_device", "no_permission", "broken", "emulated_kernel_mode", "hardware", "not_probed"];
+    assert!(json["host"]["kvm"]["level"].as_str().is_some_and(|level| levels.contains(&level)), "{json}");
+}
+
+#[test]
+fn the_text_form_names_every_backend_and_the_host() {
+    let said = Trial::new().say(&["doctor"]).stdout_text();
+    for word in ["BACKEND", "oci", "HOST", "kernel", "user namespaces", "seccomp", "cgroups", "kvm", "swap"] {
+        assert!(said.contains(word), "no {word} in\n{said}");
+    }
+}

@@ -1,0 +1,182 @@
+//! The program under test, in a home of its own.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use agentkernel_core::Availability;
+use agentkernel_testkit::leaks::{LeakKind, Marks, Snapshot, describe};
+use agentkernel_testkit::{Finished, TestEnvironment, available_or_skip, random_u64};
+use rustix::event::{Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// The program under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_agentkernel");
+
+/// Whatever a test waits for comes before this, or never.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// An environment, and the program in it.
+pub struct Trial {
+    pub environment: TestEnvironment,
+    /// A name that occurs nowhere else on the machine.
+    pub name: String,
+}
+
+impl Trial {
+    /// For words that boot nothing.
+    pub fn new() -> Self {
+        Self { environment: TestEnvironment::new(), name: format!("trial-{:016x}", random_u64()) }
+    }
+
+    /// For words that boot a sandbox; `None`, loudly, where that does not work.
+    pub fn booting() -> Option<Self> {
+        available_or_skip("oci", oci()).then(Self::new)
+    }
+
+    /// The program with these words.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.environment.command(PROGRAM);
+        command.args(words);
+        command
+    }
+
+    /// Runs the program to its end.
+    pub fn say(&self, words: &[&str]) -> Finished {
+        Finished::of(&mut self.command(words))
+    }
+
+    /// Runs `script` in a sandbox, with these flags, to its end.
+    pub fn sh(&self, flags: &[&str], script: &str) -> Finished {
+        Finished::of(&mut self.sh_command(flags, script))
+    }
+
+    /// `agentkernel run --name NAME FLAGS -- sh -c SCRIPT`.
+    pub fn sh_command(&self, flags: &[&str], script: &str) -> Command {
+        let mut command = self.command(&["run", "--name", &self.name]);
+        command.args(flags).args(["--", "sh", "-c", script]);
+        command
+    }
+
+    /// Runs the program to its end, with this on its stdin.
+    pub fn feed(&self, words: &[&str], input: &[u8]) -> Finished {
+        let mut child = self.command(words).stdin(Stdio::piped()).spawn().expect("start");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        let input = input.to_vec();
+        let feeder = std::thread::spawn(move || stdin.write_all(&input));
+        let finished = Finished::wait(format!("{words:?}"), child, DEADLINE);
+        // A command that does not read to the end is its own affair.
+        drop(feeder.join().expect("does not panic"));
+        finished
+    }
+
+    /// Runs `script` in a sandbox and returns once it has printed `ready`.
+    pub fn start(&self, flags: &[&str], script: &str) -> Running {
+        let mut child = self.sh_command(flags, script).spawn().expect("start");
+        let mut stdout = child.stdout.take().expect("a pipe");
+        let (mut line, mut byte) = (Vec::new(), [0]);
+        while line != b"ready\n" {
+            assert_eq!(stdout.read(&mut byte).expect("read"), 1, "it ended before it was ready: {line:?}");
+            line.push(byte[0]);
+        }
+        child.stdout = Some(stdout);
+        Running(child)
+    }
+
+    /// Writes a configuration file into the working directory.
+    pub fn write_project_config(&self, text: &str) {
+        std::fs::write(self.environment.work().join("agentkernel.toml"), text).expect("write");
+    }
+
+    /// Writes the user's configuration file.
+    pub fn write_user_config(&self, text: &str) {
+        std::fs::write(self.environment.agentkernel_home().join("agentkernel.toml"), text).expect("write");
+    }
+
+    /// What this trial's sandbox has left, once nothing is left or it is too late.
+    #[track_caller]
+    pub fn assert_nothing_left(&self) {
+        let marks = Marks::new().word(&self.name).folder(self.environment.agentkernel_home());
+        let marks = marks.allow(|path| path.is_dir() || path.ends_with("agentkernel.toml"));
+        // Nothing was there before: nobody else uses the name.
+        let empty = Snapshot::take(&Marks::new());
+        let left = |leaks: Vec<_>| -> Vec<_> {
+            leaks
+                .into_iter()
+                .filter(|leak: &agentkernel_testkit::leaks::Leak| leak.kind != LeakKind::Descriptor)
+                .collect()
+        };
+        let mut leaks = Vec::new();
+        let gone = comes_true(Duration::from_secs(10), || {
+            leaks = left(Snapshot::take(&marks).leaked_since(&empty));
+            leaks.is_empty()
+        });
+        assert!(gone, "left behind:{}", describe(&leaks));
+    }
+
+    /// Text without what differs between two trials.
+    pub fn neutral(&self, text: &str) -> String {
+        text.replace(&format!("{}", self.environment.root().display()), "ROOT").replace(&self.name, "NAME")
+    }
+}
+
+/// The program while its command runs.
+pub struct Running(Child);
+
+impl Running {
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).expect("the program lives");
+    }
+
+    /// Closes our end of its stdout.
+    pub fn close_stdout(&mut self) {
+        drop(self.0.stdout.take());
+    }
+
+    pub fn finish(self) -> Finished {
+        Finished::wait("agentkernel run".into(), self.0, DEADLINE)
+    }
+}
+
+/// Exit code, or 128 + signal, of a program that has ended.
+pub fn code(finished: &Finished) -> i32 {
+    finished.status.code().unwrap_or_else(|| 128 + finished.status.signal().unwrap_or_default())
+}
+
+/// Looks again and again until it is true, or the deadline has passed.
+pub fn comes_true(deadline: Duration, mut is_true: impl FnMut() -> bool) -> bool {
+    let pause = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+    let began = Instant::now();
+    loop {
+        if is_true() {
+            return true;
+        }
+        if began.elapsed() > deadline {
+            return false;
+        }
+        poll(&mut [], Some(&pause)).ok();
+    }
+}
+
+/// Whether the embedded boundary works here, as doctor says. Asked once.
+fn oci() -> &'static Availability {
+    static OCI: OnceLock<Availability> = OnceLock::new();
+    OCI.get_or_init(|| {
+        let finished = Trial::new().say(&["doctor", "--format", "json"]);
+        let json: Value = serde_json::from_slice(&finished.stdout).expect("doctor prints JSON");
+        serde_json::from_value(json["backends"][0].clone()).expect("doctor prints an availability")
+    })
+}
+
+/// The path of a host file of the trial's working directory.
+pub fn work_file(trial: &Trial, name: &str) -> PathBuf {
+    trial.environment.work().join(name)
+}
