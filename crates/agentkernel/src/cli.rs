@@ -15,7 +15,7 @@ use agentkernel_oci::Zygote;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::environment::Environment;
-use crate::errors::{Failure, OURS};
+use crate::errors::{self, Failure};
 
 /// Runs commands in hardened sandboxes, with no daemon and nothing to install.
 #[derive(Debug, Parser)]
@@ -73,11 +73,7 @@ enum Format {
 pub fn main(began: Instant) -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(usage) => {
-            // Help and version are asked for, and go to stdout; nothing can be done if nobody reads them.
-            drop(usage.print());
-            return u8::try_from(usage.exit_code()).unwrap_or(OURS);
-        }
+        Err(other) => return errors::say_of_clap(&other),
     };
     cli.run(began).unwrap_or_else(|failure| failure.report())
 }

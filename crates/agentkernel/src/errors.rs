@@ -107,6 +107,24 @@ pub fn say_error(error: &Error) {
     }
 }
 
+/// What the parser of the command line has to say: help and version on stdout, wrong usage in the form
+/// of every other error. Returns the exit code.
+pub fn say_of_clap(said: &clap::Error) -> u8 {
+    if !said.use_stderr() {
+        // Nothing can be done if nobody reads it.
+        drop(said.print());
+        return 0;
+    }
+    let text = said.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let (text, hint) = match text.split_once("\n\nFor more information, try") {
+        Some((text, _)) => (text, "hint: --help says every word and its meaning\n"),
+        None => (text, ""),
+    };
+    drop(write!(io::stderr().lock(), "agentkernel: {}\n{hint}", text.trim_end()));
+    USAGE
+}
+
 /// The way out, last.
 pub fn say_hint(hint: &str) {
     drop(writeln!(io::stderr().lock(), "hint: {}", printable(hint)));
@@ -145,16 +163,16 @@ mod tests {
 
     #[test]
     fn every_kind_of_failure_has_the_exit_code_that_is_documented() {
-        let code = |kind| Failure::from(Error::new(kind, "test", "a test")).report();
+        let code = |kind| Failure::from(Error::new(kind, "test", "a test")).code();
         assert_eq!(code(ErrorKind::Usage), 2);
         assert_eq!(code(ErrorKind::CommandNotFound), 127);
         assert_eq!(code(ErrorKind::CommandNotExecutable), 126);
         assert_eq!(code(ErrorKind::Timeout), 124);
         assert_eq!(code(ErrorKind::ControlRefused), 125);
         let broken = io::Error::from(io::ErrorKind::BrokenPipe);
-        assert_eq!(Failure::of_write("stdout", &broken).report(), 141);
+        assert_eq!(Failure::of_write("stdout", &broken).code(), 141);
         let full = io::Error::from(io::ErrorKind::StorageFull);
-        assert_eq!(Failure::of_write("stdout", &full).report(), 125);
+        assert_eq!(Failure::of_write("stdout", &full).code(), 125);
     }
 
     #[test]

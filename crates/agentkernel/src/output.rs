@@ -70,9 +70,14 @@ impl Writer {
     }
 
     async fn finish(self) -> io::Result<()> {
-        drop(self.chunks);
-        self.outcome.await.unwrap_or_else(|_| Err(io::Error::other("the writing thread died")))
+        let Self { chunks, outcome } = self;
+        drop(chunks);
+        outcome.await.unwrap_or_else(|_| Err(died()))
     }
+}
+
+fn died() -> io::Error {
+    io::Error::other("the writing thread died")
 }
 
 #[async_trait]
@@ -91,6 +96,17 @@ impl RunOutput for HostOutput {
         }
         self.writer = Some(writer);
         Ok(())
+    }
+
+    async fn failed(&mut self) -> io::Error {
+        match &mut self.writer {
+            // While it can be sent to, the thread ends for no other reason.
+            Some(writer) => match (&mut writer.outcome).await {
+                Ok(Err(why)) => why,
+                Ok(Ok(())) | Err(_) => died(),
+            },
+            None => std::future::pending().await,
+        }
     }
 
     async fn finish(&mut self) -> io::Result<()> {

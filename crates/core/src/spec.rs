@@ -143,7 +143,8 @@ impl SandboxSpecBuilder {
             Err(Error::new(ErrorKind::Usage, "describe the sandbox", why).on(subject))
         };
         if spec.user.uid == 0 && spec.profile != Profile::Permissive {
-            let error = Error::new(ErrorKind::Usage, "describe the sandbox", "root is refused in this profile");
+            let error =
+                Error::new(ErrorKind::Usage, "describe the sandbox", "root is refused in this profile");
             return Err(error
                 .on(format!("--user {}", spec.user))
                 .hint("add --profile permissive, or leave --user out"));
@@ -205,9 +206,7 @@ impl FromStr for Profile {
 
     fn from_str(word: &str) -> Result<Self, String> {
         let found = Self::ALL.iter().copied().find(|profile| profile.as_str() == word);
-        found.ok_or_else(|| {
-            suggest::unknown("profile", word, &["restrictive", "moderate", "permissive"])
-        })
+        found.ok_or_else(|| suggest::unknown("profile", word, &["restrictive", "moderate", "permissive"]))
     }
 }
 

@@ -104,9 +104,8 @@ impl FromStr for CpuCount {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!("'{text}' is not a number of CPUs; write for example 0.5, 1 or 2.25 (at least 0.01)")
-        };
+        let wrong =
+            || format!("'{text}' is not a number of CPUs; write for example 0.5, 1 or 2.25 (at least 0.01)");
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
         if fraction.len() > 3 || (whole.is_empty() && fraction.is_empty()) {
             return Err(wrong());
@@ -131,9 +130,7 @@ impl fmt::Display for CpuCount {
 
 /// A duration as people write it: `500ms`, `30s`, `1.5m`, `2h`; a number alone is seconds.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || {
-        format!("'{text}' is not a duration; write a number and ms, s, m or h, for example 30s")
-    };
+    let wrong = || format!("'{text}' is not a duration; write a number and ms, s, m or h, for example 30s");
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let seconds: f64 = number.parse().map_err(|_| wrong())?;

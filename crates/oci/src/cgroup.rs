@@ -247,10 +247,9 @@ impl Group {
             Self::V1(folders) => folders.values().collect(),
             Self::V2(folder) => vec![folder],
         };
-        for folder in folders {
-            remove_folder(folder)?;
-        }
-        Ok(())
+        // Every folder is tried; the first failure is told.
+        let results: Vec<_> = folders.into_iter().map(|folder| remove_folder(folder)).collect();
+        results.into_iter().collect()
     }
 
     /// The folders that exist, for messages and leak checks.

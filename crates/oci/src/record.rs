@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Hierarchy;
 use crate::lock::LockFile;
-use crate::paths::RuntimeDir;
+use crate::paths::{self, RuntimeDir};
 use crate::posture::Expected;
 
 /// What is known of one sandbox.
@@ -125,7 +125,13 @@ pub fn live(runtime: &RuntimeDir) -> Vec<Record> {
 /// next time, and returned.
 pub(crate) fn reap_stale(runtime: &RuntimeDir) -> Vec<String> {
     let mut left = Vec::new();
-    for entry in fs::read_dir(runtime.records()).into_iter().flatten().flatten() {
+    let mut folders = vec![runtime.records()];
+    if rustix::process::geteuid().is_root() {
+        // The notes in id blocks know of sandboxes under every home, even one that was deleted.
+        folders.push(paths::ID_BLOCKS.into());
+    }
+    let entries = folders.into_iter().flat_map(fs::read_dir).flatten();
+    for entry in entries.flatten() {
         if let Err(error) = reap_file(&entry.path()) {
             left.push(format!("{}: {error}", entry.path().display()));
         }

@@ -5,9 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::frame::put_header;
-use crate::{
-    Frame, Kind, MAX_PAYLOAD, ProtocolError, Signal, Status, Stream, ToGuest, ToHost, WindowSize,
-};
+use crate::{Frame, Kind, MAX_PAYLOAD, ProtocolError, Signal, Status, Stream, ToGuest, ToHost, WindowSize};
 
 /// A message of either direction, as a kind and a body.
 trait Message {
@@ -213,9 +211,5 @@ pub fn read_records<T: DeserializeOwned>(output: &[u8]) -> Result<Vec<T>, Protoc
     while let Some(record) = decode_record(&mut buffer)? {
         records.push(record);
     }
-    if buffer.is_empty() {
-        Ok(records)
-    } else {
-        Err(ProtocolError::MalformedRecord("cut short"))
-    }
+    if buffer.is_empty() { Ok(records) } else { Err(ProtocolError::MalformedRecord("cut short")) }
 }

@@ -54,6 +54,10 @@ pub trait RunOutput: Send {
     fn ready(&mut self) {}
     /// Takes some bytes. May wait: the command then waits, too. An error ends the run.
     async fn write(&mut self, stream: OutputStream, bytes: Bytes) -> io::Result<()>;
+    /// Waits until something that was taken earlier turns out not to arrive; for ever, if all is well.
+    async fn failed(&mut self) -> io::Error {
+        std::future::pending().await
+    }
     /// Waits until everything that was taken has arrived.
     async fn finish(&mut self) -> io::Result<()>;
 }

@@ -183,21 +183,14 @@ const WEAKNESSES: &[Weakness] = &[
         |plan| {
             plan.config["process"]["user"] = json!({"uid": 0, "gid": 0});
             plan.config["process"]["capabilities"]["bounding"] = json!(["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]);
-            plan.config["process"]["capabilities"]["permitted"] = json!(["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]);
-            plan.config["process"]["capabilities"]["effective"] = json!(["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]);
+            plan.config["process"]["capabilities"]["permitted"] =
+                json!(["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]);
+            plan.config["process"]["capabilities"]["effective"] =
+                json!(["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]);
             plan.seccomp = SeccompPlan::Off;
         },
-        &[
-            "is-root",
-            "cap-permitted",
-            "cap-effective",
-            "cap-bounding",
-            "mount-tmpfs",
-            "chroot",
-            "sethostname",
-        ],
+        &["is-root", "cap-permitted", "cap-effective", "cap-bounding", "mount-tmpfs", "sethostname"],
     ),
-    ("bare paths", |plan| plan.config["linux"]["maskedPaths"] = json!([]), &["masked-keys"]),
     (
         "no limits of a process",
         |plan| plan.config["process"]["rlimits"] = json!([]),
@@ -224,6 +217,7 @@ fn unname(plan: &mut Plan) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_attack_works_where_its_control_is_missing() {
+    let mut blind = Vec::new();
     for (what, change, ids) in WEAKNESSES {
         let Some(fixture) = fixture().await.map(|fixture| fixture.weakened(*change)) else { return };
         let bait = Bait::plant();
@@ -232,9 +226,12 @@ async fn each_attack_works_where_its_control_is_missing() {
         put_probe_into(&*sandbox).await;
         let results = attack(&*sandbox, &bait, ids).await;
         for id in *ids {
-            let result = results.get(*id).unwrap_or_else(|| panic!("{what}: no line for {id}"));
-            assert_eq!(result["verdict"], "OPEN", "with {what}: {result}");
+            let verdict = results.get(*id).map_or(&Value::Null, |result| &result["verdict"]);
+            if verdict != "OPEN" {
+                blind.push(format!("with {what}, {id}: {:?}", results.get(*id)));
+            }
         }
         sandbox.stop().await.expect("stops");
     }
+    assert!(blind.is_empty(), "{}", blind.join("\n"));
 }

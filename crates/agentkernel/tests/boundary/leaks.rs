@@ -94,11 +94,15 @@ async fn a_killed_supervisor_takes_its_sandbox_with_it_and_the_next_run_cleans_u
             let pid = rustix::process::Pid::from_raw(pid).expect("a pid");
             rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
         }
-        let status = child.wait().expect("reaped");
-        assert!(!status.success());
+        assert!(!child.wait().expect("reaped").success());
     }
-    let mut next = runs.start(9, &["true"]);
-    assert!(next.wait().expect("reaped").success(), "the next run works");
+    // The first run cleans up, unless the host's own init has not yet reaped what was orphaned.
+    for number in 10..30 {
+        assert!(runs.start(number, &["true"]).wait().expect("reaped").success(), "a later run works");
+        if before.settle(Duration::from_millis(500)).is_empty() {
+            return;
+        }
+    }
     assert_nothing_left(&before);
 }
 

@@ -11,7 +11,10 @@ fn a_project_file_cannot_weaken() {
     }
     trial.write_project_config("[run]\nmemory = \"1G\"\n");
     let said = trial.say(&["run", "--", "true"]).assert_code(2);
-    insta::assert_snapshot!(trial.neutral(&said.stderr_text()), @"");
+    insta::assert_snapshot!(trial.neutral(&said.stderr_text()), @r#"
+    agentkernel: read the configuration: ROOT/work/agentkernel.toml: run.memory: 1G is weaker than 512M, which holds without it, and a file in the working directory can only make things stricter
+    hint: say --memory 1G on the command line, or put it into ROOT/agentkernel/agentkernel.toml
+    "#);
 }
 
 #[test]
@@ -19,7 +22,10 @@ fn an_unknown_key_is_told_the_nearest_valid_one() {
     let trial = Trial::new();
     trial.write_user_config("[run]\ntimout = \"3s\"\n");
     let said = trial.say(&["run", "--", "true"]).assert_code(2);
-    insta::assert_snapshot!(trial.neutral(&said.stderr_text()), @"");
+    insta::assert_snapshot!(trial.neutral(&said.stderr_text()), @r#"
+    agentkernel: read the configuration: ROOT/agentkernel/agentkernel.toml: run.timout: unknown key (known: backend, image, rootfs, profile, cpus, memory, pids, disk, output_limit, timeout)
+    hint: did you mean 'run.timeout'?
+    "#);
 }
 
 #[test]

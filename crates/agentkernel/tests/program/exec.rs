@@ -24,11 +24,20 @@ fn the_commands_exit_code_and_signal_are_ours() {
 fn what_cannot_be_run_has_the_exit_code_of_a_shell_and_a_hint() {
     let Some(trial) = Trial::booting() else { return };
     let missing = trial.say(&["run", "--", "no-such-program"]).assert_code(127);
-    insta::assert_snapshot!(missing.stderr_text(), @"");
+    insta::assert_snapshot!(missing.stderr_text(), @r#"
+    agentkernel: start the command: no-such-program: No such file or directory
+    hint: it is in no folder of the sandbox's PATH; name it by its path, or set PATH for the command
+    "#);
     let data = trial.say(&["run", "--", "/etc/passwd"]).assert_code(126);
-    insta::assert_snapshot!(data.stderr_text(), @"");
+    insta::assert_snapshot!(data.stderr_text(), @r#"
+    agentkernel: start the command: /etc/passwd: Permission denied
+    hint: make it executable with chmod +x, or run it with its interpreter
+    "#);
     let folder = trial.say(&["run", "-w", "/no/such/folder", "--", "true"]).assert_code(125);
-    insta::assert_snapshot!(folder.stderr_text(), @"");
+    insta::assert_snapshot!(folder.stderr_text(), @r#"
+    agentkernel: change to the command's working directory: /no/such/folder: No such file or directory
+    hint: make the folder first, or name one that exists in the sandbox
+    "#);
 }
 
 #[test]
@@ -88,7 +97,7 @@ fn a_mount_shows_what_lies_here_and_read_only_means_it() {
     let folder = work_file(&trial, "data");
     fs::create_dir(&folder).expect("folder");
     fs::write(folder.join("file"), "from the host").expect("write");
-    let said = trial.sh(&["-v", "./data:/mnt/data:ro"], "cat /mnt/data/file; echo x > /mnt/data/new");
+    let said = trial.sh(&["-v", "./data:/workspace/data:ro"], "cat data/file; echo x > data/new");
     assert_eq!(said.stdout_text(), "from the host");
     assert!(said.stderr_text().contains("Read-only file system"), "{}", said.stderr_text());
     assert_ne!(said.status.code(), Some(0));
@@ -99,7 +108,10 @@ fn a_name_can_be_used_by_one_live_sandbox_only() {
     let Some(trial) = Trial::booting() else { return };
     let running = trial.start(&["-i"], "echo ready; sleep 60");
     let said = trial.sh(&[], "true").assert_code(125);
-    insta::assert_snapshot!(trial.neutral(&said.stderr_text()), @"");
+    insta::assert_snapshot!(trial.neutral(&said.stderr_text()), @r#"
+    agentkernel: take the sandbox's name: NAME: a live sandbox has it
+    hint: choose another --name, or leave it out
+    "#);
     running.signal(rustix::process::Signal::TERM);
     running.finish().assert_code(143);
     trial.sh(&[], "true").assert_success();

@@ -5,13 +5,94 @@ use crate::support::Trial;
 #[test]
 fn the_program_says_what_it_is_for() {
     let said = Trial::new().say(&["--help"]).assert_success();
-    insta::assert_snapshot!(said.stdout_text(), @"");
+    insta::assert_snapshot!(said.stdout_text(), @r#"
+    Runs commands in hardened sandboxes, with no daemon and nothing to install.
+
+    A sandbox sees the programs of this host and nothing of its files, its network or its other
+    processes.
+
+    Usage: agentkernel <COMMAND>
+
+    Commands:
+      run         Run a command in a sandbox of its own
+      doctor      Try each backend, and say what works here and what the rest needs
+      inspect     Show a live sandbox, and whether its isolation holds
+      completion  Print a completion script for a shell
+      help        Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help
+              Print help (see a summary with '-h')
+
+      -V, --version
+              Print version
+
+    Examples:
+      agentkernel run -- echo hello
+      agentkernel run -v ./src:/workspace/src:ro -- python3 src/main.py
+      agentkernel doctor
+
+    Files, each overriding those before it:
+      /etc/agentkernel/agentkernel.toml
+      ~/.config/agentkernel/agentkernel.toml  ($AGENTKERNEL_HOME/agentkernel.toml if that is set)
+      ./agentkernel.toml                      (can only make things stricter)
+
+    Environment:
+      AGENTKERNEL_HOME     folder of the user's configuration and state
+      AGENTKERNEL_BACKEND  backend, unless --backend is given
+
+    Exit codes: that of the command; or 2 wrong usage, 124 time limit, 125 failure of agentkernel,
+    126 command not executable, 127 command not found, 128 + n ended by signal n.
+    "#);
 }
 
 #[test]
 fn run_says_what_every_flag_does_with_its_unit_and_default() {
     let said = Trial::new().say(&["run", "-h"]).assert_success();
-    insta::assert_snapshot!(said.stdout_text(), @"");
+    insta::assert_snapshot!(said.stdout_text(), @r#"
+    Run a command in a sandbox of its own
+
+    Usage: agentkernel run [OPTIONS] <CMD>...
+
+    Arguments:
+      <CMD>...  The command, word by word; no shell reads it
+
+    Options:
+          --backend <BACKEND>      What holds the sandbox; auto is the strongest boundary that works
+                                   here [default: auto] [possible values: auto, oci]
+          --image <IMAGE>          Root file system; host is the programs of this host without its files
+                                   [default: host] [possible values: host]
+          --rootfs <DIR>           Use the folder DIR as root file system, read-only, instead of an
+                                   image
+          --profile <PROFILE>      Defaults of the limits below, and whether root is allowed [default:
+                                   restrictive] [possible values: restrictive, moderate, permissive]
+      -e, --env <KEY[=VALUE]>      Set a variable; with its name alone, to the value that it has here.
+                                   May be repeated
+      -w, --workdir <DIR>          Start in this folder of the sandbox [default: /workspace]
+      -v, --volume <SRC:DST[:ro]>  Mount a file or folder of this host, read-write unless :ro is said.
+                                   May be repeated
+      -i, --interactive            Pass our standard input on to the command; else it has none
+      -t, --tty                    Give the command a terminal; our standard input must be one
+          --user <UID[:GID]|root>  Run as this user of the sandbox; root needs --profile permissive
+                                   [default: 65532:65532]
+          --cpus <NUMBER>          Processors, for example 1.5, or unlimited [default: 1; moderate 2;
+                                   permissive 4]
+          --memory <SIZE>          Memory, in bytes or with K, M, G, T, or unlimited [default: 512M;
+                                   moderate 2G; permissive 8G]
+          --pids <NUMBER>          Processes and threads, or unlimited [default: 256; moderate 1024;
+                                   permissive 4096]
+          --disk <SIZE>            Size of each writable place, in bytes or with K, M, G, T [default:
+                                   1G; moderate 4G; permissive 16G]
+          --output-limit <SIZE>    Output that is passed on, stdout and stderr together, in bytes or
+                                   with K, M, G, T [default: 64M]
+          --timeout <DURATION>     Kill the command with all that it started after this time, in ms, s,
+                                   m or h [default: no limit]
+          --timing                 Print on stderr where the time went, in milliseconds
+          --format <FORMAT>        Pass the command's output on as it is, or print one JSON object at
+                                   the end [default: text] [possible values: text, json]
+          --name <NAME>            Name of the sandbox: a-z, 0-9 and - [default: random]
+      -h, --help                   Print help (see more with '--help')
+    "#);
     let long = Trial::new().say(&["run", "--help"]).assert_success().stdout_text();
     assert!(long.contains("Examples:") && long.contains("Exit codes:"), "{long}");
 }

@@ -27,12 +27,15 @@ fn every_control_of_a_live_sandbox_is_shown_and_holds() {
 fn a_name_that_nobody_has_is_told_the_nearest_live_one() {
     let trial = Trial::new();
     let said = trial.say(&["inspect", &trial.name]).assert_code(125);
-    insta::assert_snapshot!(trial.neutral(&said.stderr_text()), @"");
+    insta::assert_snapshot!(trial.neutral(&said.stderr_text()), @"agentkernel: find the sandbox: NAME: no live sandbox has this name");
     let Some(trial) = Trial::booting() else { return };
     let running = trial.start(&[], "echo ready; exec sleep 60");
     let wrong = format!("{}x", trial.name);
     let said = trial.say(&["inspect", &wrong]).assert_code(125);
-    insta::assert_snapshot!(trial.neutral(&said.stderr_text()), @"");
+    insta::assert_snapshot!(trial.neutral(&said.stderr_text()), @r#"
+    agentkernel: find the sandbox: NAMEx: no live sandbox has this name
+    hint: did you mean 'NAME'?
+    "#);
     running.signal(Signal::TERM);
     running.finish();
 }

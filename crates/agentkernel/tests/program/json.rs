@@ -12,7 +12,26 @@ fn the_object_has_its_schema_and_the_exit_code_is_the_commands() {
     assert_eq!(said.stdout_text().matches('\n').count(), 1, "one object on one line");
     let json: Value = serde_json::from_slice(&said.stdout).expect("JSON");
     let keys: Vec<_> = json.as_object().expect("an object").keys().map(String::as_str).collect();
-    insta::assert_debug_snapshot!(keys, @"");
+    insta::assert_debug_snapshot!(keys, @r#"
+    [
+        "backend",
+        "cause",
+        "exit_code",
+        "memory_peak_bytes",
+        "name",
+        "out_of_memory_kills",
+        "output_bytes",
+        "phases_ms",
+        "reason",
+        "schema",
+        "signal",
+        "stderr_base64",
+        "stdout",
+        "timed_out",
+        "truncated",
+        "usage",
+    ]
+    "#);
     let neutral = |key: &str| trial.neutral(&json[key].to_string());
     for (key, value) in [
         ("schema", "1"),

@@ -19,7 +19,10 @@ fn a_command_whose_time_is_up_is_killed_with_all_its_children() {
     let script = "sleep 60 & setsid sleep 60 & echo before; wait";
     let said = trial.sh(&["--timeout", "300ms"], script).assert_code(124);
     assert_eq!(said.stdout_text(), "before\n");
-    insta::assert_snapshot!(said.stderr_text(), @"");
+    insta::assert_snapshot!(said.stderr_text(), @r#"
+    agentkernel: run the command: sh: timeout: it did not end within 300ms
+    hint: give it more with --timeout
+    "#);
     assert!(began.elapsed() < Duration::from_secs(30));
     trial.assert_nothing_left();
     let json = json(&trial, &["--timeout", "300ms"], "sleep 60");
@@ -50,7 +53,10 @@ fn a_command_that_uses_too_much_memory_dies_of_it() {
     let said = trial.say(&words).assert_code(137);
     let json: Value = serde_json::from_slice(&said.stdout).expect("JSON");
     assert_eq!((&json["cause"], &json["signal"]), (&Value::from("out_of_memory"), &Value::from(9)));
-    insta::assert_snapshot!(said.stderr_text(), @"");
+    insta::assert_snapshot!(said.stderr_text(), @r#"
+    agentkernel: run the command: python3: out_of_memory: it used more than its limit of 64M
+    hint: give it more with --memory
+    "#);
 }
 
 #[test]

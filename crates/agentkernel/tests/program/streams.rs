@@ -72,7 +72,10 @@ fn a_full_disk_is_told() {
     let Some(trial) = Trial::booting() else { return };
     let full = File::options().write(true).open("/dev/full").expect("/dev/full");
     let said = Finished::of(trial.sh_command(&[], "echo x; sleep 60").stdout(full)).assert_code(125);
-    insta::assert_snapshot!(said.stderr_text(), @"");
+    insta::assert_snapshot!(said.stderr_text(), @r#"
+    agentkernel: pass the command's output on: stdout: No space left on device (os error 28)
+    hint: the command was killed
+    "#);
     trial.assert_nothing_left();
 }
 
@@ -82,5 +85,5 @@ fn a_stdin_that_cannot_be_read_is_told_and_is_empty() {
     let folder = File::open(trial.environment.work()).expect("a folder");
     let said = Finished::of(trial.sh_command(&["-i"], "cat; echo end").stdin(folder)).assert_success();
     assert_eq!(said.stdout_text(), "end\n");
-    insta::assert_snapshot!(said.stderr_text(), @"");
+    insta::assert_snapshot!(said.stderr_text(), @"agentkernel: read stdin: Is a directory (os error 21)");
 }

@@ -122,8 +122,19 @@ mod tests {
     #[test]
     fn the_sandboxs_own_places_cannot_be_covered() {
         for wrong in [
-            "/a:/", "/a:/proc", "/a:/proc/sys", "/a:/usr/bin", "/a:/dev/null", "/a:/x/../proc", "a:/b", "/a:b",
-            "/a", ":/b", "/a:/b:ro:x", "/a:/b:rx", "",
+            "/a:/",
+            "/a:/proc",
+            "/a:/proc/sys",
+            "/a:/usr/bin",
+            "/a:/dev/null",
+            "/a:/x/../proc",
+            "a:/b",
+            "/a:b",
+            "/a",
+            ":/b",
+            "/a:/b:ro:x",
+            "/a:/b:rx",
+            "",
         ] {
             assert!(wrong.parse::<BindMount>().is_err(), "{wrong}");
         }

@@ -60,7 +60,12 @@ async fn hear(
     count: &mut OutputCount,
 ) -> Result<Exited, Deaf> {
     loop {
-        match process.next().await.map_err(Deaf::Sandbox)? {
+        let event = tokio::select! {
+            event = process.next() => event.map_err(Deaf::Sandbox)?,
+            // A command that says nothing more must not live on because of that.
+            why = output.failed() => return Err(Deaf::Output(why)),
+        };
+        match event {
             ProcessEvent::Output(stream, mut bytes) => {
                 bytes.truncate(count.admit(bytes.len()));
                 if !bytes.is_empty() {

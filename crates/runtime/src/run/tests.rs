@@ -34,9 +34,10 @@ impl RunOutput for Kept {
     }
 }
 
-/// A reader that has gone away, or one that never reads.
+/// A reader that has gone away, one of whom that is known only later, or one that never reads.
 enum Bad {
     Gone,
+    GoneUnseen,
     Stuck,
 }
 
@@ -45,7 +46,15 @@ impl RunOutput for Bad {
     async fn write(&mut self, _stream: OutputStream, _bytes: Bytes) -> io::Result<()> {
         match self {
             Self::Gone => Err(io::ErrorKind::BrokenPipe.into()),
+            Self::GoneUnseen => Ok(()),
             Self::Stuck => std::future::pending().await,
+        }
+    }
+
+    async fn failed(&mut self) -> io::Error {
+        match self {
+            Self::GoneUnseen => io::ErrorKind::BrokenPipe.into(),
+            Self::Gone | Self::Stuck => std::future::pending().await,
         }
     }
 
@@ -211,10 +220,12 @@ async fn the_second_signal_kills_at_once_even_while_nobody_reads_the_output() {
 
 #[tokio::test]
 async fn a_reader_that_went_away_ends_the_run() {
-    let report = Trial::new("echo x; sleep 100").run(&mut Bad::Gone).await.expect("ran");
-    match report.ending {
-        Ending::OutputFailed(why) => assert_eq!(why.kind(), io::ErrorKind::BrokenPipe),
-        other => panic!("{other:?}"),
+    for mut reader in [Bad::Gone, Bad::GoneUnseen] {
+        let report = Trial::new("echo x; sleep 100").run(&mut reader).await.expect("ran");
+        match report.ending {
+            Ending::OutputFailed(why) => assert_eq!(why.kind(), io::ErrorKind::BrokenPipe),
+            other => panic!("{other:?}"),
+        }
     }
 }
 

@@ -88,6 +88,16 @@ mod tests {
             total: Duration::from_micros(20_001),
             ..Phases::default()
         };
-        insta::assert_snapshot!(timing(&phases), @"");
+        insta::assert_snapshot!(timing(&phases), @r#"
+        PHASE         MS
+        queue          -
+        acquire        -
+        boot       5.250
+        ready          -
+        exec      12.000
+        stop           -
+        residual   2.751
+        total     20.001
+        "#);
     }
 }
