@@ -114,6 +114,14 @@ pub enum Step {
         /// How.
         options: BindOptions,
     },
+    /// A copy of a small host file, if there is one: cheaper than a mount, each of which makes every
+    /// later look at the mounts longer.
+    Copy {
+        /// Where.
+        path: PathBuf,
+        /// On the host.
+        source: PathBuf,
+    },
     /// Every entry of a host folder but those named, read-only.
     Entries {
         /// Where.

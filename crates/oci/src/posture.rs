@@ -77,13 +77,12 @@ impl Expected {
         let group = self.cgroup.as_ref().map(|plan| Hierarchy::detect().group(&plan.path));
         let processes = process::of_sandbox(init, group.as_ref());
         let mut controls = Vec::new();
-        controls.extend(process::identity(self, init, &processes));
-        controls.extend(process::privileges(self, &processes));
+        let threads = process::threads(&processes);
+        controls.extend(process::identity(self, init, &threads));
+        controls.extend(process::privileges(self, &threads));
         controls.extend(process::namespaces(init, siblings));
         controls.extend(process::limits(self, init));
-        controls.push(mounts::root_is_read_only(init));
-        controls.push(mounts::only_these_are_writable(self, init));
-        controls.push(mounts::masked(init));
+        controls.extend(mounts::controls(self, &read(init, "mountinfo")));
         controls.push(process::network_is_empty(init));
         if !self.rootless {
             controls.push(process::descriptors(init));

@@ -58,3 +58,6 @@ impl Registry {
         choice::choose(request, &probed)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -137,16 +137,11 @@ pub fn main(
     environment: &Environment,
     zygote: Arc<Zygote>,
 ) -> Result<u8, Failure> {
-    let request = request::build(args, environment, began)?;
-    let registry = Registry::new(zygote, environment.runtime_dir());
-    let report = match args.format {
-        Format::Text => {
-            let ready = Arc::new(Notify::new());
-            let mut output = HostOutput::new(ready.clone());
-            block_on(drive(args, &registry, &request, &mut output, &ready))?
-        }
-        Format::Json => as_json(args, &registry, &request)?,
+    let result = match args.format {
+        Format::Text => as_text(args, began, environment, zygote),
+        Format::Json => as_json(args, began, environment, zygote),
     };
+    let (request, report) = result?;
     report::print_notices(&report, &request);
     if args.timing {
         report::print_timing(&report.phases);
@@ -154,17 +149,40 @@ pub fn main(
     Ok(errors::code_of_run(&report))
 }
 
+type Outcome = Result<(RunRequest, RunReport), Failure>;
+
+/// Passes the output on as it comes.
+fn as_text(args: &Args, began: Instant, environment: &Environment, zygote: Arc<Zygote>) -> Outcome {
+    let ready = Arc::new(Notify::new());
+    let mut output = HostOutput::new(ready.clone());
+    perform(args, began, environment, zygote, &mut output, &ready)
+}
+
 /// Keeps the output, and prints it as part of one object; so is an error.
-fn as_json(args: &Args, registry: &Registry, request: &RunRequest) -> Result<RunReport, Failure> {
+fn as_json(args: &Args, began: Instant, environment: &Environment, zygote: Arc<Zygote>) -> Outcome {
     let mut output = KeptOutput::default();
     let ready = output.ready.clone();
-    let result = block_on(drive(args, registry, request, &mut output, &ready));
-    match &result {
-        Ok(report) => json::print(report, &output)?,
+    let outcome = perform(args, began, environment, zygote, &mut output, &ready);
+    match &outcome {
+        Ok((_, report)) => json::print(report, &output)?,
         Err(Failure::Error(error)) => json::print_error(error)?,
         Err(Failure::ReaderGone) => {}
     }
-    result
+    outcome
+}
+
+fn perform(
+    args: &Args,
+    began: Instant,
+    environment: &Environment,
+    zygote: Arc<Zygote>,
+    output: &mut dyn RunOutput,
+    ready: &Notify,
+) -> Outcome {
+    let request = request::build(args, environment, began)?;
+    let registry = Registry::new(zygote, environment.runtime_dir());
+    let report = block_on(drive(args, &registry, &request, output, ready))?;
+    Ok((request, report))
 }
 
 /// Runs the request with our stdin, signals and terminal.

@@ -83,3 +83,11 @@ fn why_there_was_no_run_is_an_object_too() {
     );
     assert!(said.stderr_text().starts_with("agentkernel: "));
 }
+
+#[test]
+fn a_request_that_makes_no_sense_is_an_object_too() {
+    let trial = Trial::new();
+    let said = trial.say(&["run", "--format", "json", "-w", "src", "--", "true"]).assert_code(2);
+    let json: Value = serde_json::from_slice(&said.stdout).expect("JSON");
+    assert_eq!(json["error"]["kind"], "usage");
+}

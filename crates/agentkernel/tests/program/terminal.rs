@@ -5,16 +5,16 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agentkernel_testkit::Finished;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Signal, ioctl_tiocsctty, kill_process, setsid};
+use rustix::process::{Pid, Signal, ioctl_tiocsctty, kill_process, setsid};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
-use crate::support::{DEADLINE, Trial};
+use crate::support::{DEADLINE, Trial, comes_true};
 
 /// The user's side of a terminal, with the program on the other one.
 struct Terminal {
@@ -127,7 +127,7 @@ fn the_terminal_is_restored_when_the_program_is_told_to_end() {
     for signal in [Signal::TERM, Signal::HUP] {
         let mut terminal = Terminal::open(&trial, &["-it"], "echo rea''dy; exec sleep 60");
         terminal.wait_for("ready\r\n");
-        kill_process(rustix::process::Pid::from_child(&terminal.child), signal).expect("it lives");
+        kill_process(Pid::from_child(&terminal.child), signal).expect("it lives");
         terminal.assert_ends_with(128 + signal.as_raw());
     }
     trial.assert_nothing_left();
@@ -165,4 +165,55 @@ fn a_terminal_that_vanishes_ends_the_sandbox() {
     let finished = Finished::wait("on a terminal that vanished".into(), child, DEADLINE);
     assert_ne!(finished.status.code(), Some(0));
     trial.assert_nothing_left();
+}
+
+/// The children of a process.
+fn children(pid: u32) -> Vec<u32> {
+    let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+fn pid(number: u32) -> Pid {
+    Pid::from_raw(i32::try_from(number).expect("a PID")).expect("not zero")
+}
+
+/// Stops the zygote of a program that has just been started. `None` if that came too late.
+fn stop_zygote(program: u32) -> Option<Pid> {
+    // Without a pause: the zygote lives for milliseconds before it takes its order.
+    let began = Instant::now();
+    let zygote = loop {
+        match children(program).first() {
+            Some(zygote) => break *zygote,
+            None if began.elapsed() > DEADLINE => return None,
+            None => {}
+        }
+    };
+    kill_process(pid(zygote), Signal::STOP).ok()?;
+    let is_stopped = || {
+        let stat = std::fs::read_to_string(format!("/proc/{zygote}/stat")).unwrap_or_default();
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" T"))
+    };
+    // With a child, it has taken the order already.
+    if comes_true(Duration::from_secs(1), is_stopped) && children(zygote).is_empty() {
+        return Some(pid(zygote));
+    }
+    kill_process(pid(zygote), Signal::CONT).ok();
+    None
+}
+
+#[test]
+fn a_boot_that_takes_long_shows_a_sign_of_life_and_wipes_it_away() {
+    let Some(trial) = Trial::booting() else { return };
+    for _attempt in 0..20 {
+        let mut terminal = Terminal::open(&trial, &[], "echo the out''put");
+        let Some(zygote) = stop_zygote(terminal.child.id()) else {
+            terminal.assert_ends_with(0);
+            continue;
+        };
+        terminal.wait_for("booting the sandbox");
+        kill_process(zygote, Signal::CONT).expect("it lives");
+        terminal.wait_for("\r\x1b[2Kthe output\r\n");
+        return terminal.assert_ends_with(0);
+    }
+    panic!("no attempt was quick enough to stop the zygote before it had booted");
 }

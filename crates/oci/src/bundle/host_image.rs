@@ -7,34 +7,27 @@ use agentkernel_core::SandboxSpec;
 use super::{HostLayout, OWN_FOLDERS, ROOTFS, own_folder};
 use crate::plan::{BindOptions, Step};
 
-/// Parts of the host's /etc that programs and libraries in /usr are incomplete without. None can
-/// hold a secret: links to programs, the list of libraries, public certificates, the interpreters'
-/// own settings.
-const ETC_FROM_HOST: &[&str] = &[
+/// Folders of the host's /etc that programs and libraries in /usr are incomplete without. None can
+/// hold a secret: links to programs, public certificates, the interpreters' own settings.
+const ETC_FOLDERS: &[&str] = &[
     "alternatives",
-    "ca-certificates.conf",
     "fonts",
     "java-17-openjdk",
     "java-21-openjdk",
-    "ld.so.cache",
-    "ld.so.conf",
-    "ld.so.conf.d",
-    "magic",
-    "magic.mime",
-    "mime.types",
     "perl",
     "pki/ca-trust",
     "pki/tls/certs",
-    "protocols",
     "python3",
     "python3.11",
     "python3.12",
     "python3.13",
-    "services",
     "ssl/certs",
-    "ssl/openssl.cnf",
     "terminfo",
 ];
+
+/// Files of the host's /etc, likewise: lists of libraries, of file types, of well-known ports.
+const ETC_FILES: &[&str] =
+    &["ld.so.cache", "magic", "magic.mime", "mime.types", "protocols", "services", "ssl/openssl.cnf"];
 
 /// The steps that build it.
 pub(super) fn steps(spec: &SandboxSpec, layout: &HostLayout) -> Vec<Step> {
@@ -92,9 +85,16 @@ fn etc(spec: &SandboxSpec) -> Vec<Step> {
     ] {
         steps.push(Step::Link { path: root(path), target: target.into() });
     }
-    for name in ETC_FROM_HOST {
-        let source = Path::new("/etc").join(name);
-        steps.push(Step::Bind { path: root("etc").join(name), source, options: BindOptions::IF_PRESENT });
+    steps.push(Step::Folder { path: root("etc/ssl"), mode: 0o755 });
+    for name in ETC_FOLDERS {
+        steps.push(Step::Bind {
+            path: root("etc").join(name),
+            source: Path::new("/etc").join(name),
+            options: BindOptions::IF_PRESENT,
+        });
+    }
+    for name in ETC_FILES {
+        steps.push(Step::Copy { path: root("etc").join(name), source: Path::new("/etc").join(name) });
     }
     steps
 }

@@ -2,7 +2,7 @@
 
 use agentkernel_core::Control;
 
-use super::{Expected, read};
+use super::Expected;
 use crate::bundle::{DEVICES, MASKED_PATHS};
 
 struct Mount<'a> {
@@ -20,9 +20,14 @@ fn parse(mountinfo: &str) -> Vec<Mount<'_>> {
         .collect()
 }
 
-pub(super) fn root_is_read_only(init: i32) -> Control {
-    let mountinfo = read(init, "mountinfo");
-    let root = parse(&mountinfo).into_iter().find(|mount| mount.place == "/");
+/// All controls that are read from a sandbox's `mountinfo`.
+pub(super) fn controls(expected: &Expected, mountinfo: &str) -> [Control; 3] {
+    let mounts = parse(mountinfo);
+    [root_is_read_only(&mounts), only_these_are_writable(expected, &mounts), masked(&mounts)]
+}
+
+fn root_is_read_only(mounts: &[Mount<'_>]) -> Control {
+    let root = mounts.iter().find(|mount| mount.place == "/");
     let options = root.map_or_else(|| "no root mount".to_owned(), |root| root.options.join(","));
     let held = ["ro", "nosuid", "nodev"].iter().all(|wanted| options.split(',').any(|has| has == *wanted));
     Control::judged("root", "ro,nosuid,nodev", options, held)
@@ -33,9 +38,7 @@ pub(super) fn root_is_read_only(init: i32) -> Control {
 const OWN: [&str; 3] = ["/proc", "/dev", "/dev/pts"];
 
 /// Every mount is read-only but those named, and those honour neither set-id bits nor devices.
-pub(super) fn only_these_are_writable(expected: &Expected, init: i32) -> Control {
-    let mountinfo = read(init, "mountinfo");
-    let mounts = parse(&mountinfo);
+fn only_these_are_writable(expected: &Expected, mounts: &[Mount<'_>]) -> Control {
     let wrong: Vec<String> = mounts
         .iter()
         .filter(|mount| !mount.options.contains(&"ro"))
@@ -65,9 +68,8 @@ fn is_device(place: &str) -> bool {
 }
 
 /// Every path that must be hidden and that this kernel has is covered by a mount.
-pub(super) fn masked(init: i32) -> Control {
-    let mountinfo = read(init, "mountinfo");
-    let places: Vec<&str> = parse(&mountinfo).into_iter().map(|mount| mount.place).collect();
+fn masked(mounts: &[Mount<'_>]) -> Control {
+    let places: Vec<&str> = mounts.iter().map(|mount| mount.place).collect();
     let bare: Vec<&str> = MASKED_PATHS
         .iter()
         .copied()

@@ -43,43 +43,53 @@ fn in_pid_namespace_of(init: i32) -> Vec<i32> {
         .collect()
 }
 
-/// `Name:\tvalue` lines of a status file.
-fn status(text: &str) -> BTreeMap<&str, String> {
-    text.lines()
-        .filter_map(|line| line.split_once(':'))
-        .map(|(name, value)| (name, value.split_whitespace().collect::<Vec<_>>().join(" ")))
-        .collect()
+/// One thread: its process and the fields of its status file.
+pub(super) struct Thread {
+    pid: i32,
+    fields: BTreeMap<String, String>,
 }
 
-/// The status of every thread of every process; a process that ended meanwhile has none.
-fn statuses(processes: &[i32]) -> Vec<(i32, String)> {
+impl Thread {
+    fn field(&self, name: &str) -> &str {
+        self.fields.get(name).map_or("missing", String::as_str)
+    }
+}
+
+/// Every thread of every process; a process that ended meanwhile has none.
+pub(super) fn threads(processes: &[i32]) -> Vec<Thread> {
     let mut all = Vec::new();
     for pid in processes {
         for thread in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
             if let Ok(text) = fs::read_to_string(thread.path().join("status")) {
-                all.push((*pid, text));
+                all.push(Thread { pid: *pid, fields: fields(&text) });
             }
         }
     }
     all
 }
 
+/// `Name:\tvalue` lines.
+fn fields(text: &str) -> BTreeMap<String, String> {
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_owned(), value.split_whitespace().collect::<Vec<_>>().join(" ")))
+        .collect()
+}
+
 /// The same field over all threads: the expected value if all agree, else the first that does not.
-fn over_all(name: &str, field: &str, expected: &str, threads: &[(i32, String)]) -> Control {
-    let actual = threads
-        .iter()
-        .map(|(pid, text)| (pid, status(text).get(field).cloned().unwrap_or_else(|| "missing".into())))
-        .find(|(_, value)| value != expected);
-    match actual {
-        Some((pid, value)) => Control::exact(name, expected, format!("{value} (process {pid})")),
+fn over_all(name: &str, field: &str, expected: &str, threads: &[Thread]) -> Control {
+    match threads.iter().find(|thread| thread.field(field) != expected) {
+        Some(thread) => {
+            let actual = format!("{} (process {})", thread.field(field), thread.pid);
+            Control::exact(name, expected, actual)
+        }
         None if threads.is_empty() => Control::exact(name, expected, "no process to read"),
         None => Control::exact(name, expected, expected),
     }
 }
 
-pub(super) fn identity(expected: &Expected, init: i32, processes: &[i32]) -> Vec<Control> {
+pub(super) fn identity(expected: &Expected, init: i32, threads: &[Thread]) -> Vec<Control> {
     let map = |file: &str| read(init, file).split_whitespace().collect::<Vec<_>>().join(" ");
-    let threads = statuses(processes);
     let four = |id: u32| format!("{id} {id} {id} {id}");
     let mut controls = vec![
         Control::exact("user.uid_map", &*expected.uid_map, map("uid_map")),
@@ -87,37 +97,35 @@ pub(super) fn identity(expected: &Expected, init: i32, processes: &[i32]) -> Vec
     ];
     if expected.capabilities == 0 {
         // With CAP_SETUID inside, processes may take any id of the block.
-        controls.push(over_all("user.uid", "Uid", &four(expected.host_uid), &threads));
-        controls.push(over_all("user.gid", "Gid", &four(expected.host_gid), &threads));
+        controls.push(over_all("user.uid", "Uid", &four(expected.host_uid), threads));
+        controls.push(over_all("user.gid", "Gid", &four(expected.host_gid), threads));
     }
     if !expected.rootless && expected.capabilities == 0 {
-        controls.push(over_all("user.groups", "Groups", "", &threads));
+        controls.push(over_all("user.groups", "Groups", "", threads));
     }
     controls
 }
 
-pub(super) fn privileges(expected: &Expected, processes: &[i32]) -> Vec<Control> {
-    let threads = statuses(processes);
+pub(super) fn privileges(expected: &Expected, threads: &[Thread]) -> Vec<Control> {
     let granted = format!("{:016x}", expected.capabilities);
     let none = format!("{:016x}", 0);
     vec![
-        over_all("capabilities.bounding", "CapBnd", &granted, &threads),
-        at_most("capabilities.permitted", "CapPrm", expected.capabilities, &threads),
-        at_most("capabilities.effective", "CapEff", expected.capabilities, &threads),
-        over_all("capabilities.inheritable", "CapInh", &none, &threads),
-        over_all("capabilities.ambient", "CapAmb", &none, &threads),
-        over_all("no_new_privs", "NoNewPrivs", "1", &threads),
-        over_all("seccomp.mode", "Seccomp", "2", &threads),
-        over_all("seccomp.filters", "Seccomp_filters", &FILTERS.to_string(), &threads),
+        over_all("capabilities.bounding", "CapBnd", &granted, threads),
+        at_most("capabilities.permitted", "CapPrm", expected.capabilities, threads),
+        at_most("capabilities.effective", "CapEff", expected.capabilities, threads),
+        over_all("capabilities.inheritable", "CapInh", &none, threads),
+        over_all("capabilities.ambient", "CapAmb", &none, threads),
+        over_all("no_new_privs", "NoNewPrivs", "1", threads),
+        over_all("seccomp.mode", "Seccomp", "2", threads),
+        over_all("seccomp.filters", "Seccomp_filters", &FILTERS.to_string(), threads),
     ]
 }
 
 /// A set that may be smaller than granted (root inside may give some up), but not larger.
-fn at_most(name: &str, field: &str, granted: u64, threads: &[(i32, String)]) -> Control {
-    let beyond = threads.iter().find_map(|(pid, text)| {
-        let value = status(text).get(field).cloned().unwrap_or_else(|| "missing".into());
-        let set = u64::from_str_radix(&value, 16).unwrap_or(u64::MAX);
-        (set & !granted != 0).then(|| format!("{value} (process {pid})"))
+fn at_most(name: &str, field: &str, granted: u64, threads: &[Thread]) -> Control {
+    let beyond = threads.iter().find_map(|thread| {
+        let set = u64::from_str_radix(thread.field(field), 16).unwrap_or(u64::MAX);
+        (set & !granted != 0).then(|| format!("{} (process {})", thread.field(field), thread.pid))
     });
     let granted = format!("{granted:016x}");
     let shown = beyond.clone().unwrap_or_else(|| granted.clone());

@@ -47,22 +47,44 @@ pub(super) fn build(plan: &Plan, at: &Path) -> Result<()> {
     // First every source is opened, then the stage is mounted: it covers a folder of the host.
     let maps = IdMaps::new(plan.privilege);
     let sources = plan.stage.iter().map(|step| open_sources(step, &maps)).collect::<Result<Vec<_>>>()?;
+    let copies = plan.stage.iter().map(read_copy).collect::<Result<Vec<_>>>()?;
     if plan.cgroup.is_none() {
         rootless::enter_small_root(at).map_err(failed("enter a root folder of its own at", at))?;
     }
     mount("agentkernel", at, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=0711,size=16m"))
         .map_err(|error| failed("mount the stage on", at)(error.into()))?;
-    for (step, sources) in plan.stage.iter().zip(sources) {
-        make(step, &sources, at)?;
+    for ((step, sources), copy) in plan.stage.iter().zip(sources).zip(copies) {
+        match (step, copy) {
+            (Step::Copy { path, .. }, Some(content)) => {
+                fs::write(at.join(path), content).map_err(failed("write", path))?;
+            }
+            _ => make(step, &sources, at)?,
+        }
     }
     Ok(())
+}
+
+/// Longest file that is copied, in bytes; a longer one is left out. The list of libraries of a large
+/// desktop has some hundred thousand.
+const COPY_MAX: u64 = 4 << 20;
+
+/// The content of a file that is to be copied, if it is there and everybody may read it.
+fn read_copy(step: &Step) -> Result<Option<Vec<u8>>> {
+    let Step::Copy { source, .. } = step else { return Ok(None) };
+    let facts = match fs::metadata(source) {
+        Ok(facts) => facts,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("copy", source)(error)),
+    };
+    let public = facts.is_file() && facts.mode() & 0o004 != 0 && facts.len() <= COPY_MAX;
+    if public { fs::read(source).map(Some).map_err(failed("copy", source)) } else { Ok(None) }
 }
 
 fn open_sources(step: &Step, maps: &IdMaps) -> Result<Vec<Source>> {
     match step {
         Step::Bind { source, options, .. } => Ok(open_source(source, *options, maps)?.into_iter().collect()),
         Step::Entries { source, except, .. } => open_entries(source, except, maps),
-        Step::Folder { .. } | Step::Link { .. } | Step::File { .. } => Ok(Vec::new()),
+        Step::Folder { .. } | Step::Link { .. } | Step::File { .. } | Step::Copy { .. } => Ok(Vec::new()),
     }
 }
 
@@ -143,6 +165,7 @@ fn make(step: &Step, sources: &[Source], stage: &Path) -> Result<()> {
             let path = stage.join(path);
             fs::write(&path, content).map_err(failed("write", &path))
         }
+        Step::Copy { .. } => Ok(()), // the host has no such file
         Step::Bind { path, .. } => sources.iter().try_for_each(|source| attach(source, &stage.join(path))),
         Step::Entries { path, source, except } => {
             copy_links(source, except, &stage.join(path))?;

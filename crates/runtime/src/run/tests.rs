@@ -1,13 +1,9 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use agentkernel_core::{
-    Availability, Backend, BackendKind, Capabilities, CauseOfDeath, ExitStatus, Profile, Stdin,
-};
+use agentkernel_core::{BackendKind, CauseOfDeath, ExitStatus, Profile, Stdin};
 use agentkernel_testkit::FakeBackend;
 
 use super::*;
-use crate::choice::Choice;
 
 const SIGINT: u8 = 2;
 const SIGTERM: u8 = 15;
@@ -250,72 +246,4 @@ fn of_two_errors_neither_is_swallowed() {
     let error = |why: &str| Error::new(ErrorKind::Host, "test", why);
     let both = both::<(), ()>(Err(error("first")), Err(error("second"))).expect_err("failed");
     assert_eq!(both.to_string(), "test: first; then test: second");
-}
-
-/// A backend that is or is not available, never boots, and counts how often it was probed.
-struct Probed {
-    available: bool,
-    probes: AtomicUsize,
-}
-
-impl Probed {
-    fn new(available: bool) -> Arc<Self> {
-        Arc::new(Self { available, probes: AtomicUsize::new(0) })
-    }
-
-    fn probes(&self) -> usize {
-        self.probes.load(Ordering::Relaxed)
-    }
-}
-
-#[async_trait]
-impl Backend for Probed {
-    fn kind(&self) -> BackendKind {
-        BackendKind::Oci
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        FakeBackend::new().capabilities()
-    }
-
-    async fn probe(&self) -> Availability {
-        self.probes.fetch_add(1, Ordering::Relaxed);
-        if self.available {
-            Availability::Available { facts: Vec::new() }
-        } else {
-            Availability::Unavailable { needs: "a moon".into(), hint: "install-moon".into() }
-        }
-    }
-
-    async fn boot(&self, _spec: &SandboxSpec) -> Result<Booted> {
-        Err(Error::new(ErrorKind::Boot, "start the sandbox", "it has no moon"))
-    }
-}
-
-#[tokio::test]
-async fn backends_are_probed_only_where_there_is_a_choice_and_only_until_one_works() {
-    let only = Probed::new(false);
-    let chosen = Registry::of(vec![only.clone()]).choose(BackendRequest::Auto).await.expect("chosen");
-    assert_eq!((chosen.backend, only.probes()), (BackendKind::Oci, 0));
-
-    let (first, second) = (Probed::new(true), Probed::new(true));
-    let registry = Registry::of(vec![first.clone(), second.clone()]);
-    registry.choose(BackendRequest::Auto).await.expect("chosen");
-    assert_eq!((first.probes(), second.probes()), (1, 0));
-
-    let broken = Registry::of(vec![Probed::new(false), Arc::new(FakeBackend::new())]);
-    let Choice { backend, reason } = broken.choose(BackendRequest::Auto).await.expect("chosen");
-    assert_eq!(backend, BackendKind::Fake);
-    assert!(reason.contains("oci needs a moon"), "{reason}");
-}
-
-#[tokio::test]
-async fn a_boot_that_fails_is_the_answer_and_points_to_doctor() {
-    let registry = Registry::of(vec![Probed::new(false)]);
-    let trial = Trial::new("true");
-    let (_sender, signals) = mpsc::channel(1);
-    let io = RunIo { stdin: None, output: &mut Kept::default(), signals };
-    let error = run(&registry, &trial.request, io).await.expect_err("refused");
-    assert_eq!(error.to_string(), "start the sandbox: it has no moon");
-    assert!(error.hint.is_some_and(|hint| hint.contains("agentkernel doctor")));
 }

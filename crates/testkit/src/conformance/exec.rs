@@ -122,9 +122,33 @@ async fn environment(context: &Context<'_>) -> Kept {
         (b"BYTES", b"\xff\xfe"),
         (b"HOME", b"/elsewhere"),
     ];
+    let own = variables(&*sandbox, &[]).await?;
+    let names: Vec<_> = own.keys().map(|name| name.escape_ascii().to_string()).collect();
+    let others: Vec<_> =
+        names.iter().filter(|name| !["HOME", "PATH", "TERM"].contains(&name.as_str())).collect();
+    ensure!(others.is_empty(), "nobody named {others:?}");
+    ensure!(own.len() == 3 && own.values().all(|value| !value.is_empty()), "it has only {names:?}");
+    // What is named comes on top, and in the place of what there was.
+    let mut expected = own;
+    expected.extend(named.map(|(name, value)| (name.to_vec(), value.to_vec())));
+    let found = variables(&*sandbox, &named).await?;
+    for (name, value) in &expected {
+        let what = format!("value of {}", name.escape_ascii());
+        let value_found = found.get(name).ok_or_else(|| Broken(format!("{what}: there is none")))?;
+        same_bytes(&what, value_found, value)?;
+    }
+    same("number of variables", found.len(), expected.len())?;
+    stop(sandbox).await.map(drop)
+}
+
+/// The environment of a command with these variables.
+async fn variables(
+    sandbox: &dyn Sandbox,
+    named: &[(&[u8], &[u8])],
+) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Broken> {
     let mut command = Command::new(["/usr/bin/env", "-0"]);
-    command.env = named.map(|(name, value)| (name.to_vec(), value.to_vec())).to_vec();
-    let said = run(&*sandbox, &command).await?;
+    command.env = named.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+    let said = run(sandbox, &command).await?;
     said.ended_with(ExitStatus::Code(0))?;
     let mut found = BTreeMap::new();
     for entry in said.stdout.split(|byte| *byte == 0).filter(|entry| !entry.is_empty()) {
@@ -133,21 +157,7 @@ async fn environment(context: &Context<'_>) -> Kept {
         let twice = found.insert(name.to_vec(), value.to_vec()).is_some();
         ensure!(!twice, "{} is there twice", name.escape_ascii());
     }
-    for (name, value) in named {
-        let value_found = found.remove(name);
-        ensure!(value_found.is_some(), "{} is missing", name.escape_ascii());
-        same_bytes(&format!("value of {}", name.escape_ascii()), &value_found.unwrap_or_default(), value)?;
-    }
-    for own in [&b"PATH"[..], b"TERM"] {
-        ensure!(
-            found.remove(own).is_some_and(|value| !value.is_empty()),
-            "{} is missing",
-            own.escape_ascii()
-        );
-    }
-    let others: Vec<String> = found.keys().map(|name| name.escape_ascii().to_string()).collect();
-    ensure!(others.is_empty(), "nobody named {}", others.join(", "));
-    stop(sandbox).await.map(drop)
+    Ok(found)
 }
 
 async fn folder(context: &Context<'_>) -> Kept {

@@ -1,6 +1,6 @@
 //! Rules of isolation: who commands are, and what they cannot become.
 
-use agentkernel_core::{Command, CommandUser, ErrorKind, Sandbox, User};
+use agentkernel_core::{Command, CommandUser, ErrorKind, Profile, Sandbox, SandboxSpec, User};
 
 use super::super::context::{Context, stop};
 use super::super::rule::{Broken, Kept, Needs, Rule, ensure, rule, same};
@@ -36,7 +36,11 @@ async fn user(context: &Context<'_>) -> Kept {
 }
 
 async fn root(context: &Context<'_>) -> Kept {
-    let sandbox = context.boot().await?;
+    // Whatever the profile of the other rules is: some allow root.
+    let spec = SandboxSpec::builder(context.fresh_name(), Profile::Restrictive)
+        .image(context.options.image.clone())
+        .limits(context.options.limits);
+    let sandbox = context.boot_spec(spec).await?.sandbox;
     for user in [CommandUser { uid: 0, gid: 65532 }, CommandUser { uid: 65532, gid: 0 }] {
         let command = Command { user: Some(user), ..sh("id") };
         refused(&format!("{user:?}"), sandbox.exec(&command).await, ErrorKind::CommandRefused)?;
