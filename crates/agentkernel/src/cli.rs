@@ -19,7 +19,7 @@ use crate::errors::{self, Failure};
 
 /// Runs commands in hardened sandboxes, with no daemon and nothing to install.
 #[derive(Debug, Parser)]
-#[command(name = "agentkernel", version, about, long_about = LONG_ABOUT, after_long_help = AFTER_HELP)]
+#[command(name = "agentkernel", version, long_about = LONG_ABOUT, after_long_help = AFTER_HELP)]
 #[command(max_term_width = 100, infer_long_args = false, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]

@@ -115,6 +115,10 @@ pub fn say_of_clap(said: &clap::Error) -> u8 {
         drop(said.print());
         return 0;
     }
+    if said.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        drop(said.print());
+        return USAGE;
+    }
     let text = said.to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let (text, hint) = match text.split_once("\n\nFor more information, try") {

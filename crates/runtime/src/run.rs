@@ -99,15 +99,17 @@ pub fn random_name() -> Result<SandboxName> {
 pub async fn run(registry: &Registry, request: &RunRequest, mut io: RunIo<'_>) -> Result<RunReport> {
     let choice = registry.choose(request.backend).await?;
     let backend = registry.get(choice.backend)?;
-    let mut command = request.command.clone();
+    let mut resized = None;
     let booted = tokio::select! {
         booted = backend.boot(&request.spec) => booted.map_err(with_a_way_out)?,
         // The boot is dropped, which kills what there is of it.
-        number = attend::end_asked(&mut io.signals, &mut command) => {
+        number = attend::end_asked(&mut io.signals, &mut resized) => {
             return Ok(report::not_begun(request, choice, number));
         }
     };
     let Booted { sandbox, boot, ready } = booted;
+    let mut command = request.command.clone();
+    command.terminal = command.terminal.map(|size| resized.unwrap_or(size));
     io.output.ready();
     let exec_began = Instant::now();
     let mut count = OutputCount::new(request.output_limit);

@@ -208,3 +208,34 @@ async fn drive(
         never = progress::show(ready) => match never {},
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use agentkernel_core::Limits;
+    use agentkernel_runtime::config::Settings;
+    use clap::Args as _;
+
+    use super::*;
+
+    fn help(flag: &str) -> String {
+        let command = Args::augment_args(clap::Command::new("run"));
+        let arg = command.get_arguments().find(|arg| arg.get_long() == Some(flag)).expect("the flag");
+        arg.get_help().expect("its help").to_string()
+    }
+
+    #[test]
+    fn the_defaults_in_the_help_are_those_that_hold() {
+        let limits = Profile::ALL.iter().map(|profile| Limits::of(*profile));
+        let says = |flag: &str, values: Vec<String>| {
+            let expected =
+                format!("[default: {}; moderate {}; permissive {}]", values[0], values[1], values[2]);
+            assert!(help(flag).ends_with(&expected), "--{flag}: {expected}");
+        };
+        says("cpus", limits.clone().map(|limits| limits.cpus.to_string()).collect());
+        says("memory", limits.clone().map(|limits| limits.memory.to_string()).collect());
+        says("pids", limits.clone().map(|limits| limits.pids.to_string()).collect());
+        says("disk", limits.map(|limits| limits.disk.to_string()).collect());
+        assert!(help("output-limit").ends_with(&format!("[default: {}]", Settings::OUTPUT_LIMIT)));
+        assert!(help("user").ends_with(&format!("[default: {}]", User::SANDBOX)));
+    }
+}

@@ -1,9 +1,7 @@
-//! The embedded boundary on this host: the contract, the posture with its negative controls, the attack
-//! probe with its positive controls, the workloads, and what is left afterwards.
+//! The embedded boundary on this host: the posture with its negative controls, the attack probe with its
+//! positive controls, the workloads, and the same for an ordinary user.
 
 mod attacks;
-mod conformance;
-mod leaks;
 mod posture;
 mod rootless;
 mod support;

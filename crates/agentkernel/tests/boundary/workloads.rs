@@ -1,9 +1,12 @@
 //! What people run must still run: the other side of every control.
 
-use agentkernel_core::{Backend as _, ExitStatus, Sandbox};
-use agentkernel_testkit::tool_or_skip;
+use std::io::{Read as _, Write as _};
+use std::process::Stdio;
 
-use crate::support::{exec, fixture, spec};
+use agentkernel_core::{Backend as _, ExitStatus, Sandbox};
+use agentkernel_testkit::{TestEnvironment, noise, tool_or_skip};
+
+use crate::support::{PROGRAM, exec, fixture, spec};
 
 /// Tool, what is run with it, and what it must print.
 const WORKLOADS: &[(&str, &str, &str)] = &[
@@ -77,4 +80,24 @@ async fn listing(sandbox: &dyn Sandbox, what: &str) -> String {
     // A folder that was named is listed itself.
     let named: Vec<&str> = what.split(' ').filter(|word| word.starts_with('/')).collect();
     lines.lines().filter(|line| !named.contains(line)).collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn a_hundred_megabytes_pass_through_a_pipe_unchanged() {
+    if fixture().await.is_none() {
+        return;
+    }
+    let environment = TestEnvironment::new();
+    let sent = noise(100 << 20);
+    let mut program = environment.command(PROGRAM);
+    program.args(["run", "-i", "--output-limit", "1G", "--", "cat"]).stdin(Stdio::piped());
+    let mut child = program.spawn().expect("starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    let to_send = sent.clone();
+    let writer = std::thread::spawn(move || stdin.write_all(&to_send));
+    let mut received = Vec::with_capacity(sent.len());
+    child.stdout.take().expect("piped").read_to_end(&mut received).expect("read");
+    writer.join().expect("the writer ends").expect("all was taken");
+    assert!(child.wait().expect("reaped").success());
+    assert!(received == sent, "{} of {} bytes, or other ones", received.len(), sent.len());
 }

@@ -20,7 +20,7 @@ fn a_project_file_cannot_weaken() {
 #[test]
 fn an_unknown_key_is_told_the_nearest_valid_one() {
     let trial = Trial::new();
-    trial.write_user_config("[run]\ntimout = \"3s\"\n");
+    trial.write_user_config("timout = \"3s\"\n");
     let said = trial.say(&["run", "--", "true"]).assert_code(2);
     insta::assert_snapshot!(trial.neutral(&said.stderr_text()), @r#"
     agentkernel: read the configuration: ROOT/agentkernel/agentkernel.toml: run.timout: unknown key (known: backend, image, rootfs, profile, cpus, memory, pids, disk, output_limit, timeout)
@@ -39,7 +39,7 @@ fn a_hostile_project_file_cannot_steer_the_terminal() {
 #[test]
 fn a_project_file_makes_stricter_and_a_flag_has_the_last_word() {
     let Some(trial) = Trial::booting() else { return };
-    trial.write_user_config("[run]\noutput_limit = \"5K\"\n");
+    trial.write_user_config("output_limit = \"5K\"\n");
     trial.write_project_config("[run]\noutput_limit = 4\n");
     assert_eq!(trial.sh(&[], "echo 123456789").stdout_text(), "1234");
     assert_eq!(trial.sh(&["--output-limit", "1M"], "echo 123456789").stdout_text(), "123456789\n");
@@ -48,7 +48,7 @@ fn a_project_file_makes_stricter_and_a_flag_has_the_last_word() {
 #[test]
 fn the_users_file_sets_defaults() {
     let Some(trial) = Trial::booting() else { return };
-    trial.write_user_config("[run]\ntimeout = \"300ms\"\n");
+    trial.write_user_config("timeout = \"300ms\"\n");
     trial.sh(&[], "sleep 60").assert_code(124);
     trial.sh(&["--timeout", "50s"], "sleep 0.5").assert_success();
 }

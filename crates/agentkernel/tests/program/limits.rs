@@ -44,7 +44,7 @@ fn a_deadline_holds_while_nobody_reads_the_output() {
 
 #[test]
 fn a_command_that_uses_too_much_memory_dies_of_it() {
-    let Some(trial) = Trial::booting() else { return };
+    let Some(trial) = Trial::limiting() else { return };
     if tool_or_skip("python3").is_none() {
         return;
     }

@@ -33,9 +33,24 @@ impl Trial {
         Self { environment: TestEnvironment::new(), name: format!("trial-{:016x}", random_u64()) }
     }
 
-    /// For words that boot a sandbox; `None`, loudly, where that does not work.
+    /// For words that boot a sandbox; `None`, loudly, where that does not work. Where this user may not
+    /// limit memory and processors, the user's configuration gives these limits up by name.
     pub fn booting() -> Option<Self> {
-        available_or_skip("oci", oci()).then(Self::new)
+        let trial = available_or_skip("oci", &doctor().oci).then(Self::new)?;
+        trial.write_user_config("");
+        Some(trial)
+    }
+
+    /// Like [`Trial::booting`], where limits must be enforced.
+    pub fn limiting() -> Option<Self> {
+        let limits = match doctor().can_limit {
+            true => Availability::Available { facts: Vec::new() },
+            false => Availability::Unavailable {
+                needs: "control groups that this user may write".into(),
+                hint: "run the tests as root".into(),
+            },
+        };
+        available_or_skip("cgroups", &limits).then(Self::booting)?
     }
 
     /// The program with these words.
@@ -92,9 +107,11 @@ impl Trial {
         std::fs::write(self.environment.work().join("agentkernel.toml"), text).expect("write");
     }
 
-    /// Writes the user's configuration file.
-    pub fn write_user_config(&self, text: &str) {
-        std::fs::write(self.environment.agentkernel_home().join("agentkernel.toml"), text).expect("write");
+    /// Writes the user's configuration file, with these keys in its table `run`.
+    pub fn write_user_config(&self, keys: &str) {
+        let given_up = if doctor().can_limit { "" } else { "memory = \"unlimited\"\ncpus = \"unlimited\"\n" };
+        let path = self.environment.agentkernel_home().join("agentkernel.toml");
+        std::fs::write(path, format!("[run]\n{given_up}{keys}\n")).expect("write");
     }
 
     /// What this trial's sandbox has left, once nothing is left or it is too late.
@@ -166,13 +183,23 @@ pub fn comes_true(deadline: Duration, mut is_true: impl FnMut() -> bool) -> bool
     }
 }
 
-/// Whether the embedded boundary works here, as doctor says. Asked once.
-fn oci() -> &'static Availability {
-    static OCI: OnceLock<Availability> = OnceLock::new();
-    OCI.get_or_init(|| {
+/// What doctor says about this host.
+struct Doctor {
+    oci: Availability,
+    can_limit: bool,
+}
+
+/// Asked once.
+fn doctor() -> &'static Doctor {
+    static DOCTOR: OnceLock<Doctor> = OnceLock::new();
+    DOCTOR.get_or_init(|| {
         let finished = Trial::new().say(&["doctor", "--format", "json"]);
         let json: Value = serde_json::from_slice(&finished.stdout).expect("doctor prints JSON");
-        serde_json::from_value(json["backends"][0].clone()).expect("doctor prints an availability")
+        let oci = serde_json::from_value(json["backends"][0].clone());
+        Doctor {
+            oci: oci.expect("doctor prints an availability"),
+            can_limit: json["host"]["cgroups"]["writable"] == true,
+        }
     })
 }
 

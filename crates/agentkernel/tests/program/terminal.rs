@@ -41,7 +41,7 @@ impl Terminal {
         tcsetwinsize(&user, size(30, 100)).expect("size");
         let stdio = || Stdio::from(program_side.try_clone().expect("clone"));
         let mut command = trial.sh_command(flags, script);
-        command.stdin(stdio()).stdout(stdio()).stderr(stdio());
+        command.env("TERM", "xterm").stdin(stdio()).stdout(stdio()).stderr(stdio());
         // SAFETY: both calls are system calls and nothing else.
         unsafe {
             command.pre_exec(|| {

@@ -33,7 +33,7 @@ fn restrictive() -> SandboxSpec {
 fn libcontainer_understands_the_configuration() {
     let plan = plan(&restrictive(), &root_facts()).expect("plan");
     let spec: oci_spec::runtime::Spec = serde_json::from_value(plan.config).expect("an OCI spec");
-    assert_eq!(spec.process().as_ref().and_then(|process| process.no_new_privileges()), Some(true));
+    assert_eq!(spec.process().as_ref().and_then(oci_spec::runtime::Process::no_new_privileges), Some(true));
 }
 
 #[test]

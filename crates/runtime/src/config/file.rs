@@ -81,7 +81,7 @@ fn malformed(path: &Path, text: &str, why: &toml::de::Error) -> agentkernel_core
         Some(line) => format!("{}:{line}", path.display()),
         None => path.display().to_string(),
     };
-    wrong(place, why.message().escape_debug())
+    wrong(place, why.message().replace(char::is_control, " "))
 }
 
 fn parse_run(path: &Path, run: &Table, layer: &mut Layer) -> Result<()> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agentkernel_core::{
     CauseOfDeath, Command, Ended, Error, ErrorKind, Exited, Process, ProcessControl, ProcessEvent, Result,
-    Sandbox, SignalTarget,
+    Sandbox, SignalTarget, TerminalSize,
 };
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -24,8 +24,16 @@ pub(super) async fn command(
     count: &mut OutputCount,
 ) -> Result<Ending> {
     let RunIo { stdin, output, mut signals } = io;
-    let mut process = sandbox.exec(command).await?;
+    let mut resized = None;
+    let mut process = tokio::select! {
+        process = sandbox.exec(command) => process?,
+        number = end_asked(&mut signals, &mut resized) => return Ok(Ending::Signalled(number)),
+        () = expire(command.timeout) => return Ok(Ending::TimedOut),
+    };
     let control = process.control();
+    if let Some(size) = resized {
+        drop(control.resize(size).await);
+    }
     let mut feed = std::pin::pin!(feed(control.as_ref(), stdin));
     let mut must_end = std::pin::pin!(end_insisted(control.as_ref(), &mut signals));
     let heard = tokio::select! {
@@ -106,8 +114,12 @@ async fn expire(time: Option<Duration>) {
 /// the first after its grace. Meanwhile passes on what the command is to know.
 async fn end_insisted(control: &dyn ProcessControl, signals: &mut mpsc::Receiver<RunSignal>) -> u8 {
     let first = next_end(control, signals).await;
-    drop(control.signal(first, SignalTarget::Group).await);
+    let pass_on = async {
+        drop(control.signal(first, SignalTarget::Group).await);
+        std::future::pending().await
+    };
     tokio::select! {
+        () = pass_on => first,
         second = next_end(control, signals) => second,
         () = sleep(SIGNAL_GRACE) => first,
     }
@@ -123,12 +135,15 @@ async fn next_end(control: &dyn ProcessControl, signals: &mut mpsc::Receiver<Run
     }
 }
 
-/// Waits for the first signal to end, before there is a command; a new size is kept for it.
-pub(super) async fn end_asked(signals: &mut mpsc::Receiver<RunSignal>, command: &mut Command) -> u8 {
+/// Waits for the first signal to end, while there is no command yet; a new size is kept for it.
+pub(super) async fn end_asked(
+    signals: &mut mpsc::Receiver<RunSignal>,
+    resized: &mut Option<TerminalSize>,
+) -> u8 {
     loop {
         match signals.recv().await {
             Some(RunSignal::End(number)) => return number,
-            Some(RunSignal::Resize(size)) => command.terminal = command.terminal.map(|_| size),
+            Some(RunSignal::Resize(size)) => *resized = Some(size),
             None => std::future::pending().await,
         }
     }

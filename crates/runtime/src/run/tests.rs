@@ -1,3 +1,5 @@
+mod hung;
+
 use std::sync::Arc;
 
 use agentkernel_core::{BackendKind, CauseOfDeath, ExitStatus, Profile, Stdin};

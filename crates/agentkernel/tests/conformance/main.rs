@@ -1,8 +1,13 @@
-//! The suite that every backend must pass, on the embedded boundary.
+//! The suite that every backend must pass, on the embedded boundary. Alone in its program: it counts the
+//! descriptors of its own process.
+
+#[path = "../boundary/support.rs"]
+#[expect(dead_code, reason = "the other tests of the boundary use the rest")]
+mod support;
 
 use agentkernel_testkit::conformance::{self, SuiteOptions};
 
-use crate::support::fixture;
+use support::fixture;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_embedded_boundary_keeps_the_contract() {

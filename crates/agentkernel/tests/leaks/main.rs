@@ -1,4 +1,9 @@
-//! Whatever is killed, and whenever: nothing is left.
+//! Whatever is killed, and whenever: nothing is left. Alone in their program and one after the other:
+//! they count the descriptors of their own process.
+
+#[path = "../boundary/support.rs"]
+#[expect(dead_code, reason = "the other tests of the boundary use the rest")]
+mod support;
 
 use std::io::Read as _;
 use std::process::Child;
@@ -7,7 +12,7 @@ use std::time::Duration;
 use agentkernel_testkit::leaks::{Marks, Snapshot, describe};
 use agentkernel_testkit::{TestEnvironment, random_u64};
 
-use crate::support::{PROGRAM, fixture};
+use support::{PROGRAM, fixture};
 
 /// How long the kernel may take to remove namespaces after their last process has gone.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -16,6 +21,9 @@ fn assert_nothing_left(before: &Snapshot) {
     let leaks = before.settle(SETTLE);
     assert!(leaks.is_empty(), "{}", describe(&leaks));
 }
+
+/// Whose turn it is.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// What one test's program runs leave would carry this word.
 struct Runs {
@@ -54,6 +62,7 @@ fn wait_for_output(child: &mut Child) {
 
 #[tokio::test]
 async fn a_program_that_is_killed_at_any_moment_leaves_nothing() {
+    let _turn = TURN.lock().await;
     if fixture().await.is_none() {
         return;
     }
@@ -72,6 +81,7 @@ async fn a_program_that_is_killed_at_any_moment_leaves_nothing() {
 
 #[tokio::test]
 async fn a_killed_supervisor_takes_its_sandbox_with_it_and_the_next_run_cleans_up() {
+    let _turn = TURN.lock().await;
     if fixture().await.is_none() {
         return;
     }
@@ -135,6 +145,7 @@ fn descendants(root: u32) -> Vec<(i32, String)> {
 
 #[tokio::test]
 async fn a_hundred_at_once_all_work_and_leave_nothing() {
+    let _turn = TURN.lock().await;
     if fixture().await.is_none() {
         return;
     }
@@ -152,6 +163,7 @@ async fn a_hundred_at_once_all_work_and_leave_nothing() {
 
 #[tokio::test]
 async fn a_thousand_runs_leave_nothing() {
+    let _turn = TURN.lock().await;
     if fixture().await.is_none() {
         return;
     }
