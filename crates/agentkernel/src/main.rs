@@ -4,7 +4,7 @@
 //! Architecture invariants:
 //! - Only [`environment`] reads the environment, and only [`errors`] knows exit codes.
 //! - stdout is data only; everything else is said on stderr.
-//! - The zygote is forked before there is a second thread: see [`cli::Cli::run`].
+//! - The zygote is forked before there is a second thread: see `cli.rs`.
 
 #![forbid(unsafe_code)]
 

@@ -126,6 +126,10 @@ fn stage(spec: &SandboxSpec, facts: &PlanFacts) -> Vec<Step> {
         };
         let options = BindOptions { read_only: mount.access() == Access::ReadOnly, optional: false, owners };
         steps.push(Step::Bind { path: staged_mount(index), source: mount.source().to_owned(), options });
+        // The writable places are mounted later and are the container's own.
+        if !WRITABLE.iter().any(|place| mount.target().starts_with(place)) {
+            steps.push(Step::MountPoint { path: mount.target().to_owned(), like: staged_mount(index) });
+        }
     }
     steps
 }

@@ -114,6 +114,14 @@ pub enum Step {
         /// How.
         options: BindOptions,
     },
+    /// An empty folder or file for a mount that comes later, made here because the container's own root
+    /// may not write into the stage.
+    MountPoint {
+        /// Where, in the sandbox.
+        path: PathBuf,
+        /// The staged folder or file that will be mounted on it.
+        like: PathBuf,
+    },
     /// A copy of a small host file, if there is one: cheaper than a mount, each of which makes every
     /// later look at the mounts longer.
     Copy {

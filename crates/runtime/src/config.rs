@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The project file lies in the working directory, so that it may be part of a hostile checkout. It does
-//! not override: it can only make stricter, whatever is above and below it (see [`project`]).
+//! not override: it can only make stricter, whatever is above and below it (see `config/project.rs`).
 
 mod file;
 mod project;

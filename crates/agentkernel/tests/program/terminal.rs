@@ -177,8 +177,17 @@ fn pid(number: u32) -> Pid {
     Pid::from_raw(i32::try_from(number).expect("a PID")).expect("not zero")
 }
 
+/// A process that was stopped, and goes on when this is dropped.
+struct Stopped(Pid);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        kill_process(self.0, Signal::CONT).ok();
+    }
+}
+
 /// Stops the zygote of a program that has just been started. `None` if that came too late.
-fn stop_zygote(program: u32) -> Option<Pid> {
+fn stop_zygote(program: u32) -> Option<Stopped> {
     // Without a pause: the zygote lives for milliseconds before it takes its order.
     let began = Instant::now();
     let zygote = loop {
@@ -189,16 +198,14 @@ fn stop_zygote(program: u32) -> Option<Pid> {
         }
     };
     kill_process(pid(zygote), Signal::STOP).ok()?;
+    let stopped = Stopped(pid(zygote));
     let is_stopped = || {
         let stat = std::fs::read_to_string(format!("/proc/{zygote}/stat")).unwrap_or_default();
         stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" T"))
     };
     // With a child, it has taken the order already.
-    if comes_true(Duration::from_secs(1), is_stopped) && children(zygote).is_empty() {
-        return Some(pid(zygote));
-    }
-    kill_process(pid(zygote), Signal::CONT).ok();
-    None
+    let in_time = comes_true(Duration::from_secs(1), is_stopped) && children(zygote).is_empty();
+    in_time.then_some(stopped)
 }
 
 #[test]
@@ -211,7 +218,7 @@ fn a_boot_that_takes_long_shows_a_sign_of_life_and_wipes_it_away() {
             continue;
         };
         terminal.wait_for("booting the sandbox");
-        kill_process(zygote, Signal::CONT).expect("it lives");
+        drop(zygote);
         terminal.wait_for("\r\x1b[2Kthe output\r\n");
         return terminal.assert_ends_with(0);
     }

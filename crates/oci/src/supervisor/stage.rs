@@ -12,6 +12,7 @@ use rustix::mount::{
     open_tree,
 };
 
+use crate::bundle::ROOTFS;
 use crate::plan::{BindOptions, Owners, Plan, Step};
 use crate::supervisor::idmap::IdMaps;
 use crate::supervisor::rootless;
@@ -33,11 +34,20 @@ fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StageErr
     move |why| StageError { what, path, why }
 }
 
-/// A host tree, opened before the stage covers the place where it may be.
-struct Source {
-    path: PathBuf,
-    mount: OwnedFd,
-    is_dir: bool,
+/// Something of the host, opened or read before the stage covers the place where it may be.
+enum Source {
+    /// A tree or a file, as a detached mount.
+    Mount { path: PathBuf, mount: OwnedFd, is_dir: bool },
+    /// A symbolic link, which is made anew.
+    Link { path: PathBuf, target: PathBuf },
+}
+
+impl Source {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Mount { path, .. } | Self::Link { path, .. } => path,
+        }
+    }
 }
 
 /// Builds the whole stage below `at`. The caller is in a mount namespace of its own.
@@ -84,23 +94,31 @@ fn open_sources(step: &Step, maps: &IdMaps) -> Result<Vec<Source>> {
     match step {
         Step::Bind { source, options, .. } => Ok(open_source(source, *options, maps)?.into_iter().collect()),
         Step::Entries { source, except, .. } => open_entries(source, except, maps),
-        Step::Folder { .. } | Step::Link { .. } | Step::File { .. } | Step::Copy { .. } => Ok(Vec::new()),
+        Step::Folder { .. }
+        | Step::Link { .. }
+        | Step::File { .. }
+        | Step::Copy { .. }
+        | Step::MountPoint { .. } => Ok(Vec::new()),
     }
 }
 
-/// The entries of a root folder, links apart: those are made anew.
+/// The entries of a root folder.
 fn open_entries(folder: &Path, except: &[String], maps: &IdMaps) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed("list the root folder", folder))? {
         let entry = entry.map_err(failed("list the root folder", folder))?;
         let provided = entry.file_name().to_str().is_some_and(|name| except.iter().any(|own| own == name));
-        let kind = entry.file_type().map_err(failed("look at", &entry.path()))?;
-        if provided || kind.is_symlink() {
+        let path = entry.path();
+        let kind = entry.file_type().map_err(failed("look at", &path))?;
+        if provided {
             continue;
         }
-        if kind.is_dir() || kind.is_file() {
+        if kind.is_symlink() {
+            let target = fs::read_link(&path).map_err(failed("read the link", &path))?;
+            sources.push(Source::Link { path, target });
+        } else if kind.is_dir() || kind.is_file() {
             let options = BindOptions { owners: Owners::Same, ..BindOptions::READ_ONLY };
-            sources.extend(open_source(&entry.path(), options, maps)?);
+            sources.extend(open_source(&path, options, maps)?);
         }
     }
     Ok(sources)
@@ -120,7 +138,7 @@ fn open_source(source: &Path, options: BindOptions, maps: &IdMaps) -> Result<Opt
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     let mount = open_tree(CWD, source, flags).map_err(|error| failed("open", source)(error.into()))?;
     set_attributes(&mount, source, options, maps, (facts.uid(), facts.gid()))?;
-    Ok(Some(Source { path: source.to_owned(), mount, is_dir: facts.is_dir() }))
+    Ok(Some(Source::Mount { path: source.to_owned(), mount, is_dir: facts.is_dir() }))
 }
 
 /// Nothing mounted into a sandbox honours set-id bits or device files; what is read-only is so for
@@ -166,14 +184,14 @@ fn make(step: &Step, sources: &[Source], stage: &Path) -> Result<()> {
             fs::write(&path, content).map_err(failed("write", &path))
         }
         Step::Copy { .. } => Ok(()), // the host has no such file
-        Step::Bind { path, .. } => sources.iter().try_for_each(|source| attach(source, &stage.join(path))),
-        Step::Entries { path, source, except } => {
-            copy_links(source, except, &stage.join(path))?;
-            sources.iter().try_for_each(|entry| {
-                let name = entry.path.file_name().unwrap_or_default();
-                attach(entry, &stage.join(path).join(name))
-            })
+        Step::MountPoint { path, like } => {
+            make_mount_point(&stage.join(ROOTFS), path, stage.join(like).is_dir())
         }
+        Step::Bind { path, .. } => sources.iter().try_for_each(|source| attach(source, &stage.join(path))),
+        Step::Entries { path, .. } => sources.iter().try_for_each(|entry| {
+            let name = entry.path().file_name().unwrap_or_default();
+            attach(entry, &stage.join(path).join(name))
+        }),
     }
 }
 
@@ -183,29 +201,42 @@ fn make_folder(path: &Path, mode: u32) -> Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed("make", path))
 }
 
+/// Makes an empty folder or file, unless the image has one there. Links of the image lead where they
+/// would inside the sandbox: followed from here, they could lead to the host.
+fn make_mount_point(rootfs: &Path, inside: &Path, is_dir: bool) -> Result<()> {
+    let missing = |why: pathrs::error::Error| {
+        let what = "make the place for a mount (it must exist in the image, or be below /workspace)";
+        failed(what, inside)(io::Error::other(why.to_string()))
+    };
+    let root = pathrs::Root::open(rootfs).map_err(missing)?;
+    if root.resolve(inside).is_ok() {
+        return Ok(());
+    }
+    let (folders, files) = (fs::Permissions::from_mode(0o755), fs::Permissions::from_mode(0o644));
+    if is_dir {
+        return root.mkdir_all(inside, &folders).map(drop).map_err(missing);
+    }
+    let parent = inside.parent().unwrap_or(inside);
+    root.mkdir_all(parent, &folders).map_err(missing)?;
+    let flags = pathrs::flags::OpenFlags::O_WRONLY | pathrs::flags::OpenFlags::O_EXCL;
+    root.create_file(inside, flags, &files).map(drop).map_err(missing)
+}
+
 fn attach(source: &Source, target: &Path) -> Result<()> {
+    let (path, mount, is_dir) = match source {
+        Source::Mount { path, mount, is_dir } => (path, mount, *is_dir),
+        Source::Link { target: says, .. } => {
+            return symlink(says, target).map_err(failed("make the link", target));
+        }
+    };
     if let Some(parent) = target.parent() {
         fs::create_dir_all(parent).map_err(failed("make", parent))?;
     }
-    if source.is_dir {
+    if is_dir {
         make_folder(target, 0o755)?;
     } else {
         fs::write(target, "").map_err(failed("make", target))?;
     }
-    move_mount(&source.mount, c"", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .map_err(|error| failed("mount", &source.path)(error.into()))
-}
-
-fn copy_links(folder: &Path, except: &[String], stage: &Path) -> Result<()> {
-    for entry in fs::read_dir(folder).map_err(failed("list", folder))? {
-        let entry = entry.map_err(failed("list", folder))?;
-        let provided = entry.file_name().to_str().is_some_and(|name| except.iter().any(|own| own == name));
-        if provided || !entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
-            continue;
-        }
-        let target = fs::read_link(entry.path()).map_err(failed("read the link", &entry.path()))?;
-        let path = stage.join(entry.file_name());
-        symlink(target, &path).map_err(failed("make the link", &path))?;
-    }
-    Ok(())
+    move_mount(mount, c"", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .map_err(|error| failed("mount", path)(error.into()))
 }

@@ -116,7 +116,7 @@ async fn end_insisted(control: &dyn ProcessControl, signals: &mut mpsc::Receiver
     let first = next_end(control, signals).await;
     let pass_on = async {
         drop(control.signal(first, SignalTarget::Group).await);
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     tokio::select! {
         () = pass_on => first,

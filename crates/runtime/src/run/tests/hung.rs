@@ -95,9 +95,12 @@ async fn run_hung(
     let mut request = Trial::new("true").request;
     request.command.timeout = command_timeout;
     let (sender, signals) = mpsc::channel(1);
-    if let Some(signal) = said {
-        sender.send(signal).await.expect("room");
-    }
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if let Some(signal) = said {
+            sender.send(signal).await.expect("a listener");
+        }
+    });
     let io = RunIo { stdin: None, output: &mut Kept::default(), signals };
     let report = tokio::time::timeout(Duration::from_secs(20), run(&registry, &request, io)).await;
     (report.expect("a run ends").expect("it began"), stopped.load(Ordering::Relaxed))
