@@ -199,14 +199,19 @@ fn namespaces(privilege: Privilege) -> Value {
     kinds.into_iter().map(|kind| json!({"type": kind})).collect()
 }
 
-/// The capabilities of a sandbox's processes, as OCI names.
-pub(crate) fn capability_names(spec: &SandboxSpec) -> &'static [&'static str] {
-    if spec.profile() == Profile::Permissive && spec.user() == User::ROOT { ROOT_CAPABILITIES } else { &[] }
+/// The capabilities of a sandbox's processes, as OCI names. Without root nobody has any: even a root
+/// inside has one id to do things with.
+pub(crate) fn capability_names(spec: &SandboxSpec, privilege: Privilege) -> &'static [&'static str] {
+    let is_root = spec.profile() == Profile::Permissive && spec.user() == User::ROOT;
+    match privilege {
+        Privilege::Root { .. } if is_root => ROOT_CAPABILITIES,
+        Privilege::Root { .. } | Privilege::Rootless { .. } => &[],
+    }
 }
 
 fn capabilities(spec: &SandboxSpec, privilege: Privilege) -> Value {
     let names = match privilege {
-        Privilege::Root { .. } => capability_names(spec),
+        Privilege::Root { .. } => capability_names(spec, privilege),
         // Whoever maps an id to his parent's root must have had this one when he left (Linux 5.12).
         // The inner namespace begins with a full set of its own, which init gives up as a whole.
         Privilege::Rootless { .. } => &["CAP_SETFCAP"],

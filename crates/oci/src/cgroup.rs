@@ -1,5 +1,7 @@
-//! Control groups: where a sandbox's group is, what it allows, and its end. Written by libcontainer,
-//! read back and removed here, on cgroup v1, v2 and the hybrid of both.
+//! Control groups: where a sandbox's group is, what it allows, and its end; on cgroup v1, v2 and the
+//! hybrid of both.
+
+pub(crate) mod enter;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,6 +15,9 @@ const ROOT: &str = "/sys/fs/cgroup";
 
 /// Controllers without which a limit cannot be enforced.
 pub(crate) const NEEDED: [&str; 3] = ["memory", "cpu", "pids"];
+
+/// Controllers of v1 in which a sandbox has a group.
+const USED: [&str; 4] = ["memory", "cpu", "pids", "devices"];
 
 /// How this host's control groups are mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +114,11 @@ impl Hierarchy {
         match self {
             Self::V2 { .. } => Group::V2(Path::new(ROOT).join(name)),
             Self::V1 { mounts, .. } => Group::V1(
-                mounts.iter().map(|(controller, mount)| (controller.clone(), mount.join(name))).collect(),
+                mounts
+                    .iter()
+                    .filter(|(controller, _)| USED.contains(&controller.as_str()))
+                    .map(|(controller, mount)| (controller.clone(), mount.join(name)))
+                    .collect(),
             ),
             Self::None(_) => Group::V1(BTreeMap::new()),
         }
@@ -304,7 +313,8 @@ mod tests {
         assert_eq!(hierarchy.describe(), "v1 (hybrid)");
         assert_eq!(hierarchy.missing(), ["pids"]);
         let Group::V1(folders) = hierarchy.group("/agentkernel-x") else { panic!("v1") };
-        assert_eq!(folders["cpuacct"], Path::new("/sys/fs/cgroup/cpu,cpuacct/agentkernel-x"));
+        assert_eq!(folders["cpu"], Path::new("/sys/fs/cgroup/cpu,cpuacct/agentkernel-x"));
+        assert!(!folders.contains_key("name=systemd"), "only where there is something to limit");
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Expected {
             gid_map,
             host_uid: host.host_uid(spec.user().uid),
             host_gid,
-            capabilities: process::capability_mask(bundle::capability_names(spec)),
+            capabilities: process::capability_mask(bundle::capability_names(spec, host)),
             rlimits: rlimits(spec, facts),
             writable,
             cgroup,

@@ -19,6 +19,7 @@ mod idmap;
 mod init;
 mod rootless;
 mod stage;
+mod views;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -37,7 +38,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::{ROOTFS, STAGE};
-use crate::cgroup::{Group, Hierarchy};
+use crate::cgroup::{Group, Hierarchy, enter};
 use crate::lock::LockFile;
 use crate::plan::{CgroupPlan, Plan, Privilege, SeccompPlan};
 use crate::seccomp::SeccompFilters;
@@ -104,9 +105,16 @@ fn failure(what: &'static str) -> impl Fn(&dyn std::fmt::Display) -> Failure {
 /// Runs one sandbox from beginning to end.
 pub(crate) fn run(order: Order, tools: &Tools) {
     let Order { plan, mut control, agent_stream, locks } = order;
-    let group = plan.cgroup.as_ref().map(|cgroup| Hierarchy::detect().group(&cgroup.path));
+    let hierarchy = Hierarchy::detect();
+    let group = plan.cgroup.as_ref().map(|cgroup| hierarchy.group(&cgroup.path));
     let deadline = plan.lifetime_ms.map(|time| Instant::now() + Duration::from_millis(time));
-    match bring_up(&plan, agent_stream, group.as_ref(), tools) {
+    let outside = views::here();
+    let result = bring_up(&plan, agent_stream, group.as_ref().map(|group| (group, &hierarchy)), tools);
+    if let (Some(_), Ok(outside)) = (&group, &outside) {
+        // If this fails, the group is not found and not removed, and that is then reported.
+        views::go(outside).ok();
+    }
+    match result {
         Ok(init) => {
             say(&mut control, &Report::Started { pid: init });
             if let Some(report) = watch(&control, init, deadline, group.as_ref()) {
@@ -136,30 +144,47 @@ fn say(control: &mut UnixStream, report: &Report) {
 fn bring_up(
     plan: &Plan,
     agent_stream: OwnedFd,
-    group: Option<&Group>,
+    group: Option<(&Group, &Hierarchy)>,
     tools: &Tools,
 ) -> Result<i32, Failure> {
-    let at = Path::new(STAGE);
+    let mut door = group.map(|(group, hierarchy)| make_group(plan, group, hierarchy)).transpose()?;
+    let outside = views::here().map_err(|why| failure("look at the mount namespace")(&why))?;
     if let Privilege::Rootless { uid, gid, .. } = plan.privilege {
         rootless::enter_namespaces(uid, gid).map_err(|why| failure("enter a user namespace")(&why))?;
     } else {
         sys::unshare(libc::CLONE_NEWNS).map_err(|why| failure("enter a mount namespace")(&why))?;
     }
-    stage::build(plan, at).map_err(|why| failure("build the root folder")(&why))?;
-    let mut container = create(plan, agent_stream, tools)?;
-    if let (Some(group), Some(cgroup)) = (group, &plan.cgroup) {
-        prove_limits(group, cgroup).map_err(|why| Failure { what: "prove the limits", why })?;
+    stage::build(plan, Path::new(STAGE)).map_err(|why| failure("build the root folder")(&why))?;
+    let entered = door.as_mut().map_or(Ok(()), enter::Door::enter);
+    entered.map_err(|why| failure("enter the control group")(&why))?;
+    let created = create(plan, agent_stream, tools);
+    let left = door.as_mut().map_or(Ok(()), enter::Door::leave);
+    let mut container = created?;
+    left.map_err(|why| failure("leave the control group")(&why))?;
+    if let (Some((group, _)), Some(cgroup)) = (group, &plan.cgroup) {
+        // The stage hides the host's control groups.
+        let proven = views::during(&outside, || prove_limits(group, cgroup));
+        let proven = proven.map_err(|why| failure("look at the host again")(&why))?;
+        proven.map_err(|why| Failure { what: "prove the limits", why })?;
     }
     let pid = container.pid().ok_or_else(|| failure("create the container")(&"it has no process"))?;
     container.start().map_err(|why| failure("start the container")(&chain(&why)))?;
     Ok(pid.as_raw())
 }
 
+fn make_group(plan: &Plan, group: &Group, hierarchy: &Hierarchy) -> Result<enter::Door, Failure> {
+    let resources = &plan.config["linux"]["resources"];
+    group
+        .create(resources)
+        .and_then(|()| group.door(hierarchy))
+        .map_err(|why| failure("make the control group")(&why))
+}
+
 fn create(plan: &Plan, agent_stream: OwnedFd, tools: &Tools) -> Result<Container, Failure> {
     let at = Path::new(STAGE);
     let state = at.join("state");
     let prepare = || -> io::Result<()> {
-        fs::write(at.join("config.json"), serde_json::to_vec(&plan.config)?)?;
+        fs::write(at.join("config.json"), serde_json::to_vec(&without_cgroup(&plan.config))?)?;
         fs::create_dir(&state)
     };
     prepare().map_err(|why| failure("write the bundle")(&why))?;
@@ -179,6 +204,16 @@ fn create(plan: &Plan, agent_stream: OwnedFd, tools: &Tools) -> Result<Container
         .map(|builder| builder.with_executor(executor).with_stdin(agent_stream))
         .and_then(|builder| builder.as_init(at).with_systemd(false).with_detach(true).build())
         .map_err(|why| failure("create the container")(&chain(&why)))
+}
+
+/// The configuration for libcontainer: the container is forked out of its control group already.
+fn without_cgroup(config: &serde_json::Value) -> serde_json::Value {
+    let mut config = config.clone();
+    if let Some(linux) = config["linux"].as_object_mut() {
+        linux.remove("cgroupsPath");
+        linux.remove("resources");
+    }
+    config
 }
 
 /// An error with all its reasons: libcontainer says the decisive one last.

@@ -62,3 +62,14 @@ fn an_ordinary_user_leaves_nothing_either() {
     let leaks = before.settle(std::time::Duration::from_secs(10));
     assert!(leaks.is_empty(), "{}", describe(&leaks));
 }
+
+#[test]
+fn an_ordinary_user_can_be_root_inside_and_gains_nothing() {
+    let Some(environment) = environment() else { return };
+    let program = environment.lend(PROGRAM.as_ref());
+    let mut words = vec!["run", "--profile", "permissive", "--user", "root"];
+    words.extend(LOWERED);
+    words.extend(["--", "sh", "-c", "id -u; grep CapEff /proc/self/status"]);
+    let text = environment.run(program, &words).assert_success().stdout_text();
+    assert_eq!(text, "0\nCapEff:\t0000000000000000\n");
+}

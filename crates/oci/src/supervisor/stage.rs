@@ -58,9 +58,7 @@ pub(super) fn build(plan: &Plan, at: &Path) -> Result<()> {
     let maps = IdMaps::new(plan.privilege);
     let sources = plan.stage.iter().map(|step| open_sources(step, &maps)).collect::<Result<Vec<_>>>()?;
     let copies = plan.stage.iter().map(read_copy).collect::<Result<Vec<_>>>()?;
-    if plan.cgroup.is_none() {
-        rootless::enter_small_root(at).map_err(failed("enter a root folder of its own at", at))?;
-    }
+    rootless::enter_small_root(at).map_err(failed("enter a root folder of its own at", at))?;
     mount("agentkernel", at, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=0711,size=16m"))
         .map_err(|error| failed("mount the stage on", at)(error.into()))?;
     for ((step, sources), copy) in plan.stage.iter().zip(sources).zip(copies) {
