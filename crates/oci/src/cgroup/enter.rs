@@ -27,7 +27,7 @@ impl Group {
                 for folder in folders.values() {
                     match fs::create_dir(folder) {
                         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                            return Err(named(folder, error));
+                            return Err(named(folder, &error));
                         }
                         _ => {} // made, or the same folder serves two controllers
                     }
@@ -37,8 +37,8 @@ impl Group {
             Self::V2(folder) => {
                 let parent = folder.parent().unwrap_or(folder);
                 let enable = parent.join("cgroup.subtree_control");
-                fs::write(&enable, "+memory +cpu +pids").map_err(|error| named(&enable, error))?;
-                fs::create_dir(folder).map_err(|error| named(folder, error))?;
+                fs::write(&enable, "+memory +cpu +pids").map_err(|error| named(&enable, &error))?;
+                fs::create_dir(folder).map_err(|error| named(folder, &error))?;
                 self.limit_v2(resources)
             }
         }
@@ -83,8 +83,8 @@ impl Group {
         };
         let path = self.file(controller, name);
         // Not created: a missing file is a missing controller, and that is an error.
-        let mut file = OpenOptions::new().write(true).open(&path).map_err(|error| named(&path, error))?;
-        file.write_all(text.as_bytes()).map_err(|error| named(&path, error))
+        let mut file = OpenOptions::new().write(true).open(&path).map_err(|error| named(&path, &error))?;
+        file.write_all(text.as_bytes()).map_err(|error| named(&path, &error))
     }
 
     /// Opens what the calling process needs to enter the group and to leave it again. Opened before its
@@ -110,7 +110,7 @@ impl Group {
             (Self::V1(_), _) => {}
         }
         let open =
-            |path: &Path| OpenOptions::new().write(true).open(path).map_err(|error| named(path, error));
+            |path: &Path| OpenOptions::new().write(true).open(path).map_err(|error| named(path, &error));
         let mut door = Door { enter: Vec::new(), leave: Vec::new() };
         for (inside, outside) in pairs {
             door.enter.push(open(&inside)?);
@@ -152,7 +152,7 @@ fn own_path<'a>(own: &'a str, controller: &str) -> Option<&'a str> {
     })
 }
 
-fn named(path: &Path, error: io::Error) -> io::Error {
+fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
