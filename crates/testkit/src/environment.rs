@@ -103,6 +103,7 @@ impl TestEnvironment {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        heed_every_signal(&mut command);
         if self.ordinary_user {
             as_ordinary_user(&mut command);
         }
@@ -120,6 +121,20 @@ impl Default for TestEnvironment {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Lets the command begin with the default for every signal that asks for an end, even where the test
+/// itself was started to ignore them: a shell does that to whatever it puts into the background.
+fn heed_every_signal(command: &mut Command) {
+    let reset = || {
+        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+            // SAFETY: setting a default disposition is async-signal-safe.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: the hook does nothing that is not async-signal-safe.
+    unsafe { command.pre_exec(reset) };
 }
 
 /// Makes the command run as [`ORDINARY_USER`] without groups, if root runs the test; else it already
