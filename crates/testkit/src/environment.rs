@@ -103,7 +103,7 @@ impl TestEnvironment {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        heed_every_signal(&mut command);
+        begin_heeding(&mut command);
         if self.ordinary_user {
             as_ordinary_user(&mut command);
         }
@@ -123,18 +123,23 @@ impl Default for TestEnvironment {
     }
 }
 
-/// Lets the command begin with the default for every signal that asks for an end, even where the test
-/// itself was started to ignore them: a shell does that to whatever it puts into the background.
-fn heed_every_signal(command: &mut Command) {
-    let reset = || {
-        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
-            // SAFETY: setting a default disposition is async-signal-safe.
-            unsafe { libc::signal(signal, libc::SIG_DFL) };
-        }
+/// Lets the command begin with [`heed_every_signal`].
+fn begin_heeding(command: &mut Command) {
+    let hook = || {
+        heed_every_signal();
         Ok(())
     };
     // SAFETY: the hook does nothing that is not async-signal-safe.
-    unsafe { command.pre_exec(reset) };
+    unsafe { command.pre_exec(hook) };
+}
+
+/// Restores the default for every signal that asks for an end, even where the test itself was started to
+/// ignore them: a shell does that to whatever it puts into the background.
+pub(crate) fn heed_every_signal() {
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+        // SAFETY: setting a default disposition is async-signal-safe and has no other precondition.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
 }
 
 /// Makes the command run as [`ORDINARY_USER`] without groups, if root runs the test; else it already

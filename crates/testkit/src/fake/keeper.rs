@@ -18,6 +18,8 @@ use std::process::Command;
 
 use agentkernel_core::CommandUser;
 
+use crate::environment::heed_every_signal;
+
 /// A message of the keeper: what, and four numbers.
 const MESSAGE_LEN: usize = 5 * size_of::<i64>();
 const STARTED: i64 = 1;
@@ -90,6 +92,7 @@ pub fn install(command: &mut Command, link: OwnedFd, child: Child) {
 
 /// In the command's process, before it is executed.
 fn set_up(child: Child) -> io::Result<()> {
+    heed_every_signal();
     let checked = |result: i32| if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) };
     // SAFETY: system calls without pointers, in a process of one thread.
     unsafe {
