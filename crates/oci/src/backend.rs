@@ -149,7 +149,7 @@ impl OciBackend {
 }
 
 /// A name that no other sandbox has.
-pub(crate) fn random_name() -> Result<SandboxName> {
+pub fn random_name() -> Result<SandboxName> {
     random_bytes().map(|bytes: [u8; 8]| SandboxName::from_random(u64::from_le_bytes(bytes)))
 }
 

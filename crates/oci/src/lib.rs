@@ -32,7 +32,7 @@ mod supervisor;
 mod sys;
 mod zygote;
 
-pub use backend::OciBackend;
+pub use backend::{OciBackend, random_name};
 pub use cgroup::Hierarchy;
 pub use facts::HostFacts;
 pub use paths::RuntimeDir;

@@ -108,12 +108,16 @@ pub(crate) fn run(order: Order, tools: &Tools) {
     let hierarchy = Hierarchy::detect();
     let group = plan.cgroup.as_ref().map(|cgroup| hierarchy.group(&cgroup.path));
     let deadline = plan.lifetime_ms.map(|time| Instant::now() + Duration::from_millis(time));
-    let outside = views::here();
-    let result = bring_up(&plan, agent_stream, group.as_ref().map(|group| (group, &hierarchy)), tools);
-    if let (Some(_), Ok(outside)) = (&group, &outside) {
-        // If this fails, the group is not found and not removed, and that is then reported.
-        views::go(outside).ok();
-    }
+    let here = views::here().map_err(|why| failure("look at the mount namespace")(&why));
+    let result = here.and_then(|outside| {
+        let with_hierarchy = group.as_ref().map(|group| (group, &hierarchy));
+        let result = bring_up(&plan, agent_stream, with_hierarchy, &outside, tools);
+        if group.is_some() {
+            // If this fails, the group is not found and not removed, and that is then reported.
+            views::go(&outside).ok();
+        }
+        result
+    });
     match result {
         Ok(init) => {
             say(&mut control, &Report::Started { pid: init });
@@ -145,10 +149,10 @@ fn bring_up(
     plan: &Plan,
     agent_stream: OwnedFd,
     group: Option<(&Group, &Hierarchy)>,
+    outside: &fs::File,
     tools: &Tools,
 ) -> Result<i32, Failure> {
     let mut door = group.map(|(group, hierarchy)| make_group(plan, group, hierarchy)).transpose()?;
-    let outside = views::here().map_err(|why| failure("look at the mount namespace")(&why))?;
     if let Privilege::Rootless { uid, gid, .. } = plan.privilege {
         rootless::enter_namespaces(uid, gid).map_err(|why| failure("enter a user namespace")(&why))?;
     } else {
@@ -163,7 +167,7 @@ fn bring_up(
     left.map_err(|why| failure("leave the control group")(&why))?;
     if let (Some((group, _)), Some(cgroup)) = (group, &plan.cgroup) {
         // The stage hides the host's control groups.
-        let proven = views::during(&outside, || prove_limits(group, cgroup));
+        let proven = views::during(outside, || prove_limits(group, cgroup));
         let proven = proven.map_err(|why| failure("look at the host again")(&why))?;
         proven.map_err(|why| Failure { what: "prove the limits", why })?;
     }

@@ -10,8 +10,8 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use agentkernel_core::{
-    Booted, ByteSize, Command, Error, ErrorKind, OutputStream, Phases, Result, Sandbox, SandboxName,
-    SandboxSpec, TerminalSize,
+    Booted, ByteSize, Command, Error, ErrorKind, OutputStream, Phases, Result, Sandbox, SandboxSpec,
+    TerminalSize,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use crate::choice::BackendRequest;
 use crate::registry::Registry;
 
+pub use agentkernel_oci::random_name;
 pub use report::{Ending, OutputCount, RunReport};
 
 /// What is to be run, and in what.
@@ -84,14 +85,6 @@ pub const DEADLINE_GRACE: Duration = Duration::from_secs(1);
 #[must_use]
 pub fn lifetime(timeout: Option<Duration>) -> Option<Duration> {
     timeout.map(|timeout| timeout + Duration::from_secs(30))
-}
-
-/// A name that no other sandbox has.
-pub fn random_name() -> Result<SandboxName> {
-    let mut bits = [0; 8];
-    rustix::rand::getrandom(&mut bits, rustix::rand::GetRandomFlags::empty())
-        .map_err(|why| Error::new(ErrorKind::Host, "draw a random name", why))?;
-    Ok(SandboxName::from_random(u64::from_ne_bytes(bits)))
 }
 
 /// Runs one command in a sandbox of its own. An error means that the command did not run, or that

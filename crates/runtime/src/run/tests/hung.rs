@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use agentkernel_core::{
-    Availability, Backend, Capabilities, Ended, Files, Posture, Process, Result, Stopped,
+    Availability, Backend, Capabilities, Ended, Files, Posture, Process, Result, SandboxName, Stopped,
 };
 
 use super::*;
