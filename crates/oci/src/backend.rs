@@ -208,6 +208,7 @@ impl Backend for OciBackend {
             bind_mounts: true,
             pause: false,
             own_kernel: false,
+            resize: false,
         }
     }
 

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 pub(crate) use lists::{DEVICES, MASKED_PATHS, READ_ONLY_PATHS, ROOT_CAPABILITIES};
 
-use crate::plan::{BindOptions, CgroupPlan, Owners, Plan, Privilege, SeccompPlan, Step};
+use crate::capability;
+use crate::plan::{BindOptions, CgroupPlan, IdMap, Owners, Plan, Privilege, SeccompPlan, Step};
 
 /// Where the supervisor mounts the stage, in its own mount namespace. A folder that every Linux has,
 /// and that everybody may pass through: the sandbox's root comes here with an id that owns nothing.
@@ -99,7 +100,11 @@ fn refuse_what_cannot_be_enforced(spec: &SandboxSpec, facts: &PlanFacts) -> Resu
         "this limit needs a control group, and this user may not make one",
     )
     .on(refused.join(", "))
-    .hint(format!("run as root, or give the limit up by name: {}", flags.join(" "))))
+    .hint(format!(
+        "run as root, or on a host with cgroup v2 in a delegated group (systemd-run --user --scope \
+         agentkernel …), or give the limit up by name: {}",
+        flags.join(" ")
+    )))
 }
 
 fn stage(spec: &SandboxSpec, facts: &PlanFacts) -> Vec<Step> {
@@ -150,12 +155,7 @@ fn staged_mount(index: usize) -> PathBuf {
 /// The OCI runtime configuration. Annotations and hooks do not exist here: no image, label or
 /// request has a way to add any.
 fn config(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
-    // Without ids of its own the container begins as the user namespace's root and takes the
-    // sandbox's id in an inner one, just before the guest agent starts.
-    let user = match facts.privilege {
-        Privilege::Root { .. } => spec.user(),
-        Privilege::Rootless { .. } => User::ROOT,
-    };
+    let user = spec.user();
     let mut config = json!({
         "ociVersion": "1.0.2",
         "hostname": spec.name().as_str(),
@@ -167,23 +167,22 @@ fn config(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
             "env": [],
             "cwd": "/",
             "noNewPrivileges": true,
-            "capabilities": capabilities(spec, facts.privilege),
+            "capabilities": capability_sets(spec, facts.privilege),
             "rlimits": rlimits(spec, facts),
         },
-        "mounts": mounts(spec, facts),
+        "mounts": mounts(spec),
         "linux": {
-            "namespaces": namespaces(facts.privilege),
+            "namespaces": NAMESPACES.map(|kind| json!({"type": kind})),
             "maskedPaths": MASKED_PATHS,
             "readonlyPaths": READ_ONLY_PATHS,
             "rootfsPropagation": "private",
         },
     });
     let linux = &mut config["linux"];
-    if let Privilege::Root { first_id } = facts.privilege {
-        let whole_block = json!([{"containerID": 0, "hostID": first_id, "size": crate::idblock::BLOCK_SIZE}]);
-        linux["uidMappings"] = whole_block.clone();
-        linux["gidMappings"] = whole_block;
-    }
+    let (uids, gids) = facts.privilege.id_maps();
+    let mapping = |map: IdMap| json!([{"containerID": map.inside, "hostID": map.outside, "size": map.count}]);
+    linux["uidMappings"] = mapping(uids);
+    linux["gidMappings"] = mapping(gids);
     if let Some(cgroup) = &facts.cgroup {
         linux["cgroupsPath"] = json!(cgroup);
         linux["resources"] = resources(spec, facts.swap);
@@ -191,17 +190,15 @@ fn config(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
     config
 }
 
-fn namespaces(privilege: Privilege) -> Value {
-    let mut kinds = vec!["pid", "network", "ipc", "uts", "mount", "cgroup"];
-    if matches!(privilege, Privilege::Root { .. }) {
-        kinds.push("user"); // rootless: the supervisor is in one already
-    }
-    kinds.into_iter().map(|kind| json!({"type": kind})).collect()
+const NAMESPACES: [&str; 7] = ["pid", "network", "ipc", "uts", "mount", "cgroup", "user"];
+
+/// The capabilities of a sandbox's processes. Without root nobody has any: even a root inside has one id to do
+/// things with.
+pub(crate) fn capabilities(spec: &SandboxSpec, privilege: Privilege) -> capability::Set {
+    capability::Set::of(capability_names(spec, privilege).iter().copied()).unwrap_or_default()
 }
 
-/// The capabilities of a sandbox's processes, as OCI names. Without root nobody has any: even a root
-/// inside has one id to do things with.
-pub(crate) fn capability_names(spec: &SandboxSpec, privilege: Privilege) -> &'static [&'static str] {
+fn capability_names(spec: &SandboxSpec, privilege: Privilege) -> &'static [&'static str] {
     let is_root = spec.profile() == Profile::Permissive && spec.user() == User::ROOT;
     match privilege {
         Privilege::Root { .. } if is_root => ROOT_CAPABILITIES,
@@ -209,13 +206,8 @@ pub(crate) fn capability_names(spec: &SandboxSpec, privilege: Privilege) -> &'st
     }
 }
 
-fn capabilities(spec: &SandboxSpec, privilege: Privilege) -> Value {
-    let names = match privilege {
-        Privilege::Root { .. } => capability_names(spec, privilege),
-        // Whoever maps an id to his parent's root must have had this one when he left (Linux 5.12).
-        // The inner namespace begins with a full set of its own, which init gives up as a whole.
-        Privilege::Rootless { .. } => &["CAP_SETFCAP"],
-    };
+fn capability_sets(spec: &SandboxSpec, privilege: Privilege) -> Value {
+    let names = capability_names(spec, privilege);
     json!({"bounding": names, "permitted": names, "effective": names, "inheritable": [], "ambient": []})
 }
 
@@ -267,11 +259,8 @@ fn resources(spec: &SandboxSpec, swap: bool) -> Value {
     resources
 }
 
-fn mounts(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
-    let user = match facts.privilege {
-        Privilege::Root { .. } => spec.user(),
-        Privilege::Rootless { .. } => User::ROOT,
-    };
+fn mounts(spec: &SandboxSpec) -> Value {
+    let user = spec.user();
     let owner = format!("uid={},gid={}", user.uid, user.gid);
     let tmpfs = |target: &str, bytes: u64, options: &str| {
         // One inode for each 4 KiB: a flood of empty files ends with the space, not after it.

@@ -1,15 +1,16 @@
 //! Control groups: where a sandbox's group is, what it allows, and its end; on cgroup v1, v2 and the
 //! hybrid of both.
 
-pub(crate) mod enter;
+mod enter;
+mod group;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::sys;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::fs::{Access, access};
+
+pub(crate) use group::Group;
 
 const ROOT: &str = "/sys/fs/cgroup";
 
@@ -19,13 +20,23 @@ pub(crate) const NEEDED: [&str; 3] = ["memory", "cpu", "pids"];
 /// Controllers of v1 in which a sandbox has a group.
 const USED: [&str; 4] = ["memory", "cpu", "pids", "devices"];
 
+/// A group of v2 that is ours to fill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    /// Its path from the root of the tree, empty for the root itself.
+    pub path: PathBuf,
+    /// What it has to give to its children.
+    pub controllers: Vec<String>,
+}
+
 /// How this host's control groups are mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hierarchy {
     /// One tree for all controllers.
     V2 {
-        /// Controllers of the root group.
-        controllers: Vec<String>,
+        /// The group below which this user may make others, from the root of the tree, and the controllers that it
+        /// has; or `None` if there is no such group.
+        base: Option<Base>,
     },
     /// A tree for each controller, by controller; with a controller-less v2 tree beside them it is
     /// called hybrid.
@@ -44,21 +55,17 @@ impl Hierarchy {
     #[must_use]
     pub fn detect() -> Self {
         match fs::read_to_string("/proc/self/mountinfo") {
-            Ok(mountinfo) => Self::parse(&mountinfo, |path| fs::read_to_string(path).ok()),
+            Ok(mountinfo) => Self::parse(&mountinfo, || v2_base(Path::new(ROOT))),
             Err(error) => Self::None(format!("/proc/self/mountinfo: {error}")),
         }
     }
 
-    fn parse(mountinfo: &str, read: impl Fn(&Path) -> Option<String>) -> Self {
+    fn parse(mountinfo: &str, v2_base: impl Fn() -> Option<Base>) -> Self {
         let mut mounts = BTreeMap::new();
         let mut hybrid = false;
         for mount in mountinfo.lines().filter_map(MountLine::parse) {
             match mount.fstype {
-                "cgroup2" if mount.target == Path::new(ROOT) => {
-                    let list = read(&mount.target.join("cgroup.controllers")).unwrap_or_default();
-                    let controllers = list.split_whitespace().map(str::to_owned).collect();
-                    return Self::V2 { controllers };
-                }
+                "cgroup2" if mount.target == Path::new(ROOT) => return Self::V2 { base: v2_base() },
                 "cgroup2" => hybrid = true,
                 "cgroup" => {
                     for option in mount.super_options.split(',').filter(|option| *option != "rw") {
@@ -89,7 +96,8 @@ impl Hierarchy {
     /// The needed controllers that this host does not have.
     pub(crate) fn missing(&self) -> Vec<&'static str> {
         let has = |name: &str| match self {
-            Self::V2 { controllers } => controllers.iter().any(|controller| controller == name),
+            Self::V2 { base: Some(base) } => base.controllers.iter().any(|controller| controller == name),
+            Self::V2 { base: None } => true, // this user's lack, not the host's
             Self::V1 { mounts, .. } => mounts.contains_key(name),
             Self::None(_) => false,
         };
@@ -98,13 +106,20 @@ impl Hierarchy {
 
     /// Whether the calling user may make groups where ours go.
     pub(crate) fn is_writable(&self) -> bool {
-        let writable = |path: &Path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
         match self {
-            Self::V2 { .. } => writable(Path::new(ROOT)),
+            Self::V2 { base } => base.is_some(),
             Self::V1 { mounts, .. } => {
-                NEEDED.iter().all(|name| mounts.get(*name).is_some_and(|mount| writable(mount)))
+                NEEDED.iter().all(|name| mounts.get(*name).is_some_and(|mount| is_writable(mount)))
             }
             Self::None(_) => false,
+        }
+    }
+
+    /// The whole name of a group that we call so: the path that [`Self::group`] wants.
+    pub(crate) fn name(&self, own: &str) -> String {
+        match self {
+            Self::V2 { base: Some(base) } => Path::new("/").join(&base.path).join(own).display().to_string(),
+            _ => format!("/{own}"),
         }
     }
 
@@ -141,158 +156,35 @@ impl<'a> MountLine<'a> {
     }
 }
 
-/// One sandbox's control group.
-#[derive(Debug, Clone)]
-pub(crate) enum Group {
-    V1(BTreeMap<String, PathBuf>),
-    V2(PathBuf),
+fn is_writable(path: &Path) -> bool {
+    access(path, Access::WRITE_OK).is_ok()
 }
 
-/// What a group allows, as the kernel says it now. `None` is "no limit".
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct ReadBack {
-    pub(crate) memory_bytes: Option<u64>,
-    pub(crate) swap_bytes: Option<u64>,
-    pub(crate) cpu_milli: Option<u64>,
-    pub(crate) pids: Option<u64>,
+/// The nearest group, from the caller's own upwards, below which he may make groups with limits. It gives all the
+/// controllers to its children already; or it has no processes of its own, for then it can be made to. A service
+/// manager delegates such a group to each user (`user@1000.service`); for root it is the root of the tree.
+fn v2_base(root: &Path) -> Option<Base> {
+    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let candidates = if is_writable(root) { Path::new("") } else { Path::new(own) };
+    candidates.ancestors().find_map(|path| usable_base(root, path))
 }
 
-impl Group {
-    fn file(&self, controller: &str, name: &str) -> PathBuf {
-        match self {
-            Self::V1(folders) => folders.get(controller).map(|folder| folder.join(name)).unwrap_or_default(),
-            Self::V2(folder) => folder.join(name),
-        }
-    }
-
-    fn read(&self, controller: &str, name: &str) -> io::Result<String> {
-        let path = self.file(controller, name);
-        fs::read_to_string(&path)
-            .map(|text| text.trim().to_owned())
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
-    }
-
-    /// Reads the limits back.
-    pub(crate) fn read_back(&self) -> io::Result<ReadBack> {
-        match self {
-            Self::V1(_) => self.read_back_v1(),
-            Self::V2(_) => Ok(ReadBack {
-                memory_bytes: number_or_max(&self.read("memory", "memory.max")?),
-                // The file is absent where the kernel has no swap: then there is none to give.
-                swap_bytes: self
-                    .read("memory", "memory.swap.max")
-                    .map_or(Some(0), |text| number_or_max(&text)),
-                cpu_milli: cpu_max(&self.read("cpu", "cpu.max")?),
-                pids: number_or_max(&self.read("pids", "pids.max")?),
-            }),
-        }
-    }
-
-    fn read_back_v1(&self) -> io::Result<ReadBack> {
-        // "No limit" is the largest multiple of the page size that fits an i64.
-        let limit = |text: &str| text.parse::<u64>().ok().filter(|bytes| *bytes < u64::MAX / 4);
-        let memory_bytes = limit(&self.read("memory", "memory.limit_in_bytes")?);
-        let swap_bytes = match self.read("memory", "memory.memsw.limit_in_bytes") {
-            Ok(both) => limit(&both).zip(memory_bytes).map(|(both, memory)| both.saturating_sub(memory)),
-            Err(_) => Some(0), // swap accounting is off; the plan was refused if there is swap
-        };
-        let quota: i64 = self.read("cpu", "cpu.cfs_quota_us")?.parse().unwrap_or(-1);
-        let period: u64 = self.read("cpu", "cpu.cfs_period_us")?.parse().unwrap_or(100_000);
-        Ok(ReadBack {
-            memory_bytes,
-            swap_bytes,
-            cpu_milli: u64::try_from(quota).ok().map(|quota| quota * 1000 / period.max(1)),
-            pids: number_or_max(&self.read("pids", "pids.max")?),
-        })
-    }
-
-    /// Processes that the kernel killed in this group for want of memory.
-    pub(crate) fn out_of_memory_kills(&self) -> u64 {
-        let file = match self {
-            Self::V1(_) => "memory.oom_control",
-            Self::V2(_) => "memory.events",
-        };
-        let text = self.read("memory", file).unwrap_or_default();
-        text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
-    }
-
-    /// Most memory that was used at once.
-    pub(crate) fn memory_peak(&self) -> Option<u64> {
-        let file = match self {
-            Self::V1(_) => "memory.max_usage_in_bytes",
-            Self::V2(_) => "memory.peak",
-        };
-        self.read("memory", file).ok()?.parse().ok()
-    }
-
-    /// Processes in it now.
-    pub(crate) fn processes(&self) -> Vec<i32> {
-        let text = self.read("pids", "cgroup.procs").unwrap_or_default();
-        text.lines().filter_map(|line| line.parse().ok()).collect()
-    }
-
-    /// Kills what is in it, until nothing is. Bounded: a process that a kernel bug keeps alive must
-    /// not keep us.
-    pub(crate) fn kill_all(&self) -> io::Result<()> {
-        for _attempt in 0..200 {
-            let pids = self.processes();
-            if pids.is_empty() {
-                return Ok(());
-            }
-            for pid in pids.into_iter().filter_map(Pid::from_raw) {
-                // It may have ended meanwhile, and then all is well.
-                if kill_process(pid, Signal::KILL) == Err(rustix::io::Errno::PERM) {
-                    return Err(io::Error::other(format!("not allowed to kill process {pid:?}")));
-                }
-            }
-            sys::pause(5);
-        }
-        Err(io::Error::other("its processes do not die"))
-    }
-
-    /// Removes the group's folders; those that are gone are no error.
-    pub(crate) fn remove(&self) -> io::Result<()> {
-        let folders: Vec<&PathBuf> = match self {
-            Self::V1(folders) => folders.values().collect(),
-            Self::V2(folder) => vec![folder],
-        };
-        // Every folder is tried; the first failure is told.
-        let results: Vec<_> = folders.into_iter().map(|folder| remove_folder(folder)).collect();
-        results.into_iter().collect()
-    }
-
-    /// The folders that exist, for messages and leak checks.
-    pub(crate) fn exists(&self) -> bool {
-        match self {
-            Self::V1(folders) => folders.values().any(|folder| folder.exists()),
-            Self::V2(folder) => folder.exists(),
-        }
-    }
-}
-
-fn remove_folder(folder: &Path) -> io::Result<()> {
-    for attempt in 0..200 {
-        match fs::remove_dir(folder) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            // The last process has been reaped a moment ago; the kernel lets go of the group next.
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && attempt < 199 => sys::pause(5),
-            Err(error) => {
-                return Err(io::Error::new(error.kind(), format!("{}: {error}", folder.display())));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn number_or_max(text: &str) -> Option<u64> {
-    text.parse().ok()
-}
-
-/// `QUOTA PERIOD` or `max PERIOD`, in thousandths of a processor.
-fn cpu_max(text: &str) -> Option<u64> {
-    let (quota, period) = text.split_once(' ')?;
-    Some(quota.parse::<u64>().ok()? * 1000 / period.parse::<u64>().ok()?.max(1))
+fn usable_base(root: &Path, path: &Path) -> Option<Base> {
+    let folder = root.join(path);
+    let list = |name: &str| -> Option<Vec<String>> {
+        let text = fs::read_to_string(folder.join(name)).ok()?;
+        Some(text.split_whitespace().map(str::to_owned).collect())
+    };
+    let has_all = |list: &[String]| NEEDED.iter().all(|name| list.iter().any(|has| has == name));
+    let ours = ["", "cgroup.procs", "cgroup.subtree_control"].iter().all(|name| is_writable(&folder.join(name)));
+    let controllers = list("cgroup.controllers")?;
+    // The root of the whole tree may have both processes and children with limits; that of a container's view may not.
+    let is_whole_tree = path == Path::new("") && !folder.join("cgroup.events").exists();
+    let can_give = is_whole_tree
+        || has_all(&list("cgroup.subtree_control")?)
+        || list("cgroup.procs")?.is_empty();
+    (ours && has_all(&controllers) && can_give).then(|| Base { path: path.to_owned(), controllers })
 }
 
 #[cfg(test)]
@@ -309,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_hybrid_host_is_recognised_with_every_mount() {
-        let hierarchy = Hierarchy::parse(HYBRID, |_| None);
+        let hierarchy = Hierarchy::parse(HYBRID, || None);
         assert_eq!(hierarchy.describe(), "v1 (hybrid)");
         assert_eq!(hierarchy.missing(), ["pids"]);
         let Group::V1(folders) = hierarchy.group("/agentkernel-x") else { panic!("v1") };
@@ -320,31 +212,35 @@ mod tests {
     #[test]
     fn a_unified_host_is_recognised_with_its_controllers() {
         let line = "30 24 0:27 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
-        let hierarchy = Hierarchy::parse(line, |_| Some("cpuset cpu io memory pids\n".into()));
+        let controllers = ["cpu", "memory", "pids"].map(str::to_owned).to_vec();
+        let base = Base { path: "user.slice/user@7.service".into(), controllers };
+        let hierarchy = Hierarchy::parse(line, || Some(base.clone()));
         assert_eq!(hierarchy.describe(), "v2");
-        assert!(hierarchy.missing().is_empty());
+        assert!(hierarchy.missing().is_empty() && hierarchy.is_writable());
+        let name = hierarchy.name("agentkernel-x");
+        assert_eq!(name, "/user.slice/user@7.service/agentkernel-x");
+        let Group::V2(folder) = hierarchy.group(&name) else { panic!("v2") };
+        assert_eq!(folder, Path::new("/sys/fs/cgroup/user.slice/user@7.service/agentkernel-x"));
     }
 
     #[test]
-    fn limits_read_back_from_a_unified_group() {
-        let folder = tempfile::tempdir().expect("temp dir");
-        for (name, content) in [
-            ("memory.max", "536870912\n"),
-            ("memory.swap.max", "0\n"),
-            ("cpu.max", "150000 100000\n"),
-            ("pids.max", "max\n"),
-            ("memory.events", "low 0\nhigh 0\nmax 3\noom 2\noom_kill 2\noom_group_kill 0\n"),
-        ] {
-            fs::write(folder.path().join(name), content).expect("write");
-        }
-        let group = Group::V2(folder.path().to_owned());
-        let expected = ReadBack {
-            memory_bytes: Some(512 << 20),
-            swap_bytes: Some(0),
-            cpu_milli: Some(1500),
-            pids: None,
+    fn the_nearest_group_that_can_give_limits_is_the_base() {
+        let root = tempfile::tempdir().expect("temp dir");
+        let make = |path: &str, controllers: &str, given: &str, processes: &str| {
+            let folder = root.path().join(path);
+            fs::create_dir_all(&folder).expect("made");
+            fs::write(folder.join("cgroup.controllers"), controllers).expect("written");
+            fs::write(folder.join("cgroup.subtree_control"), given).expect("written");
+            fs::write(folder.join("cgroup.procs"), processes).expect("written");
         };
-        assert_eq!(group.read_back().expect("read"), expected);
-        assert_eq!(group.out_of_memory_kills(), 2);
+        make("user", "cpu memory pids", "memory pids", "");
+        make("user/app", "memory pids", "", "");
+        make("user/app/busy", "cpu memory pids", "", "17\n");
+        make("user/app/giving", "cpu memory pids", "cpu memory pids", "17\n");
+        let usable = |path: &str| usable_base(root.path(), Path::new(path)).map(|base| base.path);
+        assert_eq!(usable("user"), Some("user".into()));
+        assert_eq!(usable("user/app"), None, "it has no cpu controller");
+        assert_eq!(usable("user/app/busy"), None, "its processes are in the way");
+        assert_eq!(usable("user/app/giving"), Some("user/app/giving".into()));
     }
 }

@@ -70,7 +70,9 @@ impl HostFacts {
         let owner = first_id.unwrap_or(self.uid);
         PlanFacts {
             privilege,
-            cgroup: self.can_limit().then(|| format!("/agentkernel-{owner}-{}", spec.name())),
+            cgroup: self
+                .can_limit()
+                .then(|| self.hierarchy.name(&format!("agentkernel-{owner}-{}", spec.name()))),
             swap: self.swap,
             open_files_max: self.open_files_max,
             host_layout: self.host_layout.clone(),

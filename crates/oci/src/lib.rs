@@ -3,7 +3,7 @@
 //! ```text
 //! host side (async)           zygote (one thread)         supervisor (one per sandbox)
 //!   OciBackend::boot
-//!     plan: pure data   ──▶   fork  ───────────────────▶  stage, libcontainer, read back, start
+//!     plan: pure data   ──▶   fork  ───────────────────▶  group, limits read back, container
 //!     handshake with the agent ◀───────── agent's stream ──────────── guest agent = PID 1
 //!     posture: read back, else refuse
 //!   OciBoundary::stop   ──────────────── control ──────▶  kill, remove, report
@@ -11,15 +11,17 @@
 //!
 //! Architecture invariants:
 //! - What is to be done is decided by [`bundle::plan`], a pure function, and nowhere else.
-//! - Nothing of a sandbox is on the host's file system but its locked record; its root, bundle and
-//!   state are in the supervisor's mount namespace and vanish with it.
+//! - Nothing of a sandbox is on the host's file system but its locked record; its root is in a mount namespace
+//!   of its own and vanishes with it.
 //! - A control that does not read back as planned means that the sandbox does not start.
-//! - Only the zygote and its forks have one thread, and only they call libcontainer.
+//! - Only the zygote and its forks have one thread, and only they clone without executing.
 
 mod backend;
 mod boundary;
 pub mod bundle;
+mod capability;
 mod cgroup;
+mod container;
 mod facts;
 mod idblock;
 mod lock;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::idblock::BLOCK_SIZE;
+
 /// Everything that one sandbox needs to come up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -70,7 +72,35 @@ pub enum Privilege {
     },
 }
 
+/// A line of a user namespace's map, in the host's ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct IdMap {
+    pub(crate) inside: u32,
+    pub(crate) outside: u32,
+    pub(crate) count: u32,
+}
+
+impl std::fmt::Display for IdMap {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{} {} {}", self.inside, self.outside, self.count)
+    }
+}
+
 impl Privilege {
+    /// The maps of the sandbox's user namespace: users and groups.
+    pub(crate) fn id_maps(self) -> (IdMap, IdMap) {
+        match self {
+            Self::Root { first_id } => {
+                let block = IdMap { inside: 0, outside: first_id, count: BLOCK_SIZE };
+                (block, block)
+            }
+            Self::Rootless { uid, gid, inside_uid, inside_gid } => (
+                IdMap { inside: inside_uid, outside: uid, count: 1 },
+                IdMap { inside: inside_gid, outside: gid, count: 1 },
+            ),
+        }
+    }
+
     /// The host's id for the uid that the sandbox's processes run as.
     pub(crate) fn host_uid(self, inside: u32) -> u32 {
         match self {

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::bundle::{self, PlanFacts};
 use crate::cgroup::{Group, Hierarchy};
-use crate::idblock::BLOCK_SIZE;
 use crate::plan::{CgroupPlan, Privilege};
 use crate::seccomp::SeccompFilters;
 
@@ -40,15 +39,7 @@ impl Expected {
     /// The posture that belongs to a description.
     #[must_use]
     pub fn of(spec: &SandboxSpec, facts: &PlanFacts, cgroup: Option<CgroupPlan>) -> Self {
-        let (uid_map, gid_map) = match facts.privilege {
-            Privilege::Root { first_id } => {
-                let block = format!("0 {first_id} {BLOCK_SIZE}");
-                (block.clone(), block)
-            }
-            Privilege::Rootless { uid, gid, inside_uid, inside_gid } => {
-                (format!("{inside_uid} {uid} 1"), format!("{inside_gid} {gid} 1"))
-            }
-        };
+        let (uids, gids) = facts.privilege.id_maps();
         let host = facts.privilege;
         let host_gid = match host {
             Privilege::Root { first_id } => first_id + spec.user().gid,
@@ -58,11 +49,11 @@ impl Expected {
         let mut writable: Vec<String> = bundle::WRITABLE.iter().map(|place| (*place).to_owned()).collect();
         writable.extend(mounts.map(|mount| mount.target().to_string_lossy().into_owned()));
         Self {
-            uid_map,
-            gid_map,
+            uid_map: uids.to_string(),
+            gid_map: gids.to_string(),
             host_uid: host.host_uid(spec.user().uid),
             host_gid,
-            capabilities: process::capability_mask(bundle::capability_names(spec, host)),
+            capabilities: bundle::capabilities(spec, host).bits(),
             rlimits: rlimits(spec, facts),
             writable,
             cgroup,

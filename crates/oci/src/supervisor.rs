@@ -1,46 +1,36 @@
 //! One process for each sandbox: brings it up, watches it, takes it down.
 //!
 //! ```text
-//!            build stage          libcontainer create      read limits back      start
-//!  forked ──▶ staged ───────────▶ created ───────────────▶ proven ─────────────▶ running
-//!     │          │                   │                        │                     │ init died,
-//!     └──────────┴───── failed ──────┴────────────────────────┘                     │ deadline,
-//!                          │                                                        │ stop or EOF
-//!                          ▼                                                        ▼
-//!                     report Failed ──────────▶ taken down ◀──────── report Ended / Stopped
+//!          make the group, read limits back      make the container
+//!  forked ─────────────────────────────▶ limited ────────────────────▶ running
+//!     │                                     │                             │ the agent died,
+//!     └─────────────── failed ──────────────┘                             │ deadline,
+//!                         │                                               │ stop or EOF
+//!                         ▼                                               ▼
+//!                    report Failed ─────────▶ taken down ◀──── report Ended / Stopped
 //! ```
 //!
 //! It is forked from the zygote and has one thread. The end of its control socket means that the
-//! host side is gone, and that is an order to stop like any other. Everything that it builds lives
-//! in its own mount namespace and dies with it; what does not (the control group, the locked
-//! records) is removed on every way out, and by the next program's reaper if this process is killed.
-
-mod idmap;
-mod init;
-mod rootless;
-mod stage;
-mod views;
+//! host side is gone, and that is an order to stop like any other. The container's mounts live in its own mount
+//! namespace and die with it; what does not (the control group, the locked records) is removed on every way out,
+//! and by the next program's reaper if this process is killed.
 
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::fd::OwnedFd;
+use std::io::Write as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use agentkernel_core::CauseOfDeath;
-use libcontainer::container::Container;
-use libcontainer::container::builder::ContainerBuilder;
-use libcontainer::syscall::syscall::SyscallType;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::{ROOTFS, STAGE};
-use crate::cgroup::{Group, Hierarchy, enter};
+use crate::cgroup::{Group, Hierarchy};
+use crate::container::{self, Failure, Parts, during};
 use crate::lock::LockFile;
-use crate::plan::{CgroupPlan, Plan, Privilege, SeccompPlan};
+use crate::plan::{CgroupPlan, Plan, SeccompPlan};
 use crate::seccomp::SeccompFilters;
 use crate::sys;
 
@@ -93,31 +83,13 @@ pub(crate) struct Order {
     pub(crate) locks: Vec<LockFile>,
 }
 
-struct Failure {
-    what: &'static str,
-    why: String,
-}
-
-fn failure(what: &'static str) -> impl Fn(&dyn std::fmt::Display) -> Failure {
-    move |why| Failure { what, why: why.to_string() }
-}
-
 /// Runs one sandbox from beginning to end.
 pub(crate) fn run(order: Order, tools: &Tools) {
     let Order { plan, mut control, agent_stream, locks } = order;
     let hierarchy = Hierarchy::detect();
     let group = plan.cgroup.as_ref().map(|cgroup| hierarchy.group(&cgroup.path));
     let deadline = plan.lifetime_ms.map(|time| Instant::now() + Duration::from_millis(time));
-    let here = views::here().map_err(|why| failure("look at the mount namespace")(&why));
-    let result = here.and_then(|outside| {
-        let with_hierarchy = group.as_ref().map(|group| (group, &hierarchy));
-        let result = bring_up(&plan, agent_stream, with_hierarchy, &outside, tools);
-        if group.is_some() {
-            // If this fails, the group is not found and not removed, and that is then reported.
-            views::go(&outside).ok();
-        }
-        result
-    });
+    let result = bring_up(&plan, agent_stream, group.as_ref(), &control, tools);
     match result {
         Ok(init) => {
             say(&mut control, &Report::Started { pid: init });
@@ -133,7 +105,7 @@ pub(crate) fn run(order: Order, tools: &Tools) {
             if let Report::Stopped { left: Some(left), .. } = stopped {
                 why += &format!("; and could not clean up: {left}");
             }
-            say(&mut control, &Report::Failed { what: failure.what.to_owned(), why });
+            say(&mut control, &Report::Failed { what: failure.what, why });
         }
     }
 }
@@ -147,91 +119,33 @@ fn say(control: &mut UnixStream, report: &Report) {
 
 fn bring_up(
     plan: &Plan,
-    agent_stream: OwnedFd,
-    group: Option<(&Group, &Hierarchy)>,
-    outside: &fs::File,
+    stream: OwnedFd,
+    group: Option<&Group>,
+    control: &UnixStream,
     tools: &Tools,
 ) -> Result<i32, Failure> {
-    let mut door = group.map(|(group, hierarchy)| make_group(plan, group, hierarchy)).transpose()?;
-    if let Privilege::Rootless { uid, gid, .. } = plan.privilege {
-        rootless::enter_namespaces(uid, gid).map_err(|why| failure("enter a user namespace")(&why))?;
-    } else {
-        sys::unshare(libc::CLONE_NEWNS).map_err(|why| failure("enter a mount namespace")(&why))?;
+    let mut door = container::GroupDoor::None;
+    if let (Some(group), Some(cgroup)) = (group, &plan.cgroup) {
+        group
+            .create(&plan.config["linux"]["resources"])
+            .map_err(during("make the control group"))?;
+        prove_limits(group, cgroup).map_err(during("prove the limits"))?;
+        door = group.door().map_err(during("open the control group"))?;
     }
-    stage::build(plan, Path::new(STAGE)).map_err(|why| failure("build the root folder")(&why))?;
-    let entered = door.as_mut().map_or(Ok(()), enter::Door::enter);
-    entered.map_err(|why| failure("enter the control group")(&why))?;
-    let created = create(plan, agent_stream, tools);
-    let left = door.as_mut().map_or(Ok(()), enter::Door::leave);
-    let mut container = created?;
-    left.map_err(|why| failure("leave the control group")(&why))?;
-    if let (Some((group, _)), Some(cgroup)) = (group, &plan.cgroup) {
-        // The stage hides the host's control groups.
-        let proven = views::during(outside, || prove_limits(group, cgroup));
-        let proven = proven.map_err(|why| failure("look at the host again")(&why))?;
-        proven.map_err(|why| Failure { what: "prove the limits", why })?;
-    }
-    let pid = container.pid().ok_or_else(|| failure("create the container")(&"it has no process"))?;
-    container.start().map_err(|why| failure("start the container")(&chain(&why)))?;
-    Ok(pid.as_raw())
-}
-
-fn make_group(plan: &Plan, group: &Group, hierarchy: &Hierarchy) -> Result<enter::Door, Failure> {
-    let resources = &plan.config["linux"]["resources"];
-    group
-        .create(resources)
-        .and_then(|()| group.door(hierarchy))
-        .map_err(|why| failure("make the control group")(&why))
-}
-
-fn create(plan: &Plan, agent_stream: OwnedFd, tools: &Tools) -> Result<Container, Failure> {
-    let at = Path::new(STAGE);
-    let state = at.join("state");
-    let prepare = || -> io::Result<()> {
-        fs::write(at.join("config.json"), serde_json::to_vec(&without_cgroup(&plan.config))?)?;
-        fs::create_dir(&state)
-    };
-    prepare().map_err(|why| failure("write the bundle")(&why))?;
-    debug_assert!(at.join(ROOTFS).is_dir());
-    let filters = match &plan.seccomp {
-        SeccompPlan::Full => Some(Rc::clone(&tools.filters)),
+    let weakened = match &plan.seccomp {
+        SeccompPlan::Full | SeccompPlan::Off => None,
         SeccompPlan::Without(names) => {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let filters = SeccompFilters::compile_without(&names);
-            Some(Rc::new(filters.map_err(|why| failure("compile the weakened filter")(&why))?))
+            Some(filters.map_err(during("compile the weakened filter"))?)
         }
-        SeccompPlan::Off => None,
     };
-    let executor = init::AgentExecutor { agent: Rc::clone(&tools.agent), filters, privilege: plan.privilege };
-    ContainerBuilder::new(plan.name.clone(), SyscallType::default())
-        .with_root_path(&state)
-        .map(|builder| builder.with_executor(executor).with_stdin(agent_stream))
-        .and_then(|builder| builder.as_init(at).with_systemd(false).with_detach(true).build())
-        .map_err(|why| failure("create the container")(&chain(&why)))
-}
-
-/// The configuration for libcontainer: the container is forked out of its control group already.
-fn without_cgroup(config: &serde_json::Value) -> serde_json::Value {
-    let mut config = config.clone();
-    if let Some(linux) = config["linux"].as_object_mut() {
-        linux.remove("cgroupsPath");
-        linux.remove("resources");
-    }
-    config
-}
-
-/// An error with all its reasons: libcontainer says the decisive one last.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text += &format!(": {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
+    let filters = match &plan.seccomp {
+        SeccompPlan::Full => Some(&*tools.filters),
+        SeccompPlan::Without(_) | SeccompPlan::Off => weakened.as_ref(),
+    };
+    let parts = Parts { plan, agent: &tools.agent, filters, stream, door };
+    container::create(parts, control.as_fd())
 }
 
 /// Compares what was asked for with what the kernel says, while nothing of the user's runs yet.
@@ -274,11 +188,7 @@ fn watch(
     let pidfd = Pid::from_raw(init).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())?;
     loop {
         let timeout = deadline.map(|deadline| {
-            let left = deadline.saturating_duration_since(Instant::now());
-            rustix::time::Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: i64::from(left.subsec_nanos()),
-            }
+            sys::timespec(deadline.saturating_duration_since(Instant::now()))
         });
         let mut fds =
             [PollFd::new(&pidfd, PollFlags::IN), PollFd::new(control, PollFlags::IN | PollFlags::HUP)];

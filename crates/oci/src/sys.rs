@@ -16,16 +16,43 @@ pub(crate) enum Forked {
 /// Forks a process that has one thread; refuses otherwise, because a lock that another thread
 /// holds would stay locked in the child for ever.
 pub(crate) fn fork() -> io::Result<Forked> {
-    let threads = std::fs::read_dir("/proc/self/task")?.count();
-    if threads != 1 {
-        return Err(io::Error::other(format!("cannot fork: the process has {threads} threads")));
-    }
+    only_thread()?;
     // SAFETY: the process has one thread, so the child finds every lock of the allocator and of the
     // standard library free.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Forked::Child),
         pid => Ok(Forked::Parent(pid)),
+    }
+}
+
+/// Forks a process that has one thread into new namespaces (`CLONE_NEW*`), and into the group of v2 behind a
+/// folder where one is given: the only way in that need not wait for the rest of the host.
+pub(crate) fn clone_into(namespaces: u64, group: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000; // linux/sched.h; libc's constant is an int
+    only_thread()?;
+    // SAFETY: all fields are integers, and zero means "not used" for each of them.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = namespaces;
+    arguments.exit_signal = u64::from(libc::SIGCHLD.unsigned_abs());
+    if let Some(group) = group {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = u64::from(group.as_raw_fd().unsigned_abs());
+    }
+    // SAFETY: without CLONE_VM and without a stack this is a fork: the child gets a copy of everything, and as
+    // the process has one thread, every lock in it is free. `arguments` lives across the call, and the size is its
+    // own.
+    match unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Forked::Child),
+        pid => i32::try_from(pid).map(Forked::Parent).map_err(io::Error::other),
+    }
+}
+
+fn only_thread() -> io::Result<()> {
+    match std::fs::read_dir("/proc/self/task")?.count() {
+        1 => Ok(()),
+        threads => Err(io::Error::other(format!("cannot fork: the process has {threads} threads"))),
     }
 }
 
@@ -126,6 +153,64 @@ pub(crate) fn prctl(option: c_int, argument: libc::c_ulong) -> io::Result<()> {
     check(c_long::from(unsafe { libc::prctl(option, argument, zero, zero, zero) }))
 }
 
+/// Raises one ambient capability.
+pub(crate) fn raise_ambient(capability: libc::c_ulong) -> io::Result<()> {
+    let (raise, zero) = (libc::PR_CAP_AMBIENT_RAISE, 0_u64);
+    // SAFETY: PR_CAP_AMBIENT takes integers.
+    check(c_long::from(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, raise, capability, zero, zero) }))
+}
+
+/// Does something with files as this user, and is itself again.
+pub(crate) fn as_file_system_user<T>(uid: u32, gid: u32, work: impl FnOnce() -> T) -> T {
+    // SAFETY: both calls take an id and cannot fail in a way that matters: who may not change keeps his own.
+    let (old_gid, old_uid) = unsafe { (libc::setfsgid(gid), libc::setfsuid(uid)) };
+    let result = work();
+    // SAFETY: as above.
+    unsafe {
+        libc::setfsuid(old_uid.cast_unsigned());
+        libc::setfsgid(old_gid.cast_unsigned());
+    }
+    result
+}
+
+/// Brings a network interface up.
+pub(crate) fn interface_up(socket: &OwnedFd, name: &[u8]) -> io::Result<()> {
+    const IFF_UP: libc::c_short = 1; // linux/if.h; libc's constant is an int
+    // SAFETY: all fields are integers or unions of them.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = IFF_UP;
+    // SAFETY: SIOCSIFFLAGS reads a `struct ifreq`, which lives across the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    check(c_long::from(result))
+}
+
+/// Kills a child that has not been waited for.
+pub(crate) fn kill(pid: i32) {
+    // SAFETY: kill takes integers. It fails only for a process that is not there.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+}
+
+/// Whether a child has ended; it can still be waited for.
+pub(crate) fn has_ended(pid: i32) -> bool {
+    // SAFETY: all fields are integers, and `info` is a valid place for the result.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        libc::waitid(libc::P_PID, pid.unsigned_abs(), &raw mut info, flags) == 0 && info.si_pid() == pid
+    }
+}
+
+/// A duration as the kernel wants it.
+pub(crate) fn timespec(time: std::time::Duration) -> rustix::time::Timespec {
+    rustix::time::Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(time.subsec_nanos()),
+    }
+}
+
 /// Waits for a child and returns its raw wait status.
 pub(crate) fn wait_for(pid: i32) -> io::Result<i32> {
     let mut status = 0;
@@ -192,6 +277,13 @@ pub(crate) fn copy_descriptor(from: i32, to: i32) -> io::Result<()> {
 pub(crate) fn close_from(first: c_int) -> io::Result<()> {
     // SAFETY: the caller says that nothing of this process uses these descriptors.
     check(c_long::from(unsafe { libc::close_range(first.unsigned_abs(), libc::c_uint::MAX, 0) }))
+}
+
+/// Lets every descriptor from `first` up be closed when the process executes a program.
+pub(crate) fn close_on_exec_from(first: c_int) -> io::Result<()> {
+    let (first, last, flags) = (first.unsigned_abs(), libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+    // SAFETY: the descriptors stay open in this process.
+    check(c_long::from(unsafe { libc::close_range(first, last, flags.cast_signed()) }))
 }
 
 /// Empties the environment of a process with one thread.

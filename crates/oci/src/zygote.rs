@@ -1,6 +1,6 @@
 //! The zygote: a process with one thread that forks a supervisor for each sandbox.
 //!
-//! libcontainer clones without executing, which is safe only in a process with one thread; the host
+//! A container is cloned without executing, which is safe only in a process with one thread; the host
 //! side has an async runtime. So the zygote is made first: forked at the very beginning of `main`
 //! (a fifth of a millisecond), or spawned as a program of its own by hosts that have threads already.
 

@@ -189,7 +189,21 @@ const WEAKNESSES: &[Weakness] = &[
                 json!(["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]);
             plan.seccomp = SeccompPlan::Off;
         },
-        &["is-root", "cap-permitted", "cap-effective", "cap-bounding", "mount-tmpfs", "sethostname"],
+        &["is-root", "cap-permitted", "cap-effective", "cap-bounding"],
+    ),
+    (
+        // The sandbox's namespaces belong to the host's user namespace: a root inside, whatever it may, is
+        // nobody to them. Only the host's own root can change them.
+        "root of the host inside",
+        |plan| {
+            drop_namespace(plan, "user");
+            plan.config["process"]["user"] = json!({"uid": 0, "gid": 0});
+            for set in ["bounding", "permitted", "effective"] {
+                plan.config["process"]["capabilities"][set] = json!(["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]);
+            }
+            plan.seccomp = SeccompPlan::Off;
+        },
+        &["mount-tmpfs", "sethostname"],
     ),
     (
         "no limits of a process",

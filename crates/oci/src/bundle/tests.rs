@@ -30,9 +30,10 @@ fn restrictive() -> SandboxSpec {
 }
 
 #[test]
-fn libcontainer_understands_the_configuration() {
+fn the_configuration_is_an_oci_one_and_all_of_it_is_carried_out() {
     let plan = plan(&restrictive(), &root_facts()).expect("plan");
-    let spec: oci_spec::runtime::Spec = serde_json::from_value(plan.config).expect("an OCI spec");
+    let spec: oci_spec::runtime::Spec = serde_json::from_value(plan.config.clone()).expect("an OCI spec");
+    crate::container::understands(&plan.config).expect("nothing is left undone");
     assert_eq!(spec.process().as_ref().and_then(oci_spec::runtime::Process::no_new_privileges), Some(true));
 }
 

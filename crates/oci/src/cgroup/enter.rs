@@ -1,19 +1,20 @@
-//! Making a group, and entering it the quick way.
+//! Making a group, and the quick way into it.
 //!
-//! libcontainer writes a PID to `cgroup.procs`. The kernel then waits until no other process on the host
-//! can be in the middle of a fork or an exit: an RCU grace period, 8 to 21 ms measured where everything
-//! else takes 9. A single thread that moves itself, by writing 0 to a v1 group's `tasks`, needs no such
-//! wait (0.3 ms measured; `cgroup_procs_write_start` in kernel/cgroup/cgroup.c says why). So the
-//! supervisor enters the group, lets libcontainer fork the container out of it, and leaves again. On v2
-//! there is no such way, and the wait is paid.
+//! Whoever writes another process's PID to `cgroup.procs` waits until no process on the host can be in the middle of
+//! a fork or an exit: an RCU grace period, 8 to 21 ms measured where all of a cold start takes 5. There are two ways
+//! around it. A single thread that moves itself, by writing 0 to a v1 group's `tasks`, need not wait (0.3 ms measured;
+//! `cgroup_procs_write_start` in kernel/cgroup/cgroup.c says why); and a process can be cloned into a v2 group.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Group, Hierarchy};
+use super::NEEDED;
+use super::group::Group;
+use crate::container::GroupDoor;
 
 /// Character devices that a sandbox may use: null, zero, full, random, urandom, tty, ptmx and terminals
 /// (`devices.txt` of the kernel). The control group of v1 says it once more than the mounts do.
@@ -36,8 +37,12 @@ impl Group {
             }
             Self::V2(folder) => {
                 let parent = folder.parent().unwrap_or(folder);
-                let enable = parent.join("cgroup.subtree_control");
-                fs::write(&enable, "+memory +cpu +pids").map_err(|error| named(&enable, &error))?;
+                let given = parent.join("cgroup.subtree_control");
+                let has = fs::read_to_string(&given).map_err(|error| named(&given, &error))?;
+                let has: Vec<&str> = has.split_whitespace().collect();
+                if NEEDED.iter().any(|name| !has.contains(name)) {
+                    fs::write(&given, "+memory +cpu +pids").map_err(|error| named(&given, &error))?;
+                }
                 fs::create_dir(folder).map_err(|error| named(folder, &error))?;
                 self.limit_v2(resources)
             }
@@ -87,69 +92,24 @@ impl Group {
         file.write_all(text.as_bytes()).map_err(|error| named(&path, &error))
     }
 
-    /// Opens what the calling process needs to enter the group and to leave it again. Opened before its
-    /// mount namespace hides the files.
-    pub(crate) fn door(&self, hierarchy: &Hierarchy) -> io::Result<Door> {
-        let own = fs::read_to_string("/proc/self/cgroup")?;
-        let (name, mut pairs) = match self {
-            Self::V1(_) => ("tasks", Vec::new()),
-            Self::V2(_) => ("cgroup.procs", Vec::new()),
-        };
-        match (self, hierarchy) {
-            (Self::V1(folders), Hierarchy::V1 { mounts, .. }) => {
-                for (controller, folder) in folders {
-                    let Some(mount) = mounts.get(controller) else { continue };
-                    let home = own_path(&own, controller).unwrap_or("/").trim_start_matches('/');
-                    pairs.push((folder.join(name), mount.join(home).join(name)));
-                }
+    /// Opens the way into the group for a process that is about to be made.
+    pub(crate) fn door(&self) -> io::Result<GroupDoor> {
+        match self {
+            Self::V1(folders) => {
+                let open = |folder: &PathBuf| {
+                    let path = folder.join("tasks");
+                    OpenOptions::new().write(true).open(&path).map_err(|error| named(&path, &error))
+                };
+                // Controllers that are mounted together share a folder.
+                let folders: BTreeSet<&PathBuf> = folders.values().collect();
+                folders.into_iter().map(open).collect::<io::Result<_>>().map(GroupDoor::Tasks)
             }
-            (Self::V2(folder), _) => {
-                let home = own_path(&own, "").unwrap_or("/").trim_start_matches('/');
-                pairs.push((folder.join(name), Path::new(super::ROOT).join(home).join(name)));
+            Self::V2(folder) => {
+                let open = File::open(folder).map_err(|error| named(folder, &error))?;
+                Ok(GroupDoor::Folder(open.into()))
             }
-            (Self::V1(_), _) => {}
         }
-        let open =
-            |path: &Path| OpenOptions::new().write(true).open(path).map_err(|error| named(path, &error));
-        let mut door = Door { enter: Vec::new(), leave: Vec::new() };
-        for (inside, outside) in pairs {
-            door.enter.push(open(&inside)?);
-            door.leave.push(open(&outside)?);
-        }
-        Ok(door)
     }
-}
-
-/// The way into a group and back.
-pub(crate) struct Door {
-    enter: Vec<File>,
-    leave: Vec<File>,
-}
-
-impl Door {
-    /// Moves the calling process, which has one thread, into the group.
-    pub(crate) fn enter(&mut self) -> io::Result<()> {
-        move_self(&mut self.enter)
-    }
-
-    /// Moves it back to where it was.
-    pub(crate) fn leave(&mut self) -> io::Result<()> {
-        move_self(&mut self.leave)
-    }
-}
-
-fn move_self(files: &mut [File]) -> io::Result<()> {
-    // 0 is the writer itself.
-    files.iter_mut().try_for_each(|file| file.write_all(b"0"))
-}
-
-/// The caller's own group for a controller, from `/proc/self/cgroup`: `ID:CONTROLLERS:PATH` lines.
-fn own_path<'a>(own: &'a str, controller: &str) -> Option<&'a str> {
-    own.lines().find_map(|line| {
-        let mut parts = line.splitn(3, ':').skip(1);
-        let controllers = parts.next()?;
-        controllers.split(',').any(|name| name == controller).then(|| parts.next())?
-    })
 }
 
 fn named(path: &Path, error: &io::Error) -> io::Error {
@@ -159,15 +119,6 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_callers_own_group_is_found_on_v1_and_v2() {
-        let own = "4:memory:/a/b\n3:cpu,cpuacct:/c\n1:name=systemd:/d\n0::/e\n";
-        assert_eq!(own_path(own, "memory"), Some("/a/b"));
-        assert_eq!(own_path(own, "cpuacct"), Some("/c"));
-        assert_eq!(own_path(own, ""), Some("/e"));
-        assert_eq!(own_path(own, "pids"), None);
-    }
 
     #[test]
     fn a_missing_controller_is_an_error_and_not_a_new_file() {

@@ -8,22 +8,6 @@ use agentkernel_core::Control;
 use super::{Expected, FILTERS, read};
 use crate::cgroup::Group;
 
-/// Numbers of the capabilities that a bundle can name, `linux/capability.h`.
-const CAPABILITIES: &[(&str, u32)] = &[
-    ("CAP_CHOWN", 0),
-    ("CAP_DAC_OVERRIDE", 1),
-    ("CAP_FOWNER", 3),
-    ("CAP_FSETID", 4),
-    ("CAP_KILL", 5),
-    ("CAP_SETGID", 6),
-    ("CAP_SETUID", 7),
-    ("CAP_SETPCAP", 8),
-];
-
-pub(super) fn capability_mask(names: &[&str]) -> u64 {
-    CAPABILITIES.iter().filter(|(name, _)| names.contains(name)).fold(0, |mask, (_, bit)| mask | (1 << bit))
-}
-
 /// Every process of the sandbox: those in its control group, or else those in its PID namespace.
 pub(super) fn of_sandbox(init: i32, group: Option<&Group>) -> Vec<i32> {
     let mut pids = group.map_or_else(|| in_pid_namespace_of(init), Group::processes);

@@ -1,5 +1,6 @@
-//! Builds the stage: a tmpfs in the supervisor's own mount namespace with the sandbox's root in it.
+//! Builds the stage: a tmpfs in the container's own mount namespace with the sandbox's root in it.
 
+use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -7,16 +8,13 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as 
 use std::path::{Path, PathBuf};
 
 use rustix::fs::CWD;
-use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_change, move_mount,
-    open_tree,
-};
+use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount, move_mount, open_tree};
 
 use crate::bundle::ROOTFS;
 use crate::plan::{BindOptions, Owners, Plan, Step};
-use crate::supervisor::idmap::IdMaps;
-use crate::supervisor::rootless;
 use crate::sys;
+
+use super::idmap::IdMaps;
 
 /// A step that failed.
 #[derive(Debug, thiserror::Error)]
@@ -50,26 +48,28 @@ impl Source {
     }
 }
 
-/// Builds the whole stage below `at`. The caller is in a mount namespace of its own.
-pub(super) fn build(plan: &Plan, at: &Path) -> Result<()> {
-    mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
-        .map_err(|error| failed("make mounts private below", Path::new("/"))(error.into()))?;
+/// Builds the whole stage below `at`, as the files of `owner`, who is root inside. The caller is in a mount
+/// namespace of its own.
+pub(super) fn build(plan: &Plan, maps: &IdMaps, owner: (u32, u32), at: &Path) -> Result<()> {
     // First every source is opened, then the stage is mounted: it covers a folder of the host.
-    let maps = IdMaps::new(plan.privilege);
-    let sources = plan.stage.iter().map(|step| open_sources(step, &maps)).collect::<Result<Vec<_>>>()?;
+    let sources = plan.stage.iter().map(|step| open_sources(step, maps)).collect::<Result<Vec<_>>>()?;
     let copies = plan.stage.iter().map(read_copy).collect::<Result<Vec<_>>>()?;
-    rootless::enter_small_root(at).map_err(failed("enter a root folder of its own at", at))?;
-    mount("agentkernel", at, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=0711,size=16m"))
-        .map_err(|error| failed("mount the stage on", at)(error.into()))?;
-    for ((step, sources), copy) in plan.stage.iter().zip(sources).zip(copies) {
-        match (step, copy) {
-            (Step::Copy { path, .. }, Some(content)) => {
-                fs::write(at.join(path), content).map_err(failed("write", path))?;
+    let options = format!("mode=0711,size=16m,uid={},gid={}", owner.0, owner.1);
+    let mounted = CString::new(options).map_err(io::Error::other).and_then(|options| {
+        Ok(mount("agentkernel", at, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(&*options))?)
+    });
+    mounted.map_err(failed("mount the stage on", at))?;
+    sys::as_file_system_user(owner.0, owner.1, || {
+        for ((step, sources), copy) in plan.stage.iter().zip(sources).zip(copies) {
+            match (step, copy) {
+                (Step::Copy { path, .. }, Some(content)) => {
+                    fs::write(at.join(path), content).map_err(failed("write", path))?;
+                }
+                _ => make(step, &sources, at)?,
             }
-            _ => make(step, &sources, at)?,
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Longest file that is copied, in bytes; a longer one is left out. The list of libraries of a large
@@ -159,7 +159,7 @@ fn set_attributes(
     else {
         return Ok(());
     };
-    match apply(libc::MOUNT_ATTR_IDMAP, Some(userns.as_fd())) {
+    match apply(libc::MOUNT_ATTR_IDMAP, Some(userns)) {
         Ok(()) => Ok(()),
         // A file system that cannot map owners shows them as nobody: enough for reading what
         // everybody may read, not for a mount that is to be written to.
@@ -201,7 +201,7 @@ fn make_folder(path: &Path, mode: u32) -> Result<()> {
 
 /// Makes an empty folder or file, unless the image has one there. Links of the image lead where they
 /// would inside the sandbox: followed from here, they could lead to the host.
-fn make_mount_point(rootfs: &Path, inside: &Path, is_dir: bool) -> Result<()> {
+pub(super) fn make_mount_point(rootfs: &Path, inside: &Path, is_dir: bool) -> Result<()> {
     let missing = |why: pathrs::error::Error| {
         let what = "make the place for a mount (it must exist in the image, or be below /workspace)";
         failed(what, inside)(io::Error::other(why.to_string()))
