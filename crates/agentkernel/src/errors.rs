@@ -68,6 +68,7 @@ fn exit_code(kind: ErrorKind) -> u8 {
         ErrorKind::CommandNotExecutable => NOT_EXECUTABLE,
         ErrorKind::Timeout => TIMED_OUT,
         ErrorKind::Unavailable
+        | ErrorKind::NotSupported
         | ErrorKind::ControlRefused
         | ErrorKind::Boot
         | ErrorKind::NoSuchSandbox

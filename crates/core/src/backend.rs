@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::{CauseOfDeath, Posture, Result, Sandbox, SandboxSpec, Stopped, suggest};
+use crate::{CauseOfDeath, Posture, Resize, Result, Sandbox, SandboxSpec, Stopped, suggest};
 
 /// What holds a sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -101,6 +101,8 @@ pub struct Capabilities {
     pub pause: bool,
     /// A kernel of its own stands between guest and host.
     pub own_kernel: bool,
+    /// Memory and processors of a live sandbox can be changed.
+    pub resize: bool,
 }
 
 /// Makes boundaries of one kind.
@@ -154,6 +156,52 @@ pub trait Boundary: Send + Sync {
     async fn posture(&self) -> Result<Posture>;
     /// Waits until it has ended by itself.
     async fn ended(&self) -> Ended;
+    /// Changes memory and processors of the live sandbox, as [`Sandbox::resize`] promises it.
+    async fn resize(&self, to: &Resize) -> Result<()> {
+        Err(to.not_supported(self.kind()))
+    }
     /// Takes everything down.
     async fn stop(self: Box<Self>) -> Result<Stopped>;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+    use crate::{ErrorKind, Limits, Profile};
+
+    struct Rigid;
+
+    #[async_trait]
+    impl Boundary for Rigid {
+        fn kind(&self) -> BackendKind {
+            BackendKind::Fake
+        }
+
+        async fn posture(&self) -> Result<Posture> {
+            Ok(Posture::default())
+        }
+
+        async fn ended(&self) -> Ended {
+            std::future::pending().await
+        }
+
+        async fn stop(self: Box<Self>) -> Result<Stopped> {
+            Ok(Stopped { cause: None, out_of_memory_kills: 0, memory_peak_bytes: None })
+        }
+    }
+
+    #[test]
+    fn a_boundary_that_says_nothing_of_it_cannot_be_resized() {
+        let to = Resize::from(&Limits::of(Profile::Restrictive));
+        let resized = pin!(Rigid.resize(&to)).poll(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(Err(error)) = resized else { panic!("it was not refused: {resized:?}") };
+        assert_eq!(error.kind, ErrorKind::NotSupported);
+        assert_eq!(
+            error.to_string(),
+            "resize the sandbox to memory 512M, cpus 1: fake: limits of a live sandbox cannot be changed"
+        );
+    }
 }

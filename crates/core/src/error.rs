@@ -29,6 +29,8 @@ pub enum ErrorKind {
     Usage,
     /// The backend is not available on this host.
     Unavailable,
+    /// The backend cannot do this anywhere, as its capabilities say.
+    NotSupported,
     /// A control cannot be enforced here, so the sandbox was not started.
     ControlRefused,
     /// The boundary did not come up.

@@ -28,8 +28,8 @@ pub use phases::Phases;
 pub use posture::{Control, Posture};
 pub use sandbox::{OutputStream, Process, ProcessControl, ProcessEvent, Sandbox, SignalTarget, Stopped};
 pub use spec::{
-    Access, BindMount, Image, Limit, Limits, Network, Profile, SandboxName, SandboxSpec, SandboxSpecBuilder,
-    User,
+    Access, BindMount, Image, Limit, Limits, Network, Profile, Resize, SandboxName, SandboxSpec,
+    SandboxSpecBuilder, User,
 };
 pub use suggest::nearest;
 pub use units::{ByteSize, CpuCount, parse_duration};

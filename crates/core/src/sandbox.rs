@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::{
-    BackendKind, CauseOfDeath, Command, Ended, Exited, Files, Posture, Result, SandboxName, TerminalSize,
+    BackendKind, CauseOfDeath, Command, Ended, Exited, Files, Posture, Resize, Result, SandboxName,
+    TerminalSize,
 };
 
 /// A live sandbox.
@@ -37,6 +38,15 @@ pub trait Sandbox: Send + Sync {
 
     /// Reads the posture of the live sandbox from the host, now.
     async fn posture(&self) -> Result<Posture>;
+
+    /// Changes its memory and its processors while it lives.
+    ///
+    /// Once it has returned, the new limits hold for every command that is started from here on, and the
+    /// posture expects them. After an error nothing is known of the limits. Refused as
+    /// [`crate::ErrorKind::NotSupported`] by a backend without [`crate::Capabilities::resize`].
+    async fn resize(&self, to: &Resize) -> Result<()> {
+        Err(to.not_supported(self.backend()))
+    }
 
     /// Waits until the sandbox has ended by itself, and says how.
     async fn ended(&self) -> Ended;

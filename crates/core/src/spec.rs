@@ -3,19 +3,21 @@
 mod limits;
 mod mount;
 mod name;
+mod user;
 
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-pub use limits::{Limit, Limits};
+pub use limits::{Limit, Limits, Resize};
 pub use mount::{Access, BindMount};
 pub use name::SandboxName;
+pub use user::User;
 
 use crate::{Error, ErrorKind, Result, suggest};
 
 /// A checked description of one sandbox. A backend enforces every field or refuses with its name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SandboxSpec {
     name: SandboxName,
     image: Image,
@@ -92,6 +94,21 @@ impl SandboxSpec {
     pub fn lifetime(&self) -> Option<Duration> {
         self.lifetime
     }
+
+    /// The same for a sandbox of another name.
+    #[must_use]
+    pub fn with_name(mut self, name: SandboxName) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// The same with other memory and processors.
+    #[must_use]
+    pub fn with_size(mut self, size: Resize) -> Self {
+        self.limits.memory = size.memory;
+        self.limits.cpus = size.cpus;
+        self
+    }
 }
 
 /// Collects what was asked for; [`SandboxSpecBuilder::build`] checks it as a whole.
@@ -167,7 +184,7 @@ impl SandboxSpecBuilder {
 }
 
 /// What the file system of a sandbox holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Image {
     /// The host's own programs and libraries, read-only, with a synthetic `/etc`.
     Host,
@@ -217,43 +234,6 @@ pub enum Network {
     None,
 }
 
-/// As whom processes run inside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct User {
-    /// User.
-    pub uid: u32,
-    /// Primary group.
-    pub gid: u32,
-}
-
-impl User {
-    /// The user of every sandbox unless another is named: 65532, "nonroot" by the convention of
-    /// distroless images.
-    pub const SANDBOX: Self = Self { uid: 65532, gid: 65532 };
-    /// The superuser of the sandbox's own user namespace.
-    pub const ROOT: Self = Self { uid: 0, gid: 0 };
-}
-
-impl std::fmt::Display for User {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "{}:{}", self.uid, self.gid)
-    }
-}
-
-impl FromStr for User {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("'{text}' is not a user; write UID, UID:GID or root (ids 0 to 65535)");
-        if text == "root" {
-            return Ok(Self::ROOT);
-        }
-        let (uid, gid) = text.split_once(':').unwrap_or((text, text));
-        let id = |word: &str| word.parse::<u16>().map(u32::from).map_err(|_| wrong());
-        Ok(Self { uid: id(uid)?, gid: id(gid)? })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,11 +263,12 @@ mod tests {
     }
 
     #[test]
-    fn users_are_numbers_inside_the_mapped_range() {
-        assert_eq!("1000:100".parse(), Ok(User { uid: 1000, gid: 100 }));
-        assert_eq!("root".parse(), Ok(User::ROOT));
-        for wrong in ["", "-1", "65536", "1000:", "alice", "1:2:3"] {
-            assert!(wrong.parse::<User>().is_err(), "{wrong}");
-        }
+    fn another_name_or_size_leaves_the_rest_as_it_is() {
+        let spec = SandboxSpec::builder(name(), Profile::Moderate).build().expect("valid");
+        let small = Resize::from(&Limits::of(Profile::Restrictive));
+        let other = spec.clone().with_name(SandboxName::from_random(7)).with_size(small);
+        assert_eq!(Resize::from(other.limits()), small);
+        assert_ne!(other.name(), spec.name());
+        assert_eq!(other.with_name(name()).with_size(Resize::from(spec.limits())), spec);
     }
 }

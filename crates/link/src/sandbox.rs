@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agentkernel_core::{
     BackendKind, Boundary, CauseOfDeath, Command, DuplexStream, Ended, Error, ErrorKind, Files, Posture,
-    Process, Result, Sandbox, SandboxName, SandboxSpec, Stopped,
+    Process, Resize, Result, Sandbox, SandboxName, SandboxSpec, Stopped,
 };
 use async_trait::async_trait;
 use tokio::sync::RwLock;
@@ -138,6 +138,13 @@ impl Sandbox for LinkedSandbox {
         match self.slot.read().await.as_ref() {
             Some(boundary) => boundary.posture().await,
             None => Err(self.link.gone("read the posture")),
+        }
+    }
+
+    async fn resize(&self, to: &Resize) -> Result<()> {
+        match self.slot.read().await.as_ref() {
+            Some(boundary) => boundary.resize(to).await,
+            None => Err(self.link.gone("resize the sandbox")),
         }
     }
 

@@ -1,12 +1,12 @@
 //! The embedded backend: from a description to a sandbox whose posture is proven.
 
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use agentkernel_core::{
-    Availability, Backend, BackendKind, Booted, Capabilities, Error, ErrorKind, Limit, Limits, Profile,
-    Result, Sandbox, SandboxName, SandboxSpec,
+    Availability, Backend, BackendKind, Booted, Capabilities, Error, ErrorKind, Limit, Limits, Posture,
+    Profile, Result, Sandbox, SandboxName, SandboxSpec,
 };
 use agentkernel_link::{ExecDefaults, HelloOptions, LinkedSandbox, Token};
 use async_trait::async_trait;
@@ -33,6 +33,7 @@ pub struct OciBackend {
     runtime: RuntimeDir,
     facts: HostFacts,
     weaken: Option<Weaken>,
+    reaped: Once,
 }
 
 /// Changes a plan for a test that shows what a control is good for.
@@ -50,7 +51,7 @@ impl OciBackend {
     /// A backend that boots through this zygote and keeps its records in this folder.
     #[must_use]
     pub fn new(zygote: Arc<Zygote>, runtime: RuntimeDir) -> Self {
-        Self { zygote, runtime, facts: HostFacts::gather(), weaken: None }
+        Self { zygote, runtime, facts: HostFacts::gather(), weaken: None, reaped: Once::new() }
     }
 
     /// The same backend with every plan changed on its way, and with sandboxes that are handed out
@@ -72,8 +73,9 @@ impl OciBackend {
         self.runtime.prepare().map_err(|why| {
             Error::new(ErrorKind::Host, "prepare the runtime folder", why).on(self.runtime.path().display())
         })?;
-        // Failures are left for the next time; the name that is wanted is checked by itself.
-        drop(record::reap_stale(&self.runtime));
+        // Once is enough: from now on each boundary sees to its own. Failures are left for the next time; the name
+        // that is wanted is checked by itself.
+        self.reaped.call_once(|| drop(record::reap_stale(&self.runtime)));
         let mut name_lock = record::take_name(&self.runtime, spec.name())?;
         let mut block = if self.facts.root { Some(self.take_block(spec)?) } else { None };
         let facts = self.facts.for_plan(spec, block.as_ref().map(|block| block.first_id));
@@ -124,7 +126,7 @@ impl OciBackend {
             .map_err(|_| Error::new(ErrorKind::Boot, "start the sandbox", "it does not come up"))??;
         record.init = Init::of(pid);
         write_record(&mut name_lock, &record)?;
-        Ok((OciBoundary::new(control, pid, record.expected, self.runtime.clone()), stream))
+        Ok((OciBoundary::new(control, pid, record, self.runtime.clone()), stream))
     }
 
     /// A description of the smallest sandbox that this user may have, for trying.
@@ -176,9 +178,8 @@ fn write_record(lock: &mut LockFile, record: &Record) -> Result<()> {
     lock.write(&json).map_err(|why| unwritable(&why).on(lock.path().display()))
 }
 
-/// Reads the posture back; a sandbox that is not as planned is taken down again.
-async fn prove(sandbox: LinkedSandbox) -> Result<LinkedSandbox> {
-    let posture = sandbox.posture().await?;
+/// Takes a sandbox that is not as planned down again.
+async fn prove(sandbox: LinkedSandbox, posture: &Posture) -> Result<LinkedSandbox> {
     if posture.holds() {
         return Ok(sandbox);
     }
@@ -208,7 +209,7 @@ impl Backend for OciBackend {
             bind_mounts: true,
             pause: false,
             own_kernel: false,
-            resize: false,
+            resize: self.facts.can_limit(),
         }
     }
 
@@ -231,10 +232,13 @@ impl Backend for OciBackend {
         let boot = began.elapsed();
         let hello =
             HelloOptions { token: Token(random_bytes()?), mounts: Vec::new(), deadline: BOOT_DEADLINE };
+        let read = tokio::task::spawn_blocking(boundary.posture_at_start());
         let (boundary, stream) = (Box::new(boundary), Box::new(stream));
-        let (sandbox, _ready) =
-            LinkedSandbox::attach(spec, boundary, stream, hello, ExecDefaults::default()).await?;
-        let sandbox = if self.weaken.is_some() { sandbox } else { prove(sandbox).await? };
+        let attached = LinkedSandbox::attach(spec, boundary, stream, hello, ExecDefaults::default());
+        let (attached, posture) = tokio::join!(attached, read);
+        let (sandbox, _ready) = attached?;
+        let posture = posture.map_err(|why| Error::new(ErrorKind::Internal, "read the posture", why))?;
+        let sandbox = if self.weaken.is_some() { sandbox } else { prove(sandbox, &posture).await? };
         Ok(Booted { sandbox: Box::new(sandbox), boot, ready: began.elapsed().saturating_sub(boot) })
     }
 }

@@ -1,9 +1,10 @@
 //! The host side's end of one container: the control socket to its supervisor.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agentkernel_core::{
-    BackendKind, Boundary, CauseOfDeath, Ended, Error, ErrorKind, Posture, Result, Stopped,
+    BackendKind, Boundary, ByteSize, CauseOfDeath, Ended, Error, ErrorKind, Posture, Resize, Result, Stopped,
 };
 use async_trait::async_trait;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -11,9 +12,9 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
 
+use crate::cgroup::Hierarchy;
 use crate::paths::RuntimeDir;
-use crate::posture::Expected;
-use crate::record;
+use crate::record::{self, Record};
 use crate::supervisor::Report;
 
 /// How long clean-up may take. The kernel takes down a namespace full of processes in well under a
@@ -22,9 +23,9 @@ const STOP_DEADLINE: Duration = Duration::from_secs(30);
 
 /// One container, held by its supervisor.
 pub(crate) struct OciBoundary {
-    pub(crate) init: i32,
-    pub(crate) expected: Expected,
-    pub(crate) runtime: RuntimeDir,
+    init: i32,
+    record: Mutex<Record>,
+    runtime: RuntimeDir,
     control: OwnedWriteHalf,
     state: watch::Receiver<State>,
 }
@@ -68,10 +69,21 @@ pub(crate) struct Control {
 }
 
 impl OciBoundary {
-    pub(crate) fn new(control: Control, init: i32, expected: Expected, runtime: RuntimeDir) -> Self {
+    pub(crate) fn new(control: Control, init: i32, record: Record, runtime: RuntimeDir) -> Self {
         let (sender, state) = watch::channel(State::default());
         tokio::spawn(listen(control.reader, sender, runtime.clone()));
-        Self { init, expected, runtime, control: control.write, state }
+        Self { init, record: Mutex::new(record), runtime, control: control.write, state }
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        // Nothing that is done under the lock can panic halfway.
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How to read the posture, compared with the host alone: a new namespace that is not the host's is nobody's.
+    pub(crate) fn posture_at_start(&self) -> impl FnOnce() -> Posture + Send + use<> {
+        let (expected, init) = (self.record().expected.clone(), self.init);
+        move || expected.check(init, &[])
     }
 }
 
@@ -111,7 +123,30 @@ impl Boundary for OciBoundary {
     }
 
     async fn posture(&self) -> Result<Posture> {
-        Ok(self.expected.check(self.init, &record::siblings(&self.runtime, self.init)))
+        let expected = self.record().expected.clone();
+        Ok(expected.check(self.init, &record::siblings(&self.runtime, self.init)))
+    }
+
+    async fn resize(&self, to: &Resize) -> Result<()> {
+        let mut record = self.record().clone();
+        let failed = |why: String| Error::new(ErrorKind::ControlRefused, "resize the sandbox", why);
+        let Some(plan) = &mut record.expected.cgroup else {
+            return Err(failed("it has no control group".into()).on(&record.name));
+        };
+        plan.memory_bytes = to.memory.value().map(ByteSize::get);
+        plan.cpu_milli = to.cpus.value().map(|cpus| u64::from(cpus.as_milli()));
+        let plan = plan.clone();
+        // The kernel may have to write a sandbox's memory back before it takes a lower limit.
+        let resized = tokio::task::spawn_blocking(move || {
+            let group = Hierarchy::detect().group(&plan.path);
+            group.resize(&plan).map_err(|why| why.to_string()).and_then(|()| group.prove(&plan))
+        });
+        let resized =
+            resized.await.map_err(|why| Error::new(ErrorKind::Internal, "resize the sandbox", why))?;
+        resized.map_err(|why| failed(why).on(&record.name))?;
+        record.rewrite(&self.runtime).map_err(|why| failed(why.to_string()).on(&record.name))?;
+        *self.record() = record;
+        Ok(())
     }
 
     async fn ended(&self) -> Ended {

@@ -237,7 +237,7 @@ fn rlimits(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
 }
 
 /// 100 ms, the kernel's own default period. Microseconds.
-const CPU_PERIOD_US: u64 = 100_000;
+pub(crate) const CPU_PERIOD_US: u64 = 100_000;
 
 fn resources(spec: &SandboxSpec, swap: bool) -> Value {
     let limits = spec.limits();

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
-pub(crate) use group::Group;
+pub(crate) use group::{Group, has_swap};
 
 const ROOT: &str = "/sys/fs/cgroup";
 
@@ -177,13 +177,13 @@ fn usable_base(root: &Path, path: &Path) -> Option<Base> {
         Some(text.split_whitespace().map(str::to_owned).collect())
     };
     let has_all = |list: &[String]| NEEDED.iter().all(|name| list.iter().any(|has| has == name));
-    let ours = ["", "cgroup.procs", "cgroup.subtree_control"].iter().all(|name| is_writable(&folder.join(name)));
+    let ours =
+        ["", "cgroup.procs", "cgroup.subtree_control"].iter().all(|name| is_writable(&folder.join(name)));
     let controllers = list("cgroup.controllers")?;
     // The root of the whole tree may have both processes and children with limits; that of a container's view may not.
     let is_whole_tree = path == Path::new("") && !folder.join("cgroup.events").exists();
-    let can_give = is_whole_tree
-        || has_all(&list("cgroup.subtree_control")?)
-        || list("cgroup.procs")?.is_empty();
+    let can_give =
+        is_whole_tree || has_all(&list("cgroup.subtree_control")?) || list("cgroup.procs")?.is_empty();
     (ours && has_all(&controllers) && can_give).then(|| Base { path: path.to_owned(), controllers })
 }
 

@@ -18,8 +18,8 @@
 //! - The first process can fail at any step; it says where and why, and is waited for.
 
 mod config;
-mod idmap;
 mod identity;
+mod idmap;
 mod init;
 mod loopback;
 mod mounts;
@@ -38,6 +38,7 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{Plan, Privilege};
 use crate::seccomp::SeccompFilters;
 use crate::sys::{self, Forked};
+use crate::zygote::AgentFile;
 use config::{Config, IdMapping, NamespaceKind};
 use idmap::IdMaps;
 
@@ -81,8 +82,8 @@ pub(crate) enum GroupDoor {
 pub(crate) struct Parts<'a> {
     /// What to make.
     pub(crate) plan: &'a Plan,
-    /// The guest agent, in a sealed memory file: no path of it exists inside or outside.
-    pub(crate) agent: &'a OwnedFd,
+    /// The guest agent.
+    pub(crate) agent: &'a AgentFile,
     /// None only where a test weakened the sandbox.
     pub(crate) filters: Option<&'a SeccompFilters>,
     /// Becomes the agent's standard input.
@@ -141,12 +142,7 @@ fn clone_flags(config: &Config, privilege: Privilege) -> u64 {
 }
 
 /// Does for the first process what it cannot do itself, until it has become the guest agent.
-fn accompany(
-    channel: &OwnedFd,
-    order: BorrowedFd<'_>,
-    pid: i32,
-    config: &Config,
-) -> Result<(), Failure> {
+fn accompany(channel: &OwnedFd, order: BorrowedFd<'_>, pid: i32, config: &Config) -> Result<(), Failure> {
     let mut message = [0; MESSAGE_MAX];
     loop {
         let length = hear(channel, order, &mut message)?;

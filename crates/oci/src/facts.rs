@@ -7,10 +7,9 @@ use agentkernel_core::{Availability, SandboxSpec};
 use rustix::process::{Resource, getegid, geteuid, getrlimit};
 
 use crate::bundle::{HostLayout, PlanFacts};
-use crate::cgroup::{Hierarchy, NEEDED};
+use crate::cgroup::{self, Hierarchy, NEEDED};
 use crate::idblock::BLOCK_SIZE;
 use crate::plan::Privilege;
-use crate::supervisor;
 
 /// Oldest kernel with `mount_setattr`, on which read-only mounts rest.
 const KERNEL_MIN: (u32, u32) = (5, 12);
@@ -41,7 +40,7 @@ impl HostFacts {
             uid: geteuid().as_raw(),
             gid: getegid().as_raw(),
             hierarchy: Hierarchy::detect(),
-            swap: supervisor::has_swap(),
+            swap: cgroup::has_swap(),
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             open_files_max: getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX),
             host_layout: HostLayout { folders: top_level_folders() },

@@ -29,7 +29,7 @@ pub struct Expected {
     rlimits: Vec<(String, u64)>,
     /// Places that may be mounted writable.
     writable: Vec<String>,
-    cgroup: Option<CgroupPlan>,
+    pub(crate) cgroup: Option<CgroupPlan>,
     /// Made by an ordinary user: his supplementary groups cannot be dropped (CVE-2014-8989), and the
     /// descriptors of the undumpable guest agent cannot be read by him.
     rootless: bool,
@@ -118,9 +118,9 @@ fn cgroup(plan: &CgroupPlan, group: &Group, processes: &[i32]) -> Vec<Control> {
         Control::exact("limit.pids", show(plan.pids), show(actual.pids)),
     ];
     if plan.memory_bytes.is_some() {
-        let none = actual.swap_bytes == Some(0) || !crate::supervisor::has_swap();
+        let none = actual.swap_bytes == Some(0) || !crate::cgroup::has_swap();
         let shown =
-            format!("limit {}, swap on the host: {}", show(actual.swap_bytes), crate::supervisor::has_swap());
+            format!("limit {}, swap on the host: {}", show(actual.swap_bytes), crate::cgroup::has_swap());
         controls.push(Control::judged("limit.swap", "none to be had", shown, none));
     }
     let members = group.processes();

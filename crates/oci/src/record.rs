@@ -64,6 +64,11 @@ impl Record {
     pub(crate) fn to_json(&self) -> io::Result<Vec<u8>> {
         Ok(serde_json::to_vec(self)?)
     }
+
+    /// Writes it again, for a sandbox whose lock its supervisor holds.
+    pub(crate) fn rewrite(&self, runtime: &RuntimeDir) -> io::Result<()> {
+        fs::write(path(runtime, &self.name), self.to_json()?)
+    }
 }
 
 fn path(runtime: &RuntimeDir, name: &SandboxName) -> PathBuf {
@@ -178,7 +183,10 @@ pub(crate) struct Stale {
 
 /// A group of ours, and not a path that a damaged record happens to contain.
 fn is_ours(path: &str) -> bool {
-    path.strip_prefix("/agentkernel-").is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '\0']))
+    let Some(inside) = path.strip_prefix('/') else { return false };
+    let plain = inside.split('/').all(|part| !matches!(part, "" | "." | "..") && !part.contains('\0'));
+    let own = path.rsplit('/').next().and_then(|name| name.strip_prefix("agentkernel-"));
+    plain && own.is_some_and(|name| !name.is_empty())
 }
 
 #[cfg(test)]
@@ -188,7 +196,17 @@ mod tests {
     #[test]
     fn only_groups_of_ours_are_ever_removed() {
         assert!(is_ours("/agentkernel-x"));
-        for path in ["/", "/system.slice", "/agentkernel-", "/agentkernel-x/../../y", "agentkernel-x", ""] {
+        assert!(is_ours("/user.slice/user@7.service/agentkernel-x"));
+        for path in [
+            "/user.slice/../agentkernel-x",
+            "/agentkernel-x/init",
+            "/",
+            "/system.slice",
+            "/agentkernel-",
+            "/agentkernel-x/../../y",
+            "agentkernel-x",
+            "",
+        ] {
             assert!(!is_ours(path), "{path}");
         }
     }

@@ -21,11 +21,13 @@
 //! Architecture invariant: nothing here reads a profile from anywhere. The one there is, is in the code.
 
 mod argument;
+mod dispatch;
 mod table;
 #[cfg(test)]
 mod verdict;
 
 use argument::GATED;
+use dispatch::Verdict;
 use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch};
 use std::collections::BTreeMap;
 use table::{ALLOWED, DENIED, Syscall, UNLISTED};
@@ -34,6 +36,12 @@ use table::{ALLOWED, DENIED, Syscall, UNLISTED};
 const ARCHITECTURE: TargetArch = TargetArch::x86_64;
 #[cfg(target_arch = "aarch64")]
 const ARCHITECTURE: TargetArch = TargetArch::aarch64;
+
+/// The same as the kernel calls it, `linux/audit.h`.
+#[cfg(target_arch = "x86_64")]
+const AUDIT_ARCHITECTURE: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+const AUDIT_ARCHITECTURE: u32 = 0xc000_00b7;
 
 /// The compiled filters, ready to be installed in as many processes as one likes.
 #[derive(Debug, Clone)]
@@ -120,12 +128,24 @@ fn refuse_with(errno: i32) -> SeccompAction {
     SeccompAction::Errno(errno.cast_unsigned())
 }
 
+/// A call with rules is judged by its arguments; one without is known by its number.
 fn program(
     rules: Rules,
     otherwise: SeccompAction,
     on_match: SeccompAction,
 ) -> Result<BpfProgram, BackendError> {
-    SeccompFilter::new(rules, otherwise, on_match, ARCHITECTURE)?.try_into()
+    let verdict = |rules: &[SeccompRule]| match rules {
+        [] => Verdict::Answer(on_match.clone()),
+        _ => Verdict::Judge,
+    };
+    // Every number in our tables is one of the kernel's, and those are small.
+    let numbered =
+        rules.iter().filter_map(|(number, rules)| Some((u32::try_from(*number).ok()?, verdict(rules))));
+    let verdicts: Vec<_> = numbered.collect();
+    let judged: Rules = rules.into_iter().filter(|(_, rules)| !rules.is_empty()).collect();
+    let default = Verdict::Answer(otherwise.clone());
+    let judge = SeccompFilter::new(judged, otherwise, on_match, ARCHITECTURE)?.try_into()?;
+    Ok(dispatch::before(judge, AUDIT_ARCHITECTURE, &verdicts, &default))
 }
 
 /// What goes through. No rule for a number means: whatever the arguments.

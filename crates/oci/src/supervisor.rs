@@ -15,11 +15,9 @@
 //! namespace and die with it; what does not (the control group, the locked records) is removed on every way out,
 //! and by the next program's reaper if this process is killed.
 
-use std::fs;
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use agentkernel_core::CauseOfDeath;
@@ -30,9 +28,10 @@ use serde::{Deserialize, Serialize};
 use crate::cgroup::{Group, Hierarchy};
 use crate::container::{self, Failure, Parts, during};
 use crate::lock::LockFile;
-use crate::plan::{CgroupPlan, Plan, SeccompPlan};
+use crate::plan::{Plan, SeccompPlan};
 use crate::seccomp::SeccompFilters;
 use crate::sys;
+use crate::zygote::AgentFile;
 
 /// What the supervisor tells the host side, one JSON object a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,10 +67,9 @@ pub(crate) enum Report {
 }
 
 /// What the zygote shares with all its supervisors.
-#[derive(Clone)]
 pub(crate) struct Tools {
-    pub(crate) agent: Rc<OwnedFd>,
-    pub(crate) filters: Rc<SeccompFilters>,
+    pub(crate) agent: AgentFile,
+    pub(crate) filters: SeccompFilters,
 }
 
 /// The order to bring up one sandbox.
@@ -126,10 +124,8 @@ fn bring_up(
 ) -> Result<i32, Failure> {
     let mut door = container::GroupDoor::None;
     if let (Some(group), Some(cgroup)) = (group, &plan.cgroup) {
-        group
-            .create(&plan.config["linux"]["resources"])
-            .map_err(during("make the control group"))?;
-        prove_limits(group, cgroup).map_err(during("prove the limits"))?;
+        group.create(&plan.config["linux"]["resources"]).map_err(during("make the control group"))?;
+        group.prove(cgroup).map_err(during("prove the limits"))?;
         door = group.door().map_err(during("open the control group"))?;
     }
     let weakened = match &plan.seccomp {
@@ -141,40 +137,11 @@ fn bring_up(
         }
     };
     let filters = match &plan.seccomp {
-        SeccompPlan::Full => Some(&*tools.filters),
+        SeccompPlan::Full => Some(&tools.filters),
         SeccompPlan::Without(_) | SeccompPlan::Off => weakened.as_ref(),
     };
     let parts = Parts { plan, agent: &tools.agent, filters, stream, door };
     container::create(parts, control.as_fd())
-}
-
-/// Compares what was asked for with what the kernel says, while nothing of the user's runs yet.
-fn prove_limits(group: &Group, plan: &CgroupPlan) -> Result<(), String> {
-    let actual = group.read_back().map_err(|why| why.to_string())?;
-    // The kernel keeps memory limits in whole pages.
-    let pages = |bytes: Option<u64>| bytes.map(|bytes| bytes / 4096);
-    let wrong = |name: &str, asked: Option<u64>, read: Option<u64>| {
-        Err(format!("limit '{name}': asked for {asked:?}, the kernel says {read:?}"))
-    };
-    if pages(plan.memory_bytes) != pages(actual.memory_bytes) {
-        return wrong("memory", plan.memory_bytes, actual.memory_bytes);
-    }
-    if plan.memory_bytes.is_some() && actual.swap_bytes != Some(0) && has_swap() {
-        return wrong("swap", Some(0), actual.swap_bytes);
-    }
-    if plan.cpu_milli != actual.cpu_milli {
-        return wrong("cpus", plan.cpu_milli, actual.cpu_milli);
-    }
-    if plan.pids != actual.pids {
-        return wrong("pids", plan.pids, actual.pids);
-    }
-    Ok(())
-}
-
-/// Whether the host has swap space at all.
-pub(crate) fn has_swap() -> bool {
-    // One line is the heading.
-    fs::read_to_string("/proc/swaps").is_ok_and(|text| text.lines().count() > 1)
 }
 
 /// Waits for the first of: the agent's end, the deadline, an order to stop. Only the first two are
@@ -187,9 +154,8 @@ fn watch(
 ) -> Option<Report> {
     let pidfd = Pid::from_raw(init).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())?;
     loop {
-        let timeout = deadline.map(|deadline| {
-            sys::timespec(deadline.saturating_duration_since(Instant::now()))
-        });
+        let timeout =
+            deadline.map(|deadline| sys::timespec(deadline.saturating_duration_since(Instant::now())));
         let mut fds =
             [PollFd::new(&pidfd, PollFlags::IN), PollFd::new(control, PollFlags::IN | PollFlags::HUP)];
         match poll(&mut fds, timeout.as_ref()) {

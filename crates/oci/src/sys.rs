@@ -2,6 +2,7 @@
 //! seccomp tests, is in this file.
 
 use std::ffi::{CStr, CString, c_int, c_long};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
@@ -103,20 +104,29 @@ pub(crate) fn mount_setattr_recursive(
     check(result)
 }
 
-/// A sealed file in memory that holds a program.
-pub(crate) fn program_in_memory(name: &CStr, content: &[u8]) -> io::Result<OwnedFd> {
-    use io::Write as _;
+/// An empty file in memory that can hold a program.
+pub(crate) fn memory_file(name: &CStr) -> io::Result<OwnedFd> {
     // MFD_EXEC (0x10) says since Linux 6.3 that the file is meant to be executed; before, the flag
     // is unknown and every such file is executable.
     const MFD_EXEC: libc::c_uint = 0x10;
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-    let fd = memfd_create(name, flags | MFD_EXEC).or_else(|_| memfd_create(name, flags))?;
-    let mut file = std::fs::File::from(fd);
-    file.write_all(content)?;
-    let seals = libc::F_SEAL_WRITE | libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL;
+    memfd_create(name, flags | MFD_EXEC).or_else(|_| memfd_create(name, flags))
+}
+
+const SEALS: c_int = libc::F_SEAL_WRITE | libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL;
+
+/// Lets nobody change a memory file any more.
+pub(crate) fn seal(file: &File) -> io::Result<()> {
     // SAFETY: the descriptor is open, and F_ADD_SEALS takes an integer.
-    check(c_long::from(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) }))?;
-    Ok(file.into())
+    check(c_long::from(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, SEALS) }))
+}
+
+/// Whether nobody can change a memory file any more.
+pub(crate) fn is_sealed(file: &File) -> io::Result<bool> {
+    // SAFETY: the descriptor is open, and F_GET_SEALS takes nothing.
+    let seals = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) };
+    check(c_long::from(seals))?;
+    Ok(seals & SEALS == SEALS)
 }
 
 fn memfd_create(name: &CStr, flags: libc::c_uint) -> io::Result<OwnedFd> {

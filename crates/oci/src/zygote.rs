@@ -4,6 +4,7 @@
 //! side has an async runtime. So the zygote is made first: forked at the very beginning of `main`
 //! (a fifth of a millisecond), or spawned as a program of its own by hosts that have threads already.
 
+mod agent;
 mod server;
 
 use std::io;
@@ -22,6 +23,7 @@ use crate::lock::LockFile;
 use crate::plan::Plan;
 use crate::sys::{self, Forked};
 
+pub(crate) use agent::AgentFile;
 pub use server::serve;
 
 /// Longest order in bytes. A plan is about ten thousand; the kernel's default socket buffer holds

@@ -21,6 +21,7 @@ mod names;
 mod options;
 mod proof;
 mod report;
+mod resize;
 mod rule;
 mod signals;
 mod streams;
@@ -52,6 +53,7 @@ const GROUPS: &[&[Rule]] = &[
     lifecycle::RULES,
     names::RULES,
     limits::RULES,
+    resize::RULES,
     isolation::PRIVILEGES,
     isolation::RULES,
 ];

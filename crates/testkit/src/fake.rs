@@ -1,7 +1,8 @@
 //! The stand-in for a backend: plain processes of the host in a temporary folder, with no isolation.
 //!
 //! It keeps every promise of the doors that needs no boundary, so that the conformance suite can be
-//! proven on it, and callers of the doors can be tested anywhere. It is exempt from limits.
+//! proven on it, and callers of the doors can be tested anywhere. It is exempt from limits, but for
+//! memory that it was given by [`resize`](agentkernel_core::Sandbox::resize), which each later command has.
 
 mod archive;
 mod content;
@@ -53,6 +54,7 @@ impl Backend for FakeBackend {
             bind_mounts: false,
             pause: false,
             own_kernel: false,
+            resize: true,
         }
     }
 

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{ByteSize, CpuCount, Profile};
+use crate::{BackendKind, ByteSize, CpuCount, Error, ErrorKind, Profile};
 
 /// A limit, or the user's word that there is to be none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Limit<T> {
     /// At most so much; a sandbox for which this cannot be enforced does not start.
     At(T),
@@ -43,7 +43,7 @@ impl<T: fmt::Display> fmt::Display for Limit<T> {
 }
 
 /// What a sandbox may use. The one home of these defaults.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// Processors.
     pub cpus: Limit<CpuCount>,
@@ -74,5 +74,28 @@ impl Limits {
             disk: ByteSize::mib(disk_mib),
             open_files,
         }
+    }
+}
+
+/// The limits that may change while a sandbox lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Resize {
+    /// Memory, tmpfs included.
+    pub memory: Limit<ByteSize>,
+    /// Processors.
+    pub cpus: Limit<CpuCount>,
+}
+
+impl Resize {
+    /// How a backend that cannot do it refuses.
+    pub(crate) fn not_supported(&self, backend: BackendKind) -> Error {
+        let what = format!("resize the sandbox to memory {}, cpus {}", self.memory, self.cpus);
+        Error::new(ErrorKind::NotSupported, what, "limits of a live sandbox cannot be changed").on(backend)
+    }
+}
+
+impl From<&Limits> for Resize {
+    fn from(limits: &Limits) -> Self {
+        Self { memory: limits.memory, cpus: limits.cpus }
     }
 }

@@ -9,7 +9,7 @@ use std::str::FromStr;
 const RESERVED: &[&str] = &["/", "/proc", "/sys", "/dev", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc"];
 
 /// A host file or folder that the user wants inside, read-write unless he says `:ro`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BindMount {
     source: PathBuf,
     target: PathBuf,
@@ -17,7 +17,7 @@ pub struct BindMount {
 }
 
 /// What the sandbox may do with a mount.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Access {
     /// Read it.
     ReadOnly,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use agentkernel_core::{BackendKind, Boundary, Ended, Posture, Result, Stopped};
+use agentkernel_core::{BackendKind, Boundary, Ended, Posture, Resize, Result, Stopped};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
@@ -17,6 +17,8 @@ pub struct Fate {
 #[derive(Clone)]
 pub struct Remote {
     pub fate: Arc<Mutex<Fate>>,
+    /// What it was last resized to.
+    pub resized: Arc<Mutex<Option<Resize>>>,
     ended: watch::Sender<Option<Ended>>,
 }
 
@@ -26,7 +28,8 @@ pub struct FakeBoundary {
 
 impl FakeBoundary {
     pub fn new() -> (Box<Self>, Remote) {
-        let remote = Remote { fate: Arc::default(), ended: watch::Sender::new(None) };
+        let ended = watch::Sender::new(None);
+        let remote = Remote { fate: Arc::default(), resized: Arc::default(), ended };
         (Box::new(Self { remote: remote.clone() }), remote)
     }
 }
@@ -62,6 +65,11 @@ impl Boundary for FakeBoundary {
         let mut watch = self.remote.ended.subscribe();
         let ended = watch.wait_for(Option::is_some).await.expect("the remote is held");
         ended.clone().expect("some")
+    }
+
+    async fn resize(&self, to: &Resize) -> Result<()> {
+        *self.remote.resized.lock().expect("not poisoned") = Some(*to);
+        Ok(())
     }
 
     async fn stop(self: Box<Self>) -> Result<Stopped> {

@@ -1,7 +1,8 @@
 //! A boundary and a link together: who ends whom, and what is said about it.
 
 use agentkernel_core::{
-    BackendKind, CauseOfDeath, Command, Ended, Error, ErrorKind, Profile, Sandbox, SandboxSpec,
+    BackendKind, CauseOfDeath, Command, Ended, Error, ErrorKind, Limits, Profile, Resize, Sandbox,
+    SandboxSpec,
 };
 use agentkernel_link::{ExecDefaults, LinkedSandbox};
 use agentkernel_protocol::{Ready, ToHost};
@@ -40,6 +41,14 @@ async fn it_is_what_was_asked_for() {
 }
 
 #[tokio::test]
+async fn a_new_size_reaches_the_boundary() {
+    let (_guest, remote, sandbox) = attached().await;
+    let to = Resize::from(&Limits::of(Profile::Moderate));
+    sandbox.resize(&to).await.expect("resized");
+    assert_eq!(*remote.resized.lock().expect("not poisoned"), Some(to));
+}
+
+#[tokio::test]
 async fn stop_waits_for_the_boundary_and_fails_what_is_running() {
     let (mut guest, remote, sandbox) = attached().await;
     let command = Command::new(["sleep"]);
@@ -72,6 +81,8 @@ async fn a_breach_stops_the_boundary_without_being_asked() {
     }
     assert_eq!(remote.fate(), Fate { stopped: true, dropped: true });
     assert_eq!(sandbox.posture().await.expect_err("gone").kind, ErrorKind::ProtocolBroken);
+    let to = Resize::from(&Limits::of(Profile::Moderate));
+    assert_eq!(sandbox.resize(&to).await.expect_err("gone").kind, ErrorKind::ProtocolBroken);
     let stopped = soon(sandbox.stop()).await.expect("stopped before");
     assert_eq!(stopped.cause, Some(CauseOfDeath::BoundaryCrashed));
 }

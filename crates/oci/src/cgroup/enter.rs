@@ -10,11 +10,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::NEEDED;
-use super::group::Group;
+use super::group::{Group, has_swap};
+use crate::bundle::CPU_PERIOD_US;
 use crate::container::GroupDoor;
+use crate::plan::CgroupPlan;
 
 /// Character devices that a sandbox may use: null, zero, full, random, urandom, tty, ptmx and terminals
 /// (`devices.txt` of the kernel). The control group of v1 says it once more than the mounts do.
@@ -49,12 +51,40 @@ impl Group {
         }
     }
 
-    fn limit_v1(&self, resources: &Value) -> io::Result<()> {
-        let memory = &resources["memory"];
-        self.write("memory", "memory.limit_in_bytes", &memory["limit"])?;
-        self.write("memory", "memory.memsw.limit_in_bytes", &memory["swap"])?;
+    /// Gives a group that is in use other limits of memory and processors.
+    pub(crate) fn resize(&self, plan: &CgroupPlan) -> io::Result<()> {
+        let none = match self {
+            Self::V1(_) => "-1",
+            Self::V2(_) => "max",
+        };
+        let memory: Value = plan.memory_bytes.map_or_else(|| none.into(), Value::from);
+        let quota =
+            plan.cpu_milli.map(|milli| i64::try_from(CPU_PERIOD_US * milli / 1000).unwrap_or(i64::MAX));
+        let quota: Value = quota.map_or_else(|| none.into(), Value::from);
+        let mut resources =
+            json!({"memory": {"limit": memory}, "cpu": {"quota": quota, "period": CPU_PERIOD_US}});
+        if has_swap() {
+            resources["memory"]["swap"] = memory;
+        }
+        match self {
+            Self::V1(_) => self.limit_memory_and_cpu_v1(&resources),
+            Self::V2(_) => self.limit_v2(&resources),
+        }
+    }
+
+    fn limit_memory_and_cpu_v1(&self, resources: &Value) -> io::Result<()> {
+        let (limit, both) = (&resources["memory"]["limit"], &resources["memory"]["swap"]);
+        // Memory alone may never be more than memory and swap: which comes first depends on the old values.
+        let (alone, together) = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes");
+        self.write("memory", alone, limit).or_else(|_| self.write("memory", together, both))?;
+        self.write("memory", together, both)?;
+        self.write("memory", alone, limit)?;
         self.write("cpu", "cpu.cfs_period_us", &resources["cpu"]["period"])?;
-        self.write("cpu", "cpu.cfs_quota_us", &resources["cpu"]["quota"])?;
+        self.write("cpu", "cpu.cfs_quota_us", &resources["cpu"]["quota"])
+    }
+
+    fn limit_v1(&self, resources: &Value) -> io::Result<()> {
+        self.limit_memory_and_cpu_v1(resources)?;
         self.write("pids", "pids.max", &resources["pids"]["limit"])?;
         let Self::V1(folders) = self else { return Ok(()) };
         if folders.contains_key("devices") {

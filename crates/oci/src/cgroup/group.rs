@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::plan::CgroupPlan;
 use crate::sys;
 
 /// One sandbox's control group.
@@ -74,6 +75,29 @@ impl Group {
         })
     }
 
+    /// Compares what was asked for with what the kernel says.
+    pub(crate) fn prove(&self, plan: &CgroupPlan) -> Result<(), String> {
+        let actual = self.read_back().map_err(|why| why.to_string())?;
+        // The kernel keeps memory limits in whole pages.
+        let pages = |bytes: Option<u64>| bytes.map(|bytes| bytes / 4096);
+        let wrong = |name: &str, asked: Option<u64>, read: Option<u64>| {
+            Err(format!("limit '{name}': asked for {asked:?}, the kernel says {read:?}"))
+        };
+        if pages(plan.memory_bytes) != pages(actual.memory_bytes) {
+            return wrong("memory", plan.memory_bytes, actual.memory_bytes);
+        }
+        if plan.memory_bytes.is_some() && actual.swap_bytes != Some(0) && has_swap() {
+            return wrong("swap", Some(0), actual.swap_bytes);
+        }
+        if plan.cpu_milli != actual.cpu_milli {
+            return wrong("cpus", plan.cpu_milli, actual.cpu_milli);
+        }
+        if plan.pids != actual.pids {
+            return wrong("pids", plan.pids, actual.pids);
+        }
+        Ok(())
+    }
+
     /// Processes that the kernel killed in this group for want of memory.
     pub(crate) fn out_of_memory_kills(&self) -> u64 {
         let file = match self {
@@ -136,6 +160,12 @@ impl Group {
             Self::V2(folder) => folder.exists(),
         }
     }
+}
+
+/// Whether the host has swap space at all.
+pub(crate) fn has_swap() -> bool {
+    // One line is the heading.
+    fs::read_to_string("/proc/swaps").is_ok_and(|text| text.lines().count() > 1)
 }
 
 fn remove_folder(folder: &Path) -> io::Result<()> {

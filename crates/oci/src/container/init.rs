@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::Mode;
@@ -55,6 +55,7 @@ impl Job<'_> {
         self.enter_user_namespace()?;
         identity::take(&self.config, self.parts.plan.privilege)?;
         self.standard_streams()?;
+        let agent = self.parts.agent.complete().map_err(during("write the guest agent"))?;
         // Taking an identity has made the kernel forget it.
         die_with_the_supervisor()?;
         if let Some(filters) = self.parts.filters {
@@ -62,7 +63,7 @@ impl Job<'_> {
         }
         let words = self.config.process.args.iter().map(|word| CString::new(word.as_str()));
         let words = words.collect::<Result<Vec<_>, _>>().map_err(during("execute the guest agent"))?;
-        Err(during("execute the guest agent")(sys::execute(self.parts.agent.as_fd(), &words)))
+        Err(during("execute the guest agent")(sys::execute(agent, &words)))
     }
 
     /// A thread that moves itself, by writing 0 to a v1 group's `tasks`, need not wait until no other process on

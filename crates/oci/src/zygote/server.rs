@@ -5,10 +5,10 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::rc::Rc;
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
+use super::agent::AgentFile;
 use super::{DESCRIPTORS_MAX, ORDER_MAX, WireOrder};
 use crate::lock::LockFile;
 use crate::seccomp::SeccompFilters;
@@ -60,9 +60,8 @@ fn name(name: &CStr) {
 }
 
 fn tools() -> io::Result<Tools> {
-    let agent = sys::program_in_memory(c"agentkernel-guest", agentkernel_link::GUEST)?;
     let filters = SeccompFilters::compile().map_err(io::Error::other)?;
-    Ok(Tools { agent: Rc::new(agent), filters: Rc::new(filters) })
+    Ok(Tools { agent: AgentFile::new()?, filters })
 }
 
 fn answer(socket: &OwnedFd, tools: &Tools) -> i32 {
@@ -72,12 +71,16 @@ fn answer(socket: &OwnedFd, tools: &Tools) -> i32 {
                 Ok(Forked::Child) => {
                     sys::set_signal(libc::SIGCHLD, false);
                     name(c"ak-supervisor");
+                    tools.agent.is_written_elsewhere();
                     supervisor::run(order, tools);
                     sys::exit_now(0)
                 }
                 // The order's descriptors are closed here: a failed fork is the end of its stream,
                 // which the host side takes for what it is.
-                Ok(Forked::Parent(_)) | Err(_) => drop(order),
+                Ok(Forked::Parent(_)) | Err(_) => {
+                    drop(order);
+                    tools.agent.fill();
+                }
             },
             Ok(None) => break,
             Err(_) => return 1,

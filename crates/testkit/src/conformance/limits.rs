@@ -42,10 +42,12 @@ pub const RULES: &[Rule] = &[
 /// No flood takes longer; one that does was not stopped by its limit.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Holds 200 MiB at once: `tail` keeps a line whole, and this one does not end.
+pub const HOG: &str = "head -c 200M /dev/zero | tail >/dev/null";
+
 async fn memory(context: &Context<'_>) -> Kept {
     let sandbox = context.boot_limited(with_memory(context, 64)).await?;
-    // `tail` keeps a line whole, and this one does not end.
-    let succeeded = succeeds(&*sandbox, "head -c 200M /dev/zero | tail >/dev/null").await?;
+    let succeeded = succeeds(&*sandbox, HOG).await?;
     ensure!(!succeeded, "200 MiB were held in 64 MiB of memory");
     let stopped = stop(sandbox).await?;
     ensure!(stopped.out_of_memory_kills > 0, "the sandbox does not tell that memory ran out: {stopped:?}");
@@ -59,12 +61,12 @@ async fn memory_of_files(context: &Context<'_>) -> Kept {
     stop(sandbox).await.map(drop)
 }
 
-fn with_memory(context: &Context<'_>, mib: u64) -> Limits {
+pub fn with_memory(context: &Context<'_>, mib: u64) -> Limits {
     Limits { memory: Limit::At(ByteSize::mib(mib)), ..context.options.limits }
 }
 
 /// Whether a script succeeds. If its whole sandbox goes, it does not.
-async fn succeeds(sandbox: &dyn Sandbox, script: &str) -> Result<bool, Broken> {
+pub async fn succeeds(sandbox: &dyn Sandbox, script: &str) -> Result<bool, Broken> {
     let command = Command { timeout: Some(PATIENCE), ..sh(script) };
     let listened = match sandbox.exec(&command).await {
         Ok(process) => listen(process).await,
@@ -158,17 +160,27 @@ async fn open_files(context: &Context<'_>) -> Kept {
     stop(sandbox).await.map(drop)
 }
 
+/// Half a processor.
+pub fn half() -> Limit<CpuCount> {
+    CpuCount::milli(500).map_or(Limit::Unlimited, Limit::At)
+}
+
 async fn cpus(context: &Context<'_>) -> Kept {
-    let half = CpuCount::milli(500).map_or(Limit::Unlimited, Limit::At);
-    let sandbox = context.boot_limited(Limits { cpus: half, ..context.options.limits }).await?;
+    let sandbox = context.boot_limited(Limits { cpus: half(), ..context.options.limits }).await?;
+    only_half_a_processor(&*sandbox).await?;
+    stop(sandbox).await.map(drop)
+}
+
+/// That two busy loops get half a processor between them.
+pub async fn only_half_a_processor(sandbox: &dyn Sandbox) -> Kept {
     let script = "(while :; do :; done) & one=$!; (while :; do :; done) & other=$!; \
                   sleep 1; kill $one $other; wait";
-    let said = run(&*sandbox, &sh(script)).await?;
+    let said = run(sandbox, &sh(script)).await?;
     said.ended_with(ExitStatus::Code(0))?;
     let usage = said.exited.usage;
     let (used, wall) = (usage.user + usage.system, usage.wall);
     ensure!(wall >= Duration::from_secs(1), "a second lasted {wall:?}");
     // The quota is refilled ten times a second, and what is left at the end may be one more portion.
     ensure!(used <= wall * 3 / 4, "half a processor was {used:?} in {wall:?}");
-    stop(sandbox).await.map(drop)
+    Ok(())
 }

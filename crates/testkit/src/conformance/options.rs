@@ -65,7 +65,9 @@ impl SuiteOptions {
     fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
         self.rules.memory &= limits.memory.value().is_some();
+        self.rules.resize_memory &= limits.memory.value().is_some();
         self.rules.cpus &= limits.cpus.value().is_some();
+        self.rules.resize_cpus &= limits.cpus.value().is_some();
         self.rules.pids &= limits.pids.value().is_some();
     }
 
@@ -91,6 +93,10 @@ pub struct Rules {
     pub cpus: bool,
     /// It can limit processes here.
     pub pids: bool,
+    /// It can change the memory of a live sandbox here.
+    pub resize_memory: bool,
+    /// It can change the processors of a live sandbox here.
+    pub resize_cpus: bool,
 }
 
 impl Rules {
@@ -107,6 +113,8 @@ impl Rules {
             memory: boundary,
             cpus: boundary,
             pids: boundary,
+            resize_memory: capabilities.resize,
+            resize_cpus: boundary && capabilities.resize,
         }
     }
 
@@ -121,6 +129,8 @@ impl Rules {
             Needs::Memory => (self.memory, "memory cannot be limited here"),
             Needs::Cpus => (self.cpus, "processors cannot be limited here"),
             Needs::Pids => (self.pids, "processes cannot be limited here"),
+            Needs::ResizeMemory => (self.resize_memory, "memory of a live sandbox cannot be changed here"),
+            Needs::ResizeCpus => (self.resize_cpus, "processors of a live sandbox cannot be changed here"),
         };
         (!has).then_some(why)
     }

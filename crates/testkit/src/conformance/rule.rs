@@ -28,6 +28,8 @@ pub enum Needs {
     Memory,
     Cpus,
     Pids,
+    ResizeMemory,
+    ResizeCpus,
 }
 
 /// A rule's function. It is done when the rule holds.

@@ -69,6 +69,8 @@ pub struct Child {
     pub terminal: bool,
     /// Who it is, if not who runs the fake.
     pub user: Option<CommandUser>,
+    /// How many bytes of memory it may have: it and each of its descendants.
+    pub memory_max: Option<u64>,
 }
 
 /// Makes `command` start below a keeper, which holds `link`.
@@ -94,9 +96,13 @@ pub fn install(command: &mut Command, link: OwnedFd, child: Child) {
 fn set_up(child: Child) -> io::Result<()> {
     heed_every_signal();
     let checked = |result: i32| if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) };
-    // SAFETY: system calls without pointers, in a process of one thread.
+    // SAFETY: system calls in a process of one thread; the one pointer is to a value that outlives its call.
     unsafe {
         checked(libc::setsid())?;
+        if let Some(bytes) = child.memory_max {
+            let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+            checked(libc::setrlimit(libc::RLIMIT_AS, &raw const limit))?;
+        }
         if child.terminal {
             checked(libc::ioctl(0, libc::TIOCSCTTY, 0))?;
         }

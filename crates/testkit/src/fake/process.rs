@@ -39,12 +39,12 @@ pub struct Wiring {
 }
 
 /// Starts a command in the workspace, without blocking the runtime.
-pub async fn start(command: Command, workspace: PathBuf) -> Result<(Tree, Wiring)> {
-    let started = spawn_blocking(move || start_blocking(&command, &workspace));
+pub async fn start(command: Command, workspace: PathBuf, memory_max: Option<u64>) -> Result<(Tree, Wiring)> {
+    let started = spawn_blocking(move || start_blocking(&command, &workspace, memory_max));
     started.await.map_err(|error| Error::new(ErrorKind::Internal, "run the command", error))?
 }
 
-fn start_blocking(command: &Command, workspace: &Path) -> Result<(Tree, Wiring)> {
+fn start_blocking(command: &Command, workspace: &Path, memory_max: Option<u64>) -> Result<(Tree, Wiring)> {
     let refused =
         |kind, why: &dyn std::fmt::Display| Error::new(kind, "run the command", why).on(command.program());
     let folder = rooted(workspace, command.cwd.as_deref());
@@ -55,7 +55,7 @@ fn start_blocking(command: &Command, workspace: &Path) -> Result<(Tree, Wiring)>
     let mut host = host_command(command, workspace)?;
     host.current_dir(folder);
     let wiring = connect(command, &mut host).map_err(|error| refused(ErrorKind::CommandRefused, &error))?;
-    let child = Child { terminal: wiring.terminal, user: command.user };
+    let child = Child { terminal: wiring.terminal, user: command.user, memory_max };
     let tree = Tree::start(host, child, command.timeout);
     Ok((tree.map_err(|error| refused(kind_of(&error), &error))?, wiring))
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use agentkernel_core::{
-    BackendKind, CauseOfDeath, Command, Ended, Error, ErrorKind, Files, Posture, Process, ProcessEvent,
-    Result, Sandbox, SandboxName, Stopped,
+    BackendKind, ByteSize, CauseOfDeath, Command, Ended, Error, ErrorKind, Files, Posture, Process,
+    ProcessEvent, Resize, Result, Sandbox, SandboxName, Stopped,
 };
 use async_trait::async_trait;
 use tempfile::TempDir;
@@ -23,6 +23,8 @@ pub struct FakeSandbox {
     name: SandboxName,
     files: FakeFiles,
     house: Arc<House>,
+    /// What each further command may have of memory, in bytes, once somebody has said so.
+    memory_max: Mutex<Option<u64>>,
     lifetime: Option<AbortHandle>,
 }
 
@@ -55,7 +57,7 @@ impl FakeSandbox {
         let inside = Inside { trees: Vec::new(), workspace, _root: root, _name: name };
         let house = Arc::new(House { inside: Mutex::new(Some(inside)), ended: watch::channel(None).0 });
         let lifetime = lifetime.map(|lifetime| end_after(lifetime, house.clone()));
-        Ok(Self { name: sandbox_name, files, house, lifetime })
+        Ok(Self { name: sandbox_name, files, house, memory_max: Mutex::default(), lifetime })
     }
 
     /// Runs the shortest command there is.
@@ -117,7 +119,8 @@ impl Sandbox for FakeSandbox {
 
     async fn exec(&self, command: &Command) -> Result<Box<dyn Process>> {
         let workspace = self.house.workspace()?;
-        let (tree, wiring) = process::start(command.clone(), workspace).await?;
+        let memory_max = *self.memory_max.lock().unwrap_or_else(PoisonError::into_inner);
+        let (tree, wiring) = process::start(command.clone(), workspace, memory_max).await?;
         let tree = Arc::new(tree);
         self.house.keep(&tree);
         Ok(Box::new(FakeProcess::new(tree, wiring)?))
@@ -135,6 +138,13 @@ impl Sandbox for FakeSandbox {
 
     async fn posture(&self) -> Result<Posture> {
         Ok(Posture::default())
+    }
+
+    async fn resize(&self, to: &Resize) -> Result<()> {
+        self.house.workspace()?;
+        let memory_max = to.memory.value().map(ByteSize::get);
+        *self.memory_max.lock().unwrap_or_else(PoisonError::into_inner) = memory_max;
+        Ok(())
     }
 
     async fn ended(&self) -> Ended {

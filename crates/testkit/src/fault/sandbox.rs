@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agentkernel_core::{
-    Backend, BackendKind, CauseOfDeath, Command, Ended, Error, ErrorKind, Files, Posture, Process, Result,
-    Sandbox, SandboxName, SandboxSpec, Stopped,
+    Backend, BackendKind, CauseOfDeath, Command, Ended, Error, ErrorKind, Files, Posture, Process, Resize,
+    Result, Sandbox, SandboxName, SandboxSpec, Stopped,
 };
 use async_trait::async_trait;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
@@ -141,6 +141,10 @@ impl Sandbox for FaultySandbox {
 
     async fn posture(&self) -> Result<Posture> {
         self.inner().posture().await
+    }
+
+    async fn resize(&self, to: &Resize) -> Result<()> {
+        if self.fault == Fault::NewLimitsAreLost { Ok(()) } else { self.inner().resize(to).await }
     }
 
     async fn ended(&self) -> Ended {

@@ -159,6 +159,8 @@ pub enum Fault {
     OpenFilesLimitIsIgnored,
     /// Processors are limited at more.
     CpuLimitIsIgnored,
+    /// New limits of a live sandbox do not arrive.
+    NewLimitsAreLost,
 }
 
 /// That a fault is noticed: by which rule, in which words.
@@ -268,4 +270,6 @@ pub const EXPECTATIONS: &[Expectation] = &[
     expect(Fault::DiskLimitIsIgnored, "limits.file_size", "done, where"),
     expect(Fault::OpenFilesLimitIsIgnored, "limits.open_files", "512 2048"),
     expect(Fault::CpuLimitIsIgnored, "limits.cpus", "half a processor was"),
+    expect(Fault::NewLimitsAreLost, "resize.memory", "200 MiB were held"),
+    expect(Fault::NewLimitsAreLost, "resize.cpus", "half a processor was"),
 ];
