@@ -91,6 +91,7 @@ pub(crate) fn run(order: Order, tools: &Tools) {
     match result {
         Ok(init) => {
             say(&mut control, &Report::Started { pid: init });
+            sys::forget_code();
             if let Some(report) = watch(&control, init, deadline, group.as_ref()) {
                 say(&mut control, &report);
             }

@@ -30,6 +30,7 @@ impl AgentFile {
         if let Some(writing) = self.writing.take() {
             let filled = (&self.file).write_all(agentkernel_link::GUEST).and_then(|()| sys::seal(&self.file));
             drop((writing, filled));
+            sys::forget_data(agentkernel_link::GUEST);
         }
     }
 

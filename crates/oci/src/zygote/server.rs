@@ -5,7 +5,9 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use super::agent::AgentFile;
@@ -80,6 +82,9 @@ fn answer(socket: &OwnedFd, tools: &Tools) -> i32 {
                 Ok(Forked::Parent(_)) | Err(_) => {
                     drop(order);
                     tools.agent.fill();
+                    if !has_more(socket) {
+                        sys::forget_code();
+                    }
                 }
             },
             Ok(None) => break,
@@ -88,6 +93,12 @@ fn answer(socket: &OwnedFd, tools: &Tools) -> i32 {
     }
     sys::wait_for_all_children();
     0
+}
+
+/// Whether another order is waiting already.
+fn has_more(socket: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(socket, PollFlags::IN)];
+    poll(&mut fds, Some(&sys::timespec(Duration::ZERO))).is_ok_and(|ready| ready > 0)
 }
 
 fn receive(socket: &OwnedFd) -> io::Result<Option<Order>> {
