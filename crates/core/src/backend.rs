@@ -8,7 +8,10 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::{CauseOfDeath, Posture, Resize, Result, Sandbox, SandboxSpec, Stopped, suggest};
+use crate::{
+    CauseOfDeath, Posture, Process, Resize, Result, Sandbox, SandboxSpec, SandboxUsage, Stopped, sandbox,
+    suggest,
+};
 
 /// What holds a sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -99,6 +102,8 @@ pub struct Capabilities {
     pub bind_mounts: bool,
     /// Stops time inside and goes on.
     pub pause: bool,
+    /// A sandbox can outlive the program that holds it, and be got back.
+    pub adopt: bool,
     /// A kernel of its own stands between guest and host.
     pub own_kernel: bool,
     /// Memory and processors of a live sandbox can be changed.
@@ -120,6 +125,11 @@ pub trait Backend: Send + Sync {
     async fn probe(&self) -> Availability;
     /// Makes a sandbox.
     async fn boot(&self, spec: &SandboxSpec) -> Result<Booted>;
+    /// Gets back a sandbox that was made to this description, and that outlived whoever held it (see
+    /// [`Sandbox::persist`]). [`crate::ErrorKind::NoSuchSandbox`] if it has ended.
+    async fn adopt(&self, spec: &SandboxSpec) -> Result<Adopted> {
+        Err(sandbox::not_supported("get the sandbox back", self.kind()).on(spec.name()))
+    }
 }
 
 /// A sandbox that has just come up.
@@ -130,6 +140,15 @@ pub struct Booted {
     pub boot: Duration,
     /// Time from there until exec worked and the posture was proven.
     pub ready: Duration,
+}
+
+/// A sandbox that was got back.
+pub struct Adopted {
+    /// It.
+    pub sandbox: Box<dyn Sandbox>,
+    /// Its commands, known by their PIDs: those that run, and those that ended meanwhile. What a command wrote just
+    /// when its holder was lost may be lost as well.
+    pub commands: Vec<Box<dyn Process>>,
 }
 
 /// A duplex byte stream to a guest agent.
@@ -159,6 +178,26 @@ pub trait Boundary: Send + Sync {
     /// Changes memory and processors of the live sandbox, as [`Sandbox::resize`] promises it.
     async fn resize(&self, to: &Resize) -> Result<()> {
         Err(to.not_supported(self.kind()))
+    }
+    /// As [`Sandbox::pause`] promises it.
+    async fn pause(&self) -> Result<()> {
+        Err(sandbox::not_supported("pause the sandbox", self.kind()))
+    }
+    /// As [`Sandbox::resume`] promises it.
+    async fn resume(&self) -> Result<()> {
+        Err(sandbox::not_supported("resume the sandbox", self.kind()))
+    }
+    /// As [`Sandbox::persist`] promises it.
+    async fn persist(&self) -> Result<()> {
+        Err(sandbox::not_supported("let the sandbox outlive the program", self.kind()))
+    }
+    /// As [`Sandbox::set_lifetime`] promises it.
+    async fn set_lifetime(&self, _lifetime: Duration) -> Result<()> {
+        Err(sandbox::not_supported("change the lifetime of the sandbox", self.kind()))
+    }
+    /// As [`Sandbox::usage`] promises it.
+    async fn usage(&self) -> Result<SandboxUsage> {
+        Err(sandbox::not_supported("measure the sandbox", self.kind()))
     }
     /// Takes everything down.
     async fn stop(self: Box<Self>) -> Result<Stopped>;

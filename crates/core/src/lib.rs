@@ -19,14 +19,18 @@ mod spec;
 mod suggest;
 mod units;
 
-pub use backend::{Availability, Backend, BackendKind, Booted, Boundary, Capabilities, DuplexStream, Ended};
+pub use backend::{
+    Adopted, Availability, Backend, BackendKind, Booted, Boundary, Capabilities, DuplexStream, Ended,
+};
 pub use command::{Command, CommandUser, ExitStatus, Exited, Stdin, TerminalSize, Usage};
 pub use death::CauseOfDeath;
 pub use error::{Error, ErrorKind, Result};
 pub use file::{ByteSink, ByteSource, FileInfo, FileKind, Files};
 pub use phases::Phases;
 pub use posture::{Control, Posture};
-pub use sandbox::{OutputStream, Process, ProcessControl, ProcessEvent, Sandbox, SignalTarget, Stopped};
+pub use sandbox::{
+    OutputStream, Process, ProcessControl, ProcessEvent, Sandbox, SandboxUsage, SignalTarget, Stopped,
+};
 pub use spec::{
     Access, BindMount, Image, Limit, Limits, Network, Profile, Resize, SandboxName, SandboxSpec,
     SandboxSpecBuilder, User,

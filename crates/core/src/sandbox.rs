@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::{
-    BackendKind, CauseOfDeath, Command, Ended, Exited, Files, Posture, Resize, Result, SandboxName,
-    TerminalSize,
+    BackendKind, CauseOfDeath, Command, Ended, Error, ErrorKind, Exited, Files, Posture, Resize, Result,
+    SandboxName, TerminalSize,
 };
 
 /// A live sandbox.
@@ -51,8 +51,55 @@ pub trait Sandbox: Send + Sync {
     /// Waits until the sandbox has ended by itself, and says how.
     async fn ended(&self) -> Ended;
 
+    /// Stops time for everything inside. Whatever is asked of the sandbox meanwhile waits for
+    /// [`Sandbox::resume`], but for [`Sandbox::stop`]. Refused as [`crate::ErrorKind::NotSupported`] by a backend
+    /// without [`crate::Capabilities::pause`].
+    async fn pause(&self) -> Result<()> {
+        Err(not_supported("pause the sandbox", self.backend()))
+    }
+
+    /// Lets time go on. It is no error that it did.
+    async fn resume(&self) -> Result<()> {
+        Err(not_supported("resume the sandbox", self.backend()))
+    }
+
+    /// Lets the sandbox outlive this value and this program: from now on only [`Sandbox::stop`] and its own
+    /// lifetime end it, and [`crate::Backend::adopt`] gets it back. Refused as [`crate::ErrorKind::NotSupported`] by a
+    /// backend without [`crate::Capabilities::adopt`].
+    async fn persist(&self) -> Result<()> {
+        Err(not_supported("let the sandbox outlive the program", self.backend()))
+    }
+
+    /// Gives it so much time from now on, instead of the lifetime of its description.
+    async fn set_lifetime(&self, _lifetime: Duration) -> Result<()> {
+        Err(not_supported("change the lifetime of the sandbox", self.backend()))
+    }
+
+    /// What it uses now, as the host counts it.
+    async fn usage(&self) -> Result<SandboxUsage> {
+        Err(not_supported("measure the sandbox", self.backend()))
+    }
+
     /// Takes everything down and waits until nothing is left on the host.
     async fn stop(self: Box<Self>) -> Result<Stopped>;
+}
+
+/// How a door refuses what its backend cannot do anywhere.
+pub(crate) fn not_supported(what: &str, backend: BackendKind) -> Error {
+    Error::new(ErrorKind::NotSupported, what, "this backend cannot do that").on(backend)
+}
+
+/// What a sandbox uses; a figure that the host cannot tell is `None`, never zero.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SandboxUsage {
+    /// Memory now, bytes.
+    pub memory_bytes: Option<u64>,
+    /// Most memory at once, bytes.
+    pub memory_peak_bytes: Option<u64>,
+    /// Processor time since it was made.
+    pub cpu: Option<Duration>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
 }
 
 /// What was seen when a sandbox was stopped.

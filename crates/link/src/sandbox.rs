@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agentkernel_core::{
     BackendKind, Boundary, CauseOfDeath, Command, DuplexStream, Ended, Error, ErrorKind, Files, Posture,
-    Process, Resize, Result, Sandbox, SandboxName, SandboxSpec, Stopped,
+    Process, Resize, Result, Sandbox, SandboxName, SandboxSpec, SandboxUsage, Stopped,
 };
 use async_trait::async_trait;
 use tokio::sync::RwLock;
@@ -145,6 +145,41 @@ impl Sandbox for LinkedSandbox {
         match self.slot.read().await.as_ref() {
             Some(boundary) => boundary.resize(to).await,
             None => Err(self.link.gone("resize the sandbox")),
+        }
+    }
+
+    async fn pause(&self) -> Result<()> {
+        match self.slot.read().await.as_ref() {
+            Some(boundary) => boundary.pause().await,
+            None => Err(self.link.gone("pause the sandbox")),
+        }
+    }
+
+    async fn resume(&self) -> Result<()> {
+        match self.slot.read().await.as_ref() {
+            Some(boundary) => boundary.resume().await,
+            None => Err(self.link.gone("resume the sandbox")),
+        }
+    }
+
+    async fn persist(&self) -> Result<()> {
+        match self.slot.read().await.as_ref() {
+            Some(boundary) => boundary.persist().await,
+            None => Err(self.link.gone("let the sandbox outlive the program")),
+        }
+    }
+
+    async fn set_lifetime(&self, lifetime: Duration) -> Result<()> {
+        match self.slot.read().await.as_ref() {
+            Some(boundary) => boundary.set_lifetime(lifetime).await,
+            None => Err(self.link.gone("change the lifetime of the sandbox")),
+        }
+    }
+
+    async fn usage(&self) -> Result<SandboxUsage> {
+        match self.slot.read().await.as_ref() {
+            Some(boundary) => boundary.usage().await,
+            None => Err(self.link.gone("measure the sandbox")),
         }
     }
 

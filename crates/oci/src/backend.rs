@@ -90,6 +90,7 @@ impl OciBackend {
             cgroup: facts.cgroup.clone(),
             init: None,
             expected,
+            token: random_bytes()?,
             created_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
         };
         write_record(&mut name_lock, &record)?;
@@ -162,6 +163,10 @@ fn random_bytes<const N: usize>() -> Result<[u8; N]> {
     Ok(bytes)
 }
 
+fn hello(record: &Record) -> HelloOptions {
+    HelloOptions { token: Token(record.token), mounts: Vec::new(), deadline: BOOT_DEADLINE }
+}
+
 fn async_stream(stream: StdUnixStream) -> Result<UnixStream> {
     stream
         .set_nonblocking(true)
@@ -207,7 +212,8 @@ impl Backend for OciBackend {
             linux_programs: true,
             terminal: true,
             bind_mounts: true,
-            pause: false,
+            pause: self.facts.can_pause(),
+            adopt: false,
             own_kernel: false,
             resize: self.facts.can_limit(),
         }
@@ -228,10 +234,10 @@ impl Backend for OciBackend {
 
     async fn boot(&self, spec: &SandboxSpec) -> Result<Booted> {
         let began = Instant::now();
-        let (boundary, stream) = self.start(self.prepare(spec)?).await?;
+        let prepared = self.prepare(spec)?;
+        let hello = hello(&prepared.record);
+        let (boundary, stream) = self.start(prepared).await?;
         let boot = began.elapsed();
-        let hello =
-            HelloOptions { token: Token(random_bytes()?), mounts: Vec::new(), deadline: BOOT_DEADLINE };
         let read = tokio::task::spawn_blocking(boundary.posture_at_start());
         let (boundary, stream) = (Box::new(boundary), Box::new(stream));
         let attached = LinkedSandbox::attach(spec, boundary, stream, hello, ExecDefaults::default());

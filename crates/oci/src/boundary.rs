@@ -1,33 +1,45 @@
 //! The host side's end of one container: the control socket to its supervisor.
 
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agentkernel_core::{
-    BackendKind, Boundary, ByteSize, CauseOfDeath, Ended, Error, ErrorKind, Posture, Resize, Result, Stopped,
+    BackendKind, Boundary, ByteSize, CauseOfDeath, Ended, Error, ErrorKind, Posture, Resize, Result,
+    SandboxUsage, Stopped,
 };
 use async_trait::async_trait;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::watch;
+use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 
 use crate::cgroup::Hierarchy;
 use crate::paths::RuntimeDir;
 use crate::record::{self, Record};
-use crate::supervisor::Report;
+use crate::supervisor::{self, Ask, Report};
 
 /// How long clean-up may take. The kernel takes down a namespace full of processes in well under a
 /// second; more means that something hangs, and that is then said.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long a supervisor may take for an answer that it gives at once.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
 /// One container, held by its supervisor.
 pub(crate) struct OciBoundary {
     init: i32,
     record: Mutex<Record>,
     runtime: RuntimeDir,
-    control: OwnedWriteHalf,
+    control: AsyncMutex<Asking>,
     state: watch::Receiver<State>,
+}
+
+/// One question at a time, and its answer.
+struct Asking {
+    write: OwnedWriteHalf,
+    answers: mpsc::Receiver<Report>,
 }
 
 /// What the supervisor has said so far.
@@ -44,11 +56,33 @@ pub(crate) async fn first_report(control: UnixStream) -> Result<(Control, i32)> 
     match next_report(&mut reader).await {
         Some(Report::Started { pid }) => Ok((Control { reader, write }, pid)),
         Some(Report::Failed { what, why }) => Err(explain(&what, &why)),
+        Some(Report::Refused { why }) => {
+            Err(Error::new(ErrorKind::NoSuchSandbox, "get the sandbox back", why))
+        }
         _ => {
             let why = "its supervisor ended without a word";
             Err(Error::new(ErrorKind::Boot, "start the sandbox", why))
         }
     }
+}
+
+fn line_of(ask: Ask) -> Vec<u8> {
+    let mut line = serde_json::to_vec(&ask).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+/// Gets hold of a sandbox that persists: its supervisor's control socket, and a new stream to its guest agent.
+pub(crate) async fn take_hold(record: &Path, agent_stream: OwnedFd) -> Result<(Control, i32)> {
+    let failed = |why: std::io::Error| {
+        Error::new(ErrorKind::NoSuchSandbox, "get the sandbox back", why)
+            .hint("it has ended, or another program holds it")
+    };
+    let control = supervisor::connect(record).map_err(failed)?;
+    supervisor::send_with_descriptor(&control, &line_of(Ask::Attach), &agent_stream).map_err(failed)?;
+    drop(agent_stream);
+    control.set_nonblocking(true).map_err(failed)?;
+    first_report(UnixStream::from_std(control).map_err(failed)?).await
 }
 
 fn explain(what: &str, why: &str) -> Error {
@@ -71,8 +105,34 @@ pub(crate) struct Control {
 impl OciBoundary {
     pub(crate) fn new(control: Control, init: i32, record: Record, runtime: RuntimeDir) -> Self {
         let (sender, state) = watch::channel(State::default());
-        tokio::spawn(listen(control.reader, sender, runtime.clone()));
-        Self { init, record: Mutex::new(record), runtime, control: control.write, state }
+        let (answer, answers) = mpsc::channel(1);
+        tokio::spawn(listen(control.reader, sender, answer, runtime.clone()));
+        let control = AsyncMutex::new(Asking { write: control.write, answers });
+        Self { init, record: Mutex::new(record), runtime, control, state }
+    }
+
+    /// Asks the supervisor to do something, and waits until it has.
+    async fn ask(&self, ask: Ask, what: &str) -> Result<()> {
+        let failed = |why: String| Error::new(ErrorKind::Boot, what, why).on(&self.record().name);
+        let gone = || failed("its supervisor is gone".into());
+        let mut asking = self.control.lock().await;
+        asking.write.write_all(&line_of(ask)).await.map_err(|_| gone())?;
+        let answer = tokio::time::timeout(ANSWER_DEADLINE, asking.answers.recv()).await;
+        match answer.map_err(|_| failed("its supervisor does not answer".into()))? {
+            Some(Report::Done) => Ok(()),
+            Some(Report::Refused { why }) => Err(failed(why)),
+            _ => Err(gone()),
+        }
+    }
+
+    /// Stops time or lets it go on, for all that is in the control group.
+    async fn freeze(&self, frozen: bool, what: &'static str) -> Result<()> {
+        let failed = |why: String| Error::new(ErrorKind::ControlRefused, what, why).on(&self.record().name);
+        let plan = self.record().expected.cgroup.clone();
+        let plan = plan.ok_or_else(|| failed("it has no control group".into()))?;
+        let freeze = move || Hierarchy::detect().group(&plan.path).freeze(frozen);
+        let frozen = tokio::task::spawn_blocking(freeze).await;
+        frozen.map_err(|why| failed(why.to_string()))?.map_err(|why| failed(why.to_string()))
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {
@@ -95,13 +155,22 @@ async fn next_report(reader: &mut BufReader<OwnedReadHalf>) -> Option<Report> {
     }
 }
 
-async fn listen(mut reader: BufReader<OwnedReadHalf>, state: watch::Sender<State>, runtime: RuntimeDir) {
+async fn listen(
+    mut reader: BufReader<OwnedReadHalf>,
+    state: watch::Sender<State>,
+    answer: mpsc::Sender<Report>,
+    runtime: RuntimeDir,
+) {
     while let Some(report) = next_report(&mut reader).await {
-        state.send_modify(|state| match report {
-            Report::Ended { cause, detail } => state.ended = Some(Ended { cause, detail }),
-            other => state.stopped = Some(other),
-        });
+        match report {
+            Report::Done | Report::Refused { .. } => answer.send(report).await.unwrap_or_default(),
+            Report::Ended { cause, detail } => {
+                state.send_modify(|state| state.ended = Some(Ended { cause, detail }));
+            }
+            other => state.send_modify(|state| state.stopped = Some(other)),
+        }
     }
+    drop(answer); // who waits for one need not wait longer
     if state.borrow().stopped.is_some() {
         return;
     }
@@ -158,9 +227,31 @@ impl Boundary for OciBoundary {
         .unwrap_or_else(|| Ended { cause: CauseOfDeath::Killed, detail: "the sandbox was stopped".into() })
     }
 
-    async fn stop(mut self: Box<Self>) -> Result<Stopped> {
+    async fn pause(&self) -> Result<()> {
+        self.freeze(true, "pause the sandbox").await
+    }
+
+    async fn resume(&self) -> Result<()> {
+        self.freeze(false, "resume the sandbox").await
+    }
+
+    async fn persist(&self) -> Result<()> {
+        self.ask(Ask::Persist, "let the sandbox outlive the program").await
+    }
+
+    async fn set_lifetime(&self, lifetime: Duration) -> Result<()> {
+        let ms = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
+        self.ask(Ask::Lifetime { ms }, "change the lifetime of the sandbox").await
+    }
+
+    async fn usage(&self) -> Result<SandboxUsage> {
+        let plan = self.record().expected.cgroup.clone();
+        Ok(plan.map_or_else(SandboxUsage::default, |plan| Hierarchy::detect().group(&plan.path).usage()))
+    }
+
+    async fn stop(self: Box<Self>) -> Result<Stopped> {
         // A supervisor that is gone cannot be told, and needs not be: see `listen`.
-        drop(self.control.write_all(b"s").await);
+        drop(self.control.lock().await.write.write_all(&line_of(Ask::Stop)).await);
         let mut state = self.state.clone();
         let stopped = tokio::time::timeout(STOP_DEADLINE, state.wait_for(|state| state.stopped.is_some()));
         let failed = |why: &str| {

@@ -18,7 +18,7 @@ const ROOT: &str = "/sys/fs/cgroup";
 pub(crate) const NEEDED: [&str; 3] = ["memory", "cpu", "pids"];
 
 /// Controllers of v1 in which a sandbox has a group.
-const USED: [&str; 4] = ["memory", "cpu", "pids", "devices"];
+const USED: [&str; 5] = ["memory", "cpu", "pids", "devices", "freezer"];
 
 /// A group of v2 that is ours to fill.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -88,8 +88,10 @@ pub(crate) struct Parts<'a> {
     pub(crate) filters: Option<&'a SeccompFilters>,
     /// Becomes the agent's standard input.
     pub(crate) stream: OwnedFd,
+    /// Becomes the descriptor by which the agent gets another stream.
+    pub(crate) door: OwnedFd,
     /// The control group.
-    pub(crate) door: GroupDoor,
+    pub(crate) group: GroupDoor,
 }
 
 /// Makes the container and returns the PID of the guest agent, which has been executed. `order` becomes
@@ -100,7 +102,7 @@ pub(crate) fn create(parts: Parts<'_>, order: BorrowedFd<'_>) -> Result<i32, Fai
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .map_err(during("make a channel"))?;
     let flags = clone_flags(&config, parts.plan.privilege);
-    let folder = if let GroupDoor::Folder(folder) = &parts.door { Some(folder.as_fd()) } else { None };
+    let folder = if let GroupDoor::Folder(folder) = &parts.group { Some(folder.as_fd()) } else { None };
     match sys::clone_into(flags, folder).map_err(during("make the namespaces"))? {
         Forked::Child => {
             drop(ours);

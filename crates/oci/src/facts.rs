@@ -53,6 +53,17 @@ impl HostFacts {
         self.hierarchy.missing().is_empty() && self.hierarchy.is_writable()
     }
 
+    /// Whether time can be stopped in a control group.
+    #[must_use]
+    pub fn can_pause(&self) -> bool {
+        let has_freezer = match &self.hierarchy {
+            Hierarchy::V1 { mounts, .. } => mounts.contains_key("freezer"),
+            Hierarchy::V2 { .. } => true, // since Linux 5.2
+            Hierarchy::None(_) => false,
+        };
+        has_freezer && self.can_limit()
+    }
+
     /// The facts for one plan. `first_id` is the sandbox's block, if it has one.
     pub(crate) fn for_plan(&self, spec: &SandboxSpec, first_id: Option<u32>) -> PlanFacts {
         let privilege = match first_id {

@@ -26,6 +26,8 @@ pub struct Record {
     pub init: Option<Init>,
     /// What its posture must be.
     pub expected: Expected,
+    /// The guest agent's secret, which whoever gets the sandbox back must know. The file is its owner's alone.
+    pub(crate) token: [u8; 32],
     /// Seconds since 1970 when it was asked for.
     pub created_s: u64,
 }
@@ -71,7 +73,7 @@ impl Record {
     }
 }
 
-fn path(runtime: &RuntimeDir, name: &SandboxName) -> PathBuf {
+pub(crate) fn path(runtime: &RuntimeDir, name: &SandboxName) -> PathBuf {
     runtime.records().join(format!("{name}.json"))
 }
 
@@ -92,7 +94,7 @@ pub(crate) fn take_name(runtime: &RuntimeDir, name: &SandboxName) -> Result<Lock
     })?;
     let left = lock.content().map_err(failed)?;
     if !left.is_empty() {
-        reap(&left).map_err(failed)?;
+        reap(&left).and_then(|()| remove_entrance(&path)).map_err(failed)?;
     }
     Ok(lock)
 }
@@ -136,7 +138,9 @@ pub(crate) fn reap_stale(runtime: &RuntimeDir) -> Vec<String> {
         folders.push(paths::ID_BLOCKS.into());
     }
     let entries = folders.into_iter().flat_map(fs::read_dir).flatten();
-    for entry in entries.flatten() {
+    // A socket belongs to the record beside it.
+    let is_record = |entry: &fs::DirEntry| entry.path().extension().is_none_or(|name| name != "sock");
+    for entry in entries.flatten().filter(is_record) {
         if let Err(error) = reap_file(&entry.path()) {
             left.push(format!("{}: {error}", entry.path().display()));
         }
@@ -150,7 +154,16 @@ fn reap_file(path: &Path) -> io::Result<()> {
     if !content.is_empty() {
         reap(&content)?;
     }
+    remove_entrance(path)?;
     lock.remove()
+}
+
+/// Removes the socket by which the sandbox could have been got back.
+fn remove_entrance(record: &Path) -> io::Result<()> {
+    match fs::remove_file(record.with_extension("sock")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Kills and removes what the record, or an id block's note, says.

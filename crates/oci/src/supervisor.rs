@@ -11,19 +11,26 @@
 //! ```
 //!
 //! It is forked from the zygote and has one thread. The end of its control socket means that the
-//! host side is gone, and that is an order to stop like any other. The container's mounts live in its own mount
+//! host side is gone, and that is an order to stop like any other; unless the sandbox was to persist: then another
+//! program may come by the socket beside its record, and get it back with a new stream to its agent. The container's mounts live in its own mount
 //! namespace and die with it; what does not (the control group, the locked records) is removed on every way out,
 //! and by the next program's reaper if this process is killed.
 
-use std::io::Write as _;
+mod control;
+mod watch;
+
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use agentkernel_core::CauseOfDeath;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
+
+use control::Control;
+pub(crate) use control::{connect, send_with_descriptor};
+use watch::Watch;
 
 use crate::cgroup::{Group, Hierarchy};
 use crate::container::{self, Failure, Parts, during};
@@ -55,6 +62,13 @@ pub(crate) enum Report {
         /// For a person.
         detail: String,
     },
+    /// What was asked has been done.
+    Done,
+    /// What was asked cannot be done, and nothing has changed.
+    Refused {
+        /// Why.
+        why: String,
+    },
     /// Nothing is left; the last report.
     Stopped {
         /// Processes killed for want of memory.
@@ -64,6 +78,22 @@ pub(crate) enum Report {
         /// What could not be removed.
         left: Option<String>,
     },
+}
+
+/// What the host side asks of the supervisor of a running sandbox, one JSON object a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Ask {
+    /// Take everything down.
+    Stop,
+    /// Outlive whoever asks.
+    Persist,
+    /// Live so long from now on.
+    Lifetime {
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// Hand the stream that comes along to the guest agent, in the place of one that was lost.
+    Attach,
 }
 
 /// What the zygote shares with all its supervisors.
@@ -81,53 +111,49 @@ pub(crate) struct Order {
     pub(crate) locks: Vec<LockFile>,
 }
 
-/// Runs one sandbox from beginning to end.
-pub(crate) fn run(order: Order, tools: &Tools) {
-    let Order { plan, mut control, agent_stream, locks } = order;
+/// Runs one sandbox from beginning to end. `living` is held as long as the program must not leave it behind.
+pub(crate) fn run(order: Order, tools: &Tools, living: OwnedFd) {
+    let Order { plan, control, agent_stream, locks } = order;
     let hierarchy = Hierarchy::detect();
     let group = plan.cgroup.as_ref().map(|cgroup| hierarchy.group(&cgroup.path));
     let deadline = plan.lifetime_ms.map(|time| Instant::now() + Duration::from_millis(time));
-    let result = bring_up(&plan, agent_stream, group.as_ref(), &control, tools);
-    match result {
-        Ok(init) => {
-            say(&mut control, &Report::Started { pid: init });
+    let mut control = Control::new(control);
+    match bring_up(&plan, agent_stream, group.as_ref(), &control, tools) {
+        Ok((init, door)) => {
+            control.say(&Report::Started { pid: init });
             sys::forget_code();
-            if let Some(report) = watch(&control, init, deadline, group.as_ref()) {
-                say(&mut control, &report);
-            }
-            let stopped = take_down(Some(init), group.as_ref(), locks);
-            say(&mut control, &stopped);
+            let mut watch = Watch::new(control, init, door, deadline, living);
+            // Said before the end of the agent's stream is seen: whoever sees that asks for the cause.
+            let report = watch.run(group.as_ref(), &locks);
+            watch.say(report.as_ref());
+            let mut left: Vec<String> = watch.close().err().into_iter().collect();
+            let stopped = take_down(Some(init), group.as_ref(), locks, &mut left);
+            watch.say(Some(&stopped));
         }
         Err(failure) => {
-            let stopped = take_down(None, group.as_ref(), locks);
+            let mut left = Vec::new();
+            take_down(None, group.as_ref(), locks, &mut left);
             let mut why = failure.why;
-            if let Report::Stopped { left: Some(left), .. } = stopped {
-                why += &format!("; and could not clean up: {left}");
+            if !left.is_empty() {
+                why += &format!("; and could not clean up: {}", left.join("; "));
             }
-            say(&mut control, &Report::Failed { what: failure.what, why });
+            control.say(&Report::Failed { what: failure.what, why });
         }
     }
-}
-
-/// Tells the host side. That it is gone is no error: then there is nobody to tell.
-fn say(control: &mut UnixStream, report: &Report) {
-    let mut line = serde_json::to_vec(report).unwrap_or_default();
-    line.push(b'\n');
-    drop(control.write_all(&line));
 }
 
 fn bring_up(
     plan: &Plan,
     stream: OwnedFd,
     group: Option<&Group>,
-    control: &UnixStream,
+    control: &Control,
     tools: &Tools,
-) -> Result<i32, Failure> {
-    let mut door = container::GroupDoor::None;
+) -> Result<(i32, OwnedFd), Failure> {
+    let mut group_door = container::GroupDoor::None;
     if let (Some(group), Some(cgroup)) = (group, &plan.cgroup) {
         group.create(&plan.config["linux"]["resources"]).map_err(during("make the control group"))?;
         group.prove(cgroup).map_err(during("prove the limits"))?;
-        door = group.door().map_err(during("open the control group"))?;
+        group_door = group.door().map_err(during("open the control group"))?;
     }
     let weakened = match &plan.seccomp {
         SeccompPlan::Full | SeccompPlan::Off => None,
@@ -141,64 +167,23 @@ fn bring_up(
         SeccompPlan::Full => Some(&tools.filters),
         SeccompPlan::Without(_) | SeccompPlan::Off => weakened.as_ref(),
     };
-    let parts = Parts { plan, agent: &tools.agent, filters, stream, door };
-    container::create(parts, control.as_fd())
-}
-
-/// Waits for the first of: the agent's end, the deadline, an order to stop. Only the first two are
-/// reported.
-fn watch(
-    control: &UnixStream,
-    init: i32,
-    deadline: Option<Instant>,
-    group: Option<&Group>,
-) -> Option<Report> {
-    let pidfd = Pid::from_raw(init).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())?;
-    loop {
-        let timeout =
-            deadline.map(|deadline| sys::timespec(deadline.saturating_duration_since(Instant::now())));
-        let mut fds =
-            [PollFd::new(&pidfd, PollFlags::IN), PollFd::new(control, PollFlags::IN | PollFlags::HUP)];
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(0) => {
-                let detail = "the sandbox's lifetime is over".to_owned();
-                return Some(Report::Ended { cause: CauseOfDeath::Timeout, detail });
-            }
-            Ok(_) if !fds[0].revents().is_empty() => return how_it_ended(init, group),
-            // One byte, or the end of the stream: both mean stop.
-            Ok(_) => return None,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => {
-                let detail = format!("cannot watch the sandbox: {error}");
-                return Some(Report::Ended { cause: CauseOfDeath::BoundaryCrashed, detail });
-            }
-        }
-    }
-}
-
-/// The agent ends with code 0 when the host side has closed its stream or told it to: an order to
-/// stop that came by the other way. Every other end has a cause elsewhere.
-fn how_it_ended(init: i32, group: Option<&Group>) -> Option<Report> {
-    let status = sys::wait_for(init).unwrap_or(0);
-    if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0 {
-        return None;
-    }
-    let kills = group.map_or(0, Group::out_of_memory_kills);
-    if libc::WIFSIGNALED(status) && kills > 0 {
-        let detail = "the sandbox used all its memory, and the kernel killed it".to_owned();
-        return Some(Report::Ended { cause: CauseOfDeath::OutOfMemory, detail });
-    }
-    let detail = if libc::WIFSIGNALED(status) {
-        format!("the guest agent was killed by signal {}", libc::WTERMSIG(status))
-    } else {
-        format!("the guest agent ended with exit code {}", libc::WEXITSTATUS(status))
-    };
-    Some(Report::Ended { cause: CauseOfDeath::BoundaryCrashed, detail })
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(during("make the agent's door"))?;
+    let parts = Parts { plan, agent: &tools.agent, filters, stream, door: theirs, group: group_door };
+    Ok((container::create(parts, control.as_fd())?, ours))
 }
 
 /// Kills everything and removes everything. Every step is tried, whatever the others did.
-fn take_down(init: Option<i32>, group: Option<&Group>, locks: Vec<LockFile>) -> Report {
-    let mut left = Vec::new();
+fn take_down(
+    init: Option<i32>,
+    group: Option<&Group>,
+    locks: Vec<LockFile>,
+    left: &mut Vec<String>,
+) -> Report {
+    if let Some(group) = group {
+        // What is frozen does not die. If this fails, that which does not end is reported below.
+        group.freeze(false).ok();
+    }
     if let Some(pid) = init.and_then(Pid::from_raw) {
         // The first process of a PID namespace takes all others with it, and can be waited for only
         // when they are gone. ESRCH: it is gone already.

@@ -263,18 +263,6 @@ pub(crate) fn wait_for(pid: i32) -> io::Result<i32> {
     }
 }
 
-/// Waits until this process has no child any more.
-pub(crate) fn wait_for_all_children() {
-    loop {
-        // SAFETY: a null status is allowed.
-        let pid = unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) };
-        // With SIGCHLD ignored the call fails with ECHILD when the last child has ended (wait(2)).
-        if pid == -1 && io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
-            return;
-        }
-    }
-}
-
 /// Reaps every child that has ended, without waiting.
 pub(crate) fn reap_children() {
     // SAFETY: a null status is allowed, and WNOHANG makes the call return at once.

@@ -53,6 +53,7 @@ impl Backend for FakeBackend {
             terminal: true,
             bind_mounts: false,
             pause: false,
+            adopt: false,
             own_kernel: false,
             resize: true,
         }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use agentkernel_core::SandboxUsage;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::plan::CgroupPlan;
@@ -123,9 +125,63 @@ impl Group {
         text.lines().filter_map(|line| line.parse().ok()).collect()
     }
 
+    /// Where to write, and what to write for "stop" and "go on".
+    fn freezer(&self) -> (PathBuf, [&'static str; 2]) {
+        match self {
+            Self::V1(_) => (self.file("freezer", "freezer.state"), ["FROZEN", "THAWED"]),
+            Self::V2(folder) => (folder.join("cgroup.freeze"), ["1", "0"]),
+        }
+    }
+
+    fn is_frozen(&self) -> io::Result<bool> {
+        match self {
+            Self::V1(_) => Ok(self.read("freezer", "freezer.state")? == "FROZEN"),
+            Self::V2(_) => Ok(self.read("", "cgroup.events")?.lines().any(|line| line == "frozen 1")),
+        }
+    }
+
+    /// Stops time for what is in it, or lets it go on; returns when that is so. Bounded: a process deep in the
+    /// kernel may take a while to stop.
+    pub(crate) fn freeze(&self, frozen: bool) -> io::Result<()> {
+        let (file, [stop, go_on]) = self.freezer();
+        fs::write(file, if frozen { stop } else { go_on })?;
+        for _attempt in 0..400 {
+            if self.is_frozen()? == frozen {
+                return Ok(());
+            }
+            sys::pause(5);
+        }
+        Err(io::Error::other("some of its processes do not stop"))
+    }
+
+    /// What it uses now.
+    pub(crate) fn usage(&self) -> SandboxUsage {
+        let number = |controller: &str, file: &str| self.read(controller, file).ok()?.parse::<u64>().ok();
+        let (memory, cpu) = match self {
+            Self::V1(_) => {
+                ("memory.usage_in_bytes", number("cpu", "cpuacct.usage").map(Duration::from_nanos))
+            }
+            Self::V2(_) => ("memory.current", self.cpu_time_v2()),
+        };
+        SandboxUsage {
+            memory_bytes: number("memory", memory),
+            memory_peak_bytes: self.memory_peak(),
+            cpu,
+            pids: number("pids", "pids.current"),
+        }
+    }
+
+    fn cpu_time_v2(&self) -> Option<Duration> {
+        let text = self.read("cpu", "cpu.stat").ok()?;
+        let micros = text.lines().find_map(|line| line.strip_prefix("usage_usec ")?.trim().parse().ok());
+        micros.map(Duration::from_micros)
+    }
+
     /// Kills what is in it, until nothing is. Bounded: a process that a kernel bug keeps alive must
     /// not keep us.
     pub(crate) fn kill_all(&self) -> io::Result<()> {
+        // What is frozen does not die; where there is no freezer, nothing is frozen.
+        self.freeze(false).ok();
         for _attempt in 0..200 {
             let pids = self.processes();
             if pids.is_empty() {

@@ -69,7 +69,7 @@ impl Job<'_> {
     /// A thread that moves itself, by writing 0 to a v1 group's `tasks`, need not wait until no other process on
     /// the host is in the middle of a fork, as one that moves another must (see docs/adr/0005).
     fn enter_group(&mut self) -> Result<(), Failure> {
-        if let GroupDoor::Tasks(files) = &mut self.parts.door {
+        if let GroupDoor::Tasks(files) = &mut self.parts.group {
             let entered = files.iter_mut().try_for_each(|file: &mut File| file.write_all(b"0"));
             entered.map_err(during("enter the control group"))?;
         }
@@ -112,15 +112,21 @@ impl Job<'_> {
         }
     }
 
-    /// The agent's stream, and the sandbox's own /dev/null twice. All else is closed when the agent is executed.
+    /// The agent's stream, the sandbox's own /dev/null twice, and the agent's door. All else is closed when the agent is executed.
     fn standard_streams(&self) -> Result<(), Failure> {
         let null = File::options().read(true).write(true).open("/dev/null");
         let null = null.map_err(during("open /dev/null"))?;
-        [(self.parts.stream.as_raw_fd(), 0), (null.as_raw_fd(), 1), (null.as_raw_fd(), 2)]
-            .into_iter()
-            .try_for_each(|(from, to)| sys::copy_descriptor(from, to))
-            .and_then(|()| sys::close_on_exec_from(3))
-            .map_err(during("arrange the standard streams"))?;
+        // The zygote has kept the first four numbers free of everything else.
+        [
+            (self.parts.stream.as_raw_fd(), 0),
+            (null.as_raw_fd(), 1),
+            (null.as_raw_fd(), 2),
+            (self.parts.door.as_raw_fd(), 3),
+        ]
+        .into_iter()
+        .try_for_each(|(from, to)| sys::copy_descriptor(from, to))
+        .and_then(|()| sys::close_on_exec_from(4))
+        .map_err(during("arrange the standard streams"))?;
         rustix::process::umask(Mode::from_raw_mode(0o022));
         for signal in [libc::SIGCHLD, libc::SIGPIPE] {
             sys::set_signal(signal, false);

@@ -1,7 +1,7 @@
 //! The zygote's own side.
 
 use std::ffi::CStr;
-use std::io;
+use std::io::{self, Read as _};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -66,7 +66,9 @@ fn tools() -> io::Result<Tools> {
     Ok(Tools { agent: AgentFile::new()?, filters })
 }
 
+/// Serves every order. Each supervisor holds the pipe open until its sandbox is gone, or may outlive us.
 fn answer(socket: &OwnedFd, tools: &Tools) -> i32 {
+    let Ok((mut wait, living)) = io::pipe() else { return 1 };
     loop {
         match receive(socket) {
             Ok(Some(order)) => match sys::fork() {
@@ -74,7 +76,11 @@ fn answer(socket: &OwnedFd, tools: &Tools) -> i32 {
                     sys::set_signal(libc::SIGCHLD, false);
                     name(c"ak-supervisor");
                     tools.agent.is_written_elsewhere();
-                    supervisor::run(order, tools);
+                    drop(wait);
+                    // The zygote's socket is not ours, but its number must stay taken: it will be the agent's door.
+                    if sys::copy_descriptor(libc::STDERR_FILENO, SOCKET).is_ok() {
+                        supervisor::run(order, tools, living.into());
+                    }
                     sys::exit_now(0)
                 }
                 // The order's descriptors are closed here: a failed fork is the end of its stream,
@@ -91,7 +97,9 @@ fn answer(socket: &OwnedFd, tools: &Tools) -> i32 {
             Err(_) => return 1,
         }
     }
-    sys::wait_for_all_children();
+    drop(living);
+    // Nothing is ever written: this returns when the last of them has closed it.
+    wait.read_to_end(&mut Vec::new()).ok();
     0
 }
 

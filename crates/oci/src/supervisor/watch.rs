@@ -1,0 +1,173 @@
+//! The time between a sandbox's start and its end.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use agentkernel_core::CauseOfDeath;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::control::{Control, Entrance, Heard, send_with_descriptor};
+use super::{Ask, Report};
+use crate::cgroup::Group;
+use crate::lock::LockFile;
+use crate::sys;
+
+/// A running sandbox, seen from its supervisor.
+pub(super) struct Watch {
+    /// None while nobody holds a sandbox that persists.
+    control: Option<Control>,
+    init: i32,
+    /// The way by which the guest agent gets a new stream.
+    door: OwnedFd,
+    deadline: Option<Instant>,
+    /// Open as long as the zygote must wait for this sandbox.
+    living: Option<OwnedFd>,
+    /// Where another program comes in; there once the sandbox persists.
+    entrance: Option<Entrance>,
+}
+
+/// Who wants something.
+enum Awake {
+    Agent,
+    Control,
+    Entrance,
+    Deadline,
+}
+
+impl Watch {
+    pub(super) fn new(
+        control: Control,
+        init: i32,
+        door: OwnedFd,
+        deadline: Option<Instant>,
+        living: OwnedFd,
+    ) -> Self {
+        Self { control: Some(control), init, door, deadline, living: Some(living), entrance: None }
+    }
+
+    /// Waits for the first of: the agent's end, the deadline, an order to stop. Only the first two are reported.
+    pub(super) fn run(&mut self, group: Option<&Group>, locks: &[LockFile]) -> Option<Report> {
+        let pidfd = Pid::from_raw(self.init).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())?;
+        loop {
+            match self.wait(&pidfd) {
+                Ok(None) => {}
+                Ok(Some(Awake::Deadline)) => {
+                    let detail = "the sandbox's lifetime is over".to_owned();
+                    return Some(Report::Ended { cause: CauseOfDeath::Timeout, detail });
+                }
+                Ok(Some(Awake::Agent)) => return how_it_ended(self.init, group),
+                Ok(Some(Awake::Entrance)) => self.receive_another(),
+                Ok(Some(Awake::Control)) => self.hear(locks)?,
+                Err(error) => {
+                    let detail = format!("cannot watch the sandbox: {error}");
+                    return Some(Report::Ended { cause: CauseOfDeath::BoundaryCrashed, detail });
+                }
+            }
+        }
+    }
+
+    fn wait(&self, pidfd: &OwnedFd) -> io::Result<Option<Awake>> {
+        let timeout = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let mut fds = vec![PollFd::new(pidfd, PollFlags::IN)];
+        let mut who = vec![Awake::Agent];
+        if let Some(control) = &self.control {
+            fds.push(PollFd::new(control, PollFlags::IN | PollFlags::HUP));
+            who.push(Awake::Control);
+        }
+        if let Some(entrance) = &self.entrance {
+            fds.push(PollFd::new(entrance, PollFlags::IN));
+            who.push(Awake::Entrance);
+        }
+        match poll(&mut fds, timeout.map(sys::timespec).as_ref()) {
+            Ok(0) => return Ok(Some(Awake::Deadline)),
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        let ready = fds.iter().position(|fd| !fd.revents().is_empty());
+        Ok(ready.map(|index| who.swap_remove(index)))
+    }
+
+    /// Does what the host side says; `None` if all is to be taken down.
+    fn hear(&mut self, locks: &[LockFile]) -> Option<()> {
+        let heard = self.control.as_mut().map_or(Heard::Gone, Control::hear);
+        let Heard::Asked(asks, descriptors) = heard else {
+            self.control = None;
+            return self.entrance.is_some().then_some(());
+        };
+        let mut descriptors = descriptors.into_iter();
+        for ask in asks {
+            let done = match ask {
+                Ask::Stop => return None,
+                Ask::Persist => self.persist(locks),
+                Ask::Lifetime { ms } => {
+                    self.deadline = Instant::now().checked_add(Duration::from_millis(ms));
+                    Ok(Report::Done)
+                }
+                Ask::Attach => self.attach(descriptors.next()),
+            };
+            let answer = done.unwrap_or_else(|why| Report::Refused { why: why.to_string() });
+            self.say(Some(&answer));
+        }
+        Some(())
+    }
+
+    fn persist(&mut self, locks: &[LockFile]) -> io::Result<Report> {
+        let record = locks.first().ok_or_else(|| io::Error::other("it has no record"))?;
+        if self.entrance.is_none() {
+            self.entrance = Some(Entrance::open(record.path())?);
+        }
+        self.living = None;
+        Ok(Report::Done)
+    }
+
+    fn attach(&self, stream: Option<OwnedFd>) -> io::Result<Report> {
+        let stream = stream.ok_or_else(|| io::Error::other("no stream came along"))?;
+        send_with_descriptor(&self.door, b"s", &stream)?;
+        Ok(Report::Started { pid: self.init })
+    }
+
+    /// A sandbox has one holder: whoever comes while there is one is told so.
+    fn receive_another(&mut self) {
+        let Some(mut other) = self.entrance.as_ref().and_then(Entrance::accept) else { return };
+        if self.control.is_none() {
+            self.control = Some(other);
+        } else {
+            other.say(&Report::Refused { why: "another program holds it".into() });
+        }
+    }
+
+    /// Tells whoever holds the sandbox, if anybody does.
+    pub(super) fn say(&mut self, report: Option<&Report>) {
+        if let (Some(control), Some(report)) = (&mut self.control, report) {
+            control.say(report);
+        }
+    }
+
+    /// Nobody gets the sandbox back from now on.
+    pub(super) fn close(&mut self) -> Result<(), String> {
+        self.entrance.take().map_or(Ok(()), Entrance::close).map_err(|why| format!("the way in: {why}"))
+    }
+}
+
+/// The agent ends with code 0 when the host side has closed its stream or told it to: an order to
+/// stop that came by the other way. Every other end has a cause elsewhere.
+fn how_it_ended(init: i32, group: Option<&Group>) -> Option<Report> {
+    let status = sys::wait_for(init).unwrap_or(0);
+    if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0 {
+        return None;
+    }
+    let kills = group.map_or(0, Group::out_of_memory_kills);
+    if libc::WIFSIGNALED(status) && kills > 0 {
+        let detail = "the sandbox used all its memory, and the kernel killed it".to_owned();
+        return Some(Report::Ended { cause: CauseOfDeath::OutOfMemory, detail });
+    }
+    let detail = if libc::WIFSIGNALED(status) {
+        format!("the guest agent was killed by signal {}", libc::WTERMSIG(status))
+    } else {
+        format!("the guest agent ended with exit code {}", libc::WEXITSTATUS(status))
+    };
+    Some(Report::Ended { cause: CauseOfDeath::BoundaryCrashed, detail })
+}
