@@ -11,8 +11,9 @@ use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::mount::{
-    MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive,
-    mount_remount, move_mount, open_tree, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    fsconfig_create, fsmount, fsopen, mount, mount_bind, mount_bind_recursive, mount_remount, move_mount,
+    open_tree, unmount,
 };
 
 use super::config::{Config, Mount, MountKind};
@@ -25,15 +26,18 @@ use crate::sys;
 pub(super) struct Sources {
     binds: Vec<OwnedFd>,
     devices: Vec<OwnedFd>,
+    proc: Option<OwnedFd>,
 }
 
 impl Sources {
-    /// Opens the staged folders and the host's devices.
+    /// Opens the staged folders and the host's devices, and makes the container's own /proc.
     pub(super) fn open(config: &Config) -> Result<Self, Failure> {
         let binds = config.mounts.iter().filter(|mount| mount.kind == MountKind::Bind);
         let binds = binds.map(open_bind).collect::<io::Result<_>>().map_err(during("open a mount"))?;
         let devices = DEVICES.iter().map(|name| open_device(name)).collect::<io::Result<_>>();
-        Ok(Self { binds, devices: devices.map_err(during("open a device"))? })
+        let proc = config.mounts.iter().find(|mount| mount.kind == MountKind::Proc);
+        let proc = proc.map(new_proc).transpose().map_err(during("make /proc"))?;
+        Ok(Self { binds, devices: devices.map_err(during("open a device"))?, proc })
     }
 }
 
@@ -42,13 +46,28 @@ const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags:
 fn open_bind(bind: &Mount) -> io::Result<OwnedFd> {
     let source = Path::new(&bind.source);
     let tree = open_tree(CWD, source, CLONE | OpenTreeFlags::AT_RECURSIVE).map_err(at(source))?;
-    let attributes = bind.options.iter().filter_map(|option| match option.as_str() {
+    sys::mount_setattr_recursive(tree.as_fd(), attributes(&bind.options), None)?;
+    Ok(tree)
+}
+
+fn attributes(options: &[String]) -> u64 {
+    let known = options.iter().filter_map(|option| match option.as_str() {
         "ro" => Some(libc::MOUNT_ATTR_RDONLY),
         "nosuid" => Some(libc::MOUNT_ATTR_NOSUID),
         "nodev" => Some(libc::MOUNT_ATTR_NODEV),
+        "noexec" => Some(libc::MOUNT_ATTR_NOEXEC),
         _ => None, // rbind and rw are so already
     });
-    sys::mount_setattr_recursive(tree.as_fd(), attributes.fold(0, |all, one| all | one), None)?;
+    known.fold(0, |all, one| all | one)
+}
+
+/// A /proc of the new PID namespace. Without root the kernel makes one only where a complete one can be seen: as
+/// long as the old root is there.
+fn new_proc(proc: &Mount) -> io::Result<OwnedFd> {
+    let context = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(context.as_fd())?;
+    let tree = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+    sys::mount_setattr_recursive(tree.as_fd(), attributes(&proc.options), None)?;
     Ok(tree)
 }
 
@@ -77,10 +96,14 @@ pub(super) fn make(config: &Config, sources: &Sources, owners: &Owners) -> Resul
     let mut binds = sources.binds.iter();
     for entry in &config.mounts {
         let target = Path::new(&entry.destination);
-        let mounted = match (entry.kind, binds.as_slice()) {
-            (MountKind::Bind, [tree, ..]) => {
+        let mounted = match (entry.kind, binds.as_slice(), &sources.proc) {
+            (MountKind::Bind, [tree, ..], _) => {
                 binds.next();
                 attach(tree, target, owners)
+            }
+            (MountKind::Proc, _, Some(proc)) => {
+                let onto = move_mount(proc, c"", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH);
+                onto.map_err(io::Error::from)
             }
             _ => mount_kernel(entry, target, owners),
         };
