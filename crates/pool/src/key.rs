@@ -1,0 +1,136 @@
+//! Which sandboxes are alike: what of a spec is fixed at boot.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::LazyLock;
+
+use agentkernel_core::{
+    Backend, BackendKind, ByteSize, CpuCount, Limit, Limits, Resize, SandboxName, SandboxSpec, User,
+};
+
+/// Everything of a spec that a sandbox cannot change once it has booted.
+///
+/// Two specs with the same key get the same warm sandboxes. It is a whole spec, of which only what may
+/// differ has been made the same: a new field of specs is part of the key until somebody says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolKey {
+    backend: BackendKind,
+    /// Whether the backend changes memory and processors later, so that they are no part of the key.
+    resize: bool,
+    spec: SandboxSpec,
+}
+
+/// The memory and processors of every key that has none of its own.
+const ANY_SIZE: Resize = Resize { memory: Limit::Unlimited, cpus: Limit::At(CpuCount::whole(1)) };
+
+/// The name in every key.
+static NOBODY: LazyLock<SandboxName> = LazyLock::new(|| SandboxName::from_random(0));
+
+/// Why a sandbox cannot be booted before anybody has asked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotPoolable {
+    /// Its mounts are hardly anybody else's.
+    Mounts,
+    /// Its lifetime counts from boot, and would pass while it waits.
+    Lifetime,
+    /// Nobody knows how much memory it would hold while it waits.
+    UnlimitedMemory,
+}
+
+impl fmt::Display for NotPoolable {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Mounts => "it has mounts, which are seldom the same twice",
+            Self::Lifetime => "it has a lifetime, which counts from boot",
+            Self::UnlimitedMemory => "its memory is unlimited, which no pool can promise",
+        })
+    }
+}
+
+/// What apart from the spec decides on its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyRules {
+    /// Which backend boots.
+    pub backend: BackendKind,
+    /// Whether it can change memory and processors of a live sandbox.
+    pub resize: bool,
+    /// Whether specs with mounts are pooled.
+    pub mounts: bool,
+}
+
+impl KeyRules {
+    /// What follows from the backend. Specs with mounts are not pooled.
+    #[must_use]
+    pub fn of(backend: &dyn Backend) -> Self {
+        Self { backend: backend.kind(), resize: backend.capabilities().resize, mounts: false }
+    }
+
+    /// The key of a spec, or why it has none. A pure function.
+    pub fn poolable(&self, spec: &SandboxSpec) -> Result<PoolKey, NotPoolable> {
+        if !spec.mounts().is_empty() && !self.mounts {
+            return Err(NotPoolable::Mounts);
+        }
+        if spec.lifetime().is_some() {
+            return Err(NotPoolable::Lifetime);
+        }
+        if spec.limits().memory == Limit::Unlimited {
+            return Err(NotPoolable::UnlimitedMemory);
+        }
+        let spec = spec.clone().with_name(NOBODY.clone());
+        let spec = if self.resize { spec.with_size(ANY_SIZE) } else { spec };
+        Ok(PoolKey { backend: self.backend, resize: self.resize, spec })
+    }
+}
+
+impl PoolKey {
+    /// A spec of this key, for a sandbox of this name.
+    pub(crate) fn spec(&self, name: SandboxName, size: Resize) -> SandboxSpec {
+        self.spec.clone().with_name(name).with_size(size)
+    }
+
+    /// The size to begin with, before anybody has asked for one.
+    pub(crate) fn first_size(&self) -> Resize {
+        if self.resize {
+            Resize::from(&Limits::of(self.spec.profile()))
+        } else {
+            Resize::from(self.spec.limits())
+        }
+    }
+}
+
+/// Not of every field, since hashing all took longer than everything else in a request: keys that differ
+/// in the others alone are told apart when they are compared.
+impl Hash for PoolKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Limits { cpus, memory, pids, disk, open_files } = *self.spec.limits();
+        let memory = memory.value().map_or(0, ByteSize::get);
+        let cpus = cpus.value().map_or(0, CpuCount::as_milli);
+        let User { uid, gid } = self.spec.user();
+        let pids = pids.value().unwrap_or_default();
+        state.write_u64(memory ^ disk.get().rotate_left(16));
+        state.write_u64((u64::from(cpus) << 32) | u64::from(pids));
+        state.write_u64((u64::from(open_files) << 32) | u64::from(uid ^ gid.rotate_left(16)));
+    }
+}
+
+/// One line for a person, and the key's name in statistics.
+impl fmt::Display for PoolKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Limits { cpus, memory, pids, disk, open_files } = self.spec.limits();
+        let (image, profile) = (self.spec.image(), self.spec.profile().as_str());
+        write!(out, "{} {image:?} {profile}, user {}", self.backend, self.spec.user())?;
+        write!(out, ", network {:?}", self.spec.network())?;
+        if !self.resize {
+            write!(out, ", memory {memory}, cpus {cpus}")?;
+        }
+        write!(out, ", pids {pids}, disk {disk}, open files {open_files}")?;
+        for mount in self.spec.mounts() {
+            let (source, target) = (mount.source().display(), mount.target().display());
+            write!(out, ", {source} at {target} {:?}", mount.access())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

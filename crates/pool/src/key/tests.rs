@@ -1,0 +1,101 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use agentkernel_core::{ByteSize, Image, Profile, SandboxSpecBuilder, User};
+
+use super::*;
+
+const RIGID: KeyRules = KeyRules { backend: BackendKind::Fake, resize: false, mounts: false };
+const ELASTIC: KeyRules = KeyRules { resize: true, ..RIGID };
+
+fn builder(name: &str) -> SandboxSpecBuilder {
+    SandboxSpec::builder(name.parse().expect("a name"), Profile::Permissive)
+}
+
+fn key(rules: KeyRules, builder: SandboxSpecBuilder) -> PoolKey {
+    rules.poolable(&builder.build().expect("valid")).expect("poolable")
+}
+
+fn limits(change: impl FnOnce(&mut Limits)) -> SandboxSpecBuilder {
+    let mut limits = Limits::of(Profile::Permissive);
+    change(&mut limits);
+    builder("other").limits(limits)
+}
+
+#[test]
+fn a_name_is_no_part_of_the_key() {
+    assert_eq!(key(RIGID, builder("one")), key(RIGID, builder("other")));
+}
+
+#[test]
+fn what_is_fixed_at_boot_is_part_of_the_key() {
+    let profile = SandboxSpec::builder("one".parse().expect("a name"), Profile::Moderate)
+        .limits(Limits::of(Profile::Permissive));
+    for (what, other) in [
+        ("image", builder("one").image(Image::Rootfs(PathBuf::from("/srv/root")))),
+        ("profile", profile),
+        ("user", builder("one").user(User::ROOT)),
+        ("pids", limits(|limits| limits.pids = Limit::At(7))),
+        ("disk", limits(|limits| limits.disk = ByteSize::mib(7))),
+        ("open files", limits(|limits| limits.open_files = 7)),
+    ] {
+        assert_ne!(key(RIGID, builder("one")), key(RIGID, other.clone()), "{what}");
+        assert_ne!(key(ELASTIC, builder("one")), key(ELASTIC, other), "{what}");
+    }
+    let oci = KeyRules { backend: BackendKind::Oci, ..RIGID };
+    assert_ne!(key(RIGID, builder("one")), key(oci, builder("one")), "backend");
+}
+
+#[test]
+fn memory_and_cpus_are_part_of_the_key_only_where_they_cannot_be_changed() {
+    for other in [
+        limits(|limits| limits.memory = Limit::At(ByteSize::mib(7))),
+        limits(|limits| limits.cpus = Limit::At(CpuCount::whole(7))),
+    ] {
+        assert_ne!(key(RIGID, builder("one")), key(RIGID, other.clone()));
+        assert_eq!(key(ELASTIC, builder("one")), key(ELASTIC, other));
+    }
+}
+
+#[test]
+fn mounts_are_not_pooled_unless_asked_for_and_then_part_of_the_key() {
+    let mounted = |text: &str| builder("one").mount(text.parse().expect("a mount"));
+    let spec = mounted("/srv/data:/data").build().expect("valid");
+    assert_eq!(RIGID.poolable(&spec), Err(NotPoolable::Mounts));
+    let rules = KeyRules { mounts: true, ..RIGID };
+    assert_ne!(key(rules, mounted("/srv/data:/data")), key(rules, mounted("/srv/data:/data:ro")));
+    assert_ne!(key(rules, mounted("/srv/data:/data")), key(rules, builder("one")));
+}
+
+#[test]
+fn a_lifetime_and_unlimited_memory_are_not_pooled() {
+    let lifetime = builder("one").lifetime(Some(Duration::from_secs(7))).build().expect("valid");
+    assert_eq!(ELASTIC.poolable(&lifetime), Err(NotPoolable::Lifetime));
+    let unlimited = limits(|limits| limits.memory = Limit::Unlimited).build().expect("valid");
+    assert_eq!(ELASTIC.poolable(&unlimited), Err(NotPoolable::UnlimitedMemory));
+}
+
+#[test]
+fn a_spec_of_the_key_is_the_one_that_was_asked_for() {
+    let asked = limits(|limits| limits.memory = Limit::At(ByteSize::mib(7))).build().expect("valid");
+    for rules in [RIGID, ELASTIC] {
+        let key = rules.poolable(&asked).expect("poolable");
+        assert_eq!(key.spec(asked.name().clone(), Resize::from(asked.limits())), asked);
+    }
+    assert_eq!(
+        key(RIGID, limits(|limits| limits.cpus = Limit::At(CpuCount::whole(7)))).first_size().cpus,
+        Limit::At(CpuCount::whole(7))
+    );
+    assert_eq!(key(ELASTIC, builder("one")).first_size(), Resize::from(&Limits::of(Profile::Permissive)));
+}
+
+#[test]
+fn a_key_reads_as_one_line() {
+    let spec = SandboxSpec::builder("one".parse().expect("a name"), Profile::Restrictive).build();
+    let spec = spec.expect("valid");
+    let line = |rules: KeyRules| rules.poolable(&spec).expect("poolable").to_string();
+    let rest = "pids 256, disk 1G, open files 1024";
+    let first = "fake Host restrictive, user 65532:65532, network None";
+    assert_eq!(line(ELASTIC), format!("{first}, {rest}"));
+    assert_eq!(line(RIGID), format!("{first}, memory 512M, cpus 1, {rest}"));
+}

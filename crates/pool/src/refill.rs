@@ -1,0 +1,87 @@
+//! The one task of a pool that boots sandboxes before anybody asks for them.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentkernel_core::{Error, ErrorKind, Result};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::plan::{self, Limits};
+use crate::pool::Shared;
+use crate::shelf::{Order, Snapshot};
+use crate::slot::{Slot, Warm};
+
+/// Replenishes shelves for as long as the pool lives: after each lease, each loss, each failure's wait.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut boots = JoinSet::new();
+    loop {
+        let now = Instant::now();
+        let again = shared.refill(now, &mut boots);
+        tokio::select! {
+            () = shared.wake.notified() => {}
+            Some(_) = boots.join_next() => {}
+            () = until(again) => {}
+        }
+        while boots.try_join_next().is_some() {}
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => pending().await,
+    }
+}
+
+impl Shared {
+    /// Takes off the shelves what is too much, begins to boot what is missing, and tells when to look
+    /// again if nothing happens until then.
+    fn refill(self: &Arc<Self>, now: Instant, boots: &mut JoinSet<()>) -> Option<Instant> {
+        let shelves = self.shelves.all();
+        shelves.iter().for_each(|shelf| shelf.trim(now));
+        let seen: Vec<Snapshot> = shelves.iter().map(|shelf| shelf.view(now)).collect();
+        let views = seen.iter().map(|snapshot| snapshot.view).collect();
+        for at in plan::choose(views, self.limits(boots.len())) {
+            if let Some(order) = shelves[at].order(seen[at].size) {
+                boots.spawn(Arc::clone(self).fill(order));
+            }
+        }
+        seen.iter().filter_map(|snapshot| snapshot.changes).min()
+    }
+
+    /// Those who wait for a cold boot come first: each takes the place of one refill, but never of the last.
+    fn limits(&self, boots: usize) -> Limits {
+        let colds = self.settings.colds_max - self.colds.available_permits();
+        Limits {
+            boots: self.settings.refills_max.saturating_sub(colds).max(1).saturating_sub(boots),
+            warm_max: self.settings.warm_max,
+            memory_max_bytes: self.settings.memory_max.get(),
+        }
+    }
+
+    async fn fill(self: Arc<Self>, order: Order) {
+        match self.boot(&order).await {
+            Ok(slot) => order.fill(slot),
+            Err(error) => order.fail(&error),
+        }
+    }
+
+    async fn boot(&self, order: &Order) -> Result<Slot<Warm>> {
+        let (spec, inside) = (order.spec()?, order.shelf().gate.enter());
+        let deadline = self.settings.boot_deadline;
+        timeout(deadline, Slot::boot(&*self.backend, &spec, inside))
+            .await
+            .unwrap_or_else(|_| Err(too_slow(deadline)))
+    }
+}
+
+/// The error of a boot that was given up.
+pub(crate) fn too_slow(deadline: Duration) -> Error {
+    Error::new(
+        ErrorKind::Boot,
+        "start the sandbox",
+        format!("it was not ready within {} s", deadline.as_secs()),
+    )
+}

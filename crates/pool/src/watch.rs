@@ -1,0 +1,325 @@
+//! The watch over one warm sandbox: that it lives, that it answers, that it does not become too old.
+//!
+//! A task drives the watch, which is a future that shares the sandbox with its slot. Whoever takes the slot
+//! from its shelf has the sandbox, and asks the watch for its verdict. That costs next to nothing where the
+//! watch has been still since its task looked at it; else he looks himself, so that what is known to have
+//! ended is never leased, even if its task has not run yet.
+//!
+//! A lease keeps its watch, which does nothing any more, and drops it at its end: ending a watch takes
+//! longer than a lease.
+
+use std::future::{pending, poll_fn};
+use std::mem;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use agentkernel_core::{Ended, Sandbox};
+use tokio::task::{AbortHandle, yield_now};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::shelf::Shelf;
+use crate::stir::Stir;
+use crate::sync::{Mutex, lock};
+
+/// The sandbox, for its slot and its watch.
+pub(crate) type SharedSandbox = Arc<Box<dyn Sandbox>>;
+
+/// What may be wrong with a sandbox that waits.
+#[derive(Debug)]
+pub(crate) enum Fate {
+    /// It ended by itself.
+    Died(Ended),
+    /// It did not answer.
+    Unhealthy(String),
+    /// It is too old.
+    Aged,
+}
+
+/// How a sandbox that waits is looked after.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Care {
+    pub(crate) check_interval: Duration,
+    pub(crate) check_deadline: Duration,
+    /// When it is too old.
+    pub(crate) expires: Instant,
+}
+
+/// What is known of a sandbox with which nothing is wrong.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known {
+    /// Since when it was ready.
+    pub(crate) age: Duration,
+    /// How long ago it answered.
+    pub(crate) checked: Duration,
+}
+
+/// A watch. Once it is dropped, nobody but the slot has the sandbox.
+pub(crate) struct Watch {
+    post: Arc<Post>,
+    task: AbortHandle,
+    expires: Instant,
+}
+
+/// Tells whether a watch is over.
+pub(crate) struct Overseen(Arc<Post>);
+
+/// Where watch and task meet.
+struct Post {
+    state: Mutex<State>,
+    vitals: Arc<Vitals>,
+}
+
+enum State {
+    Watching(Pin<Box<dyn Future<Output = Fate> + Send>>),
+    Over(Fate),
+    /// It was dropped, or has panicked.
+    Gone,
+}
+
+/// What is known of the sandbox without looking at it.
+struct Vitals {
+    born: Instant,
+    stir: Stir,
+    /// It was leased, and is nobody's business any more.
+    claimed: AtomicBool,
+    /// It is to answer, and has not yet.
+    asked: AtomicBool,
+    /// When it answered last, in milliseconds since it was born.
+    checked_ms: AtomicU64,
+    /// The watch's task.
+    task: Mutex<Option<Waker>>,
+}
+
+impl Watch {
+    /// Begins to watch a sandbox which is on the shelf by this number, or will be in a moment.
+    pub(crate) fn start(sandbox: SharedSandbox, care: Care, shelf: Weak<Shelf>, id: u64) -> Self {
+        let vitals = Arc::new(Vitals::new());
+        let watching = tokio::task::unconstrained(look_after(sandbox, Arc::clone(&vitals)));
+        let state = Mutex::new(State::Watching(Box::pin(watching)));
+        let post = Arc::new(Post { state, vitals });
+        let task = tokio::spawn(watch(Arc::clone(&post), care, Leave { shelf, id })).abort_handle();
+        Self { post, task, expires: care.expires }
+    }
+
+    /// What is known at this moment, for one who takes the sandbox: it is not looked after any more.
+    pub(crate) fn verdict(&self, now: Instant) -> Result<Known, Fate> {
+        let vitals = &self.post.vitals;
+        vitals.claimed.store(true, Ordering::Relaxed);
+        if !vitals.stir.is_still() {
+            self.post.look()?;
+        }
+        if now >= self.expires {
+            return Err(Fate::Aged);
+        }
+        let age = now.saturating_duration_since(vitals.born);
+        let checked = Duration::from_millis(vitals.checked_ms.load(Ordering::Relaxed));
+        Ok(Known { age, checked: age.saturating_sub(checked) })
+    }
+
+    /// Something to ask whether it is over, for one who gives the watch away.
+    pub(crate) fn overseen(&self) -> Overseen {
+        Overseen(Arc::clone(&self.post))
+    }
+}
+
+impl Overseen {
+    /// Whether the watch is over.
+    pub(crate) fn is_over(&self) -> bool {
+        !matches!(*lock(&self.0.state), State::Watching(_))
+    }
+}
+
+impl Known {
+    /// Of a sandbox that was not watched.
+    pub(crate) const JUST_BOOTED: Self = Self { age: Duration::ZERO, checked: Duration::ZERO };
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // The task may live on for a moment; what shares the sandbox goes here and now.
+        let state = mem::replace(&mut *lock(&self.post.state), State::Gone);
+        drop(state);
+        self.task.abort();
+    }
+}
+
+impl Post {
+    /// Looks by itself, at once, instead of the task.
+    fn look(&self) -> Result<(), Fate> {
+        match self.poll(Waker::noop()) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(()) => match mem::replace(&mut *lock(&self.state), State::Gone) {
+                State::Over(fate) => Err(fate),
+                State::Watching(_) | State::Gone => Err(Fate::Unhealthy("its watch was broken off".into())),
+            },
+        }
+    }
+
+    /// Drives the watch; ready when it is over.
+    fn poll(&self, waker: &Waker) -> Poll<()> {
+        let mut state = lock(&self.state);
+        // While it is polled it is not there: a watch that panics is gone.
+        match mem::replace(&mut *state, State::Gone) {
+            State::Watching(mut watching) => match watching.as_mut().poll(&mut Context::from_waker(waker)) {
+                Poll::Pending => {
+                    *state = State::Watching(watching);
+                    return Poll::Pending;
+                }
+                Poll::Ready(fate) => {
+                    *state = State::Over(fate);
+                    self.vitals.stir.stir();
+                }
+            },
+            over => *state = over,
+        }
+        Poll::Ready(())
+    }
+
+    /// Drives the watch until it is over, and notes that it is still in between.
+    async fn drive(&self) {
+        let waker = Waker::from(Arc::clone(&self.vitals));
+        poll_fn(|context| {
+            self.vitals.wake_up(context.waker());
+            let look = self.vitals.stir.look();
+            let polled = self.poll(&waker);
+            if polled.is_pending() {
+                self.vitals.stir.seen(look);
+            }
+            polled
+        })
+        .await;
+    }
+
+    /// Ends the watch from outside.
+    fn end(&self, fate: Fate) {
+        let watching = mem::replace(&mut *lock(&self.state), State::Over(fate));
+        self.vitals.stir.stir();
+        drop(watching); // not while the lock is held
+    }
+}
+
+impl Vitals {
+    fn new() -> Self {
+        let (claimed, asked) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (stir, checked_ms) = (Stir::new(), AtomicU64::new(0));
+        Self { born: Instant::now(), stir, claimed, asked, checked_ms, task: Mutex::new(None) }
+    }
+
+    /// Whom to wake when something stirs.
+    fn wake_up(&self, waker: &Waker) {
+        let mut task = lock(&self.task);
+        if !task.as_ref().is_some_and(|task| task.will_wake(waker)) {
+            *task = Some(waker.clone());
+        }
+    }
+
+    fn answered(&self) {
+        let checked = Instant::now().duration_since(self.born).as_millis();
+        self.checked_ms.store(u64::try_from(checked).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.asked.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Wake for Vitals {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.stir.stir();
+        let task = lock(&self.task).clone();
+        task.iter().for_each(Waker::wake_by_ref);
+    }
+}
+
+/// Takes a slot off its shelf when its task ends, in whatever way: the runtime's end, a panic.
+struct Leave {
+    shelf: Weak<Shelf>,
+    id: u64,
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        if let Some(shelf) = self.shelf.upgrade() {
+            shelf.leave(self.id);
+        }
+    }
+}
+
+/// The task of a watch.
+async fn watch(post: Arc<Post>, care: Care, leave: Leave) {
+    tokio::select! {
+        biased; // what was answered is seen before the clock looks for it
+        () = post.drive() => {}
+        fate = clock(&post.vitals, care) => post.end(fate),
+    }
+    if let Some(shelf) = leave.shelf.upgrade() {
+        shelf.over(leave.id);
+    }
+}
+
+/// Has the sandbox asked from time to time, until it does not answer in time or is too old.
+async fn clock(vitals: &Vitals, care: Care) -> Fate {
+    loop {
+        let next = Instant::now() + care.check_interval;
+        if next >= care.expires {
+            sleep_until(care.expires).await;
+            return Fate::Aged;
+        }
+        sleep_until(next).await;
+        if vitals.claimed.load(Ordering::Relaxed) {
+            return pending().await; // until the lease ends
+        }
+        vitals.asked.store(true, Ordering::Relaxed);
+        if timeout(care.check_deadline, answer(vitals)).await.is_err() {
+            return Fate::Unhealthy(no_answer(care.check_deadline));
+        }
+    }
+}
+
+/// Waits for the answer. The same task drives the watch, and looks at this afterwards each time.
+async fn answer(vitals: &Vitals) {
+    yield_now().await;
+    let asked = || vitals.asked.load(Ordering::Relaxed);
+    poll_fn(|_| if asked() { Poll::Pending } else { Poll::Ready(()) }).await;
+}
+
+/// The watch itself: until the sandbox ends, or fails to answer when it is asked. It has no clock of its own.
+async fn look_after(sandbox: SharedSandbox, vitals: Arc<Vitals>) -> Fate {
+    let (mut ended, mut ping) = (sandbox.ended(), None);
+    poll_fn(|context| {
+        if let Poll::Ready(ended) = ended.as_mut().poll(context) {
+            return Poll::Ready(Fate::Died(ended));
+        }
+        let wants_answer = vitals.asked.load(Ordering::Relaxed) && !vitals.claimed.load(Ordering::Relaxed);
+        if ping.is_none() && wants_answer {
+            ping = Some(sandbox.ping());
+        }
+        match ping.as_mut().map(|ping| ping.as_mut().poll(context)) {
+            Some(Poll::Ready(Ok(_))) => {
+                ping = None;
+                vitals.answered();
+                Poll::Pending
+            }
+            Some(Poll::Ready(Err(error))) => Poll::Ready(Fate::Unhealthy(error.to_string())),
+            Some(Poll::Pending) | None => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// One round trip, or why there was none.
+pub(crate) async fn ping(sandbox: &dyn Sandbox, deadline: Duration) -> Result<(), String> {
+    match timeout(deadline, sandbox.ping()).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(no_answer(deadline)),
+    }
+}
+
+fn no_answer(deadline: Duration) -> String {
+    format!("it did not answer within {} ms", deadline.as_millis())
+}
