@@ -108,6 +108,14 @@ fn floods_of_files_leave_nothing_and_traps_stay() {
 }
 
 #[test]
+fn a_limit_on_the_size_of_a_file_refuses_one_trap_and_none_of_the_others() {
+    let folder = Folder::new("limited-traps");
+    let line = exhaust_with("ulimit -f 2048", &format!("copy-out-traps '{}/traps'", folder.path()));
+    assert_ended(&line, 14, 0);
+    assert!(line["detail"].as_str().is_some_and(|detail| detail.contains("not: sparse-1tb: ")), "{line}");
+}
+
+#[test]
 fn output_is_as_long_as_was_asked_for() {
     let output = |arguments: &[&str]| command(PROBE).arg("exhaust").args(arguments).output().expect("starts");
     let line = output(&["one-gigabyte-line", "--bytes", "100000"]).stdout;

@@ -21,6 +21,7 @@ use crate::choice::BackendRequest;
 use crate::registry::Registry;
 
 pub use agentkernel_oci::random_name;
+pub use attend::{Attended, attend, end_asked};
 pub use report::{Ending, OutputCount, RunReport};
 
 /// What is to be run, and in what.

@@ -3,10 +3,14 @@
 //! It keeps every promise of the doors that needs no boundary, so that the conformance suite can be
 //! proven on it, and callers of the doors can be tested anywhere. It is exempt from limits, but for
 //! memory that it was given by [`resize`](agentkernel_core::Sandbox::resize), which each later command has.
+//!
+//! What happens to real sandboxes from outside can be made to happen to the fake's: [`FakeBackend::end`] ends one by
+//! itself, and [`FakeBackend::lose_holder`] is the death of the program that holds them, without the death of the test.
 
 mod archive;
 mod content;
 mod files;
+mod house;
 mod keeper;
 mod place;
 mod process;
@@ -15,16 +19,17 @@ mod streams;
 mod terminal;
 mod tree;
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use agentkernel_core::{
-    Availability, Backend, BackendKind, Booted, Capabilities, Error, ErrorKind, Image, Result, SandboxName,
-    SandboxSpec,
+    Adopted, Availability, Backend, BackendKind, Booted, Capabilities, CauseOfDeath, Error, ErrorKind, Image,
+    Result, SandboxName, SandboxSpec,
 };
 use async_trait::async_trait;
 
+use house::House;
 use sandbox::FakeSandbox;
 
 /// Makes sandboxes that are none. Names are taken for as long as their sandboxes live.
@@ -39,6 +44,35 @@ impl FakeBackend {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// Ends a sandbox by itself, for this cause. Blocks until nothing of it is left.
+    pub fn end(&self, name: &SandboxName, cause: CauseOfDeath) {
+        if let Some(house) = self.names.house(name) {
+            house.tear_down(cause);
+        }
+    }
+
+    /// From now on it is as if whoever holds the sandboxes had been killed: what is dropped lives on if it was made to,
+    /// until it is got back or this backend is dropped, too.
+    pub fn lose_holder(&self) {
+        for house in self.names.houses() {
+            house.lose_holder();
+        }
+    }
+
+    /// Names of the sandboxes that live.
+    #[must_use]
+    pub fn living(&self) -> Vec<SandboxName> {
+        self.names.taken().keys().cloned().collect()
+    }
+}
+
+impl Drop for FakeBackend {
+    fn drop(&mut self) {
+        for house in self.names.houses().iter().filter(|house| house.is_left()) {
+            house.tear_down(CauseOfDeath::Killed);
+        }
+    }
 }
 
 #[async_trait]
@@ -52,8 +86,8 @@ impl Backend for FakeBackend {
             linux_programs: true,
             terminal: true,
             bind_mounts: false,
-            pause: false,
-            adopt: false,
+            pause: true,
+            adopt: true,
             own_kernel: false,
             resize: true,
         }
@@ -76,27 +110,60 @@ impl Backend for FakeBackend {
         let begin = Instant::now();
         let name = self.names.take(spec.name())?;
         let sandbox = FakeSandbox::new(name, spec.lifetime())?;
+        self.names.settle(sandbox.house());
         let boot = begin.elapsed();
         sandbox.prove_exec().await?;
         Ok(Booted { sandbox: Box::new(sandbox), boot, ready: begin.elapsed().saturating_sub(boot) })
     }
+
+    async fn adopt(&self, spec: &SandboxSpec) -> Result<Adopted> {
+        let ended = || {
+            let why = "it has ended, or was not made to outlive its holder";
+            Error::new(ErrorKind::NoSuchSandbox, "get the sandbox back", why).on(spec.name())
+        };
+        let house = self.names.house(spec.name()).filter(|house| house.is_left()).ok_or_else(ended)?;
+        let commands = house.take_back();
+        let sandbox = Box::new(FakeSandbox::of(house));
+        let commands = commands.into_iter().map(|left| Ok(Box::new(left.take_back()?) as Box<_>));
+        Ok(Adopted { sandbox, commands: commands.collect::<Result<_>>()? })
+    }
 }
+
+/// The sandboxes that live, by name; `None` is one that is being made.
+type Taken = BTreeMap<SandboxName, Option<Arc<House>>>;
 
 /// The names of the sandboxes that live.
 #[derive(Debug, Clone, Default)]
 struct Names {
-    taken: Arc<Mutex<BTreeSet<SandboxName>>>,
+    taken: Arc<Mutex<Taken>>,
 }
 
 impl Names {
     fn take(&self, name: &SandboxName) -> Result<TakenName> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if taken.insert(name.clone()) {
-            Ok(TakenName { name: name.clone(), names: self.clone() })
-        } else {
+        let mut taken = self.taken();
+        if taken.contains_key(name) {
             let why = "a sandbox of this name lives";
-            Err(Error::new(ErrorKind::NameTaken, "start the sandbox", why).on(name))
+            return Err(Error::new(ErrorKind::NameTaken, "start the sandbox", why).on(name));
         }
+        taken.insert(name.clone(), None);
+        Ok(TakenName { name: name.clone(), names: self.clone() })
+    }
+
+    /// The sandbox of a name that was taken.
+    fn settle(&self, house: &Arc<House>) {
+        self.taken().insert(house.name().clone(), Some(house.clone()));
+    }
+
+    fn house(&self, name: &SandboxName) -> Option<Arc<House>> {
+        self.taken().get(name).cloned().flatten()
+    }
+
+    fn houses(&self) -> Vec<Arc<House>> {
+        self.taken().values().flatten().cloned().collect()
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -109,6 +176,8 @@ struct TakenName {
 
 impl Drop for TakenName {
     fn drop(&mut self) {
-        self.names.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+        // The lock is free again before the house is dropped.
+        let house = self.names.taken().remove(&self.name);
+        drop(house);
     }
 }

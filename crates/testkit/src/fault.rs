@@ -124,7 +124,8 @@ impl Backend for FaultyBackend {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+        // A liar is not worth getting back.
+        Capabilities { adopt: false, ..self.inner.capabilities() }
     }
 
     async fn probe(&self) -> Availability {

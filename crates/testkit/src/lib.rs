@@ -4,6 +4,7 @@
 //! - [`FakeBackend`] runs commands as plain host processes; [`FaultyBackend`] breaks one rule of any
 //!   backend, so that every rule is seen red once.
 //! - [`leaks`] counts what a test left on the host.
+//! - [`listen`] collects what a command says.
 //! - [`TestEnvironment`] runs the program under test away from the user's home and environment.
 //! - [`available_or_skip`] and [`tool_or_skip`] skip loudly, and fail where a skip is not allowed.
 
@@ -14,9 +15,11 @@ mod fault;
 pub mod leaks;
 mod noise;
 mod require;
+mod said;
 
 pub use environment::{Finished, ORDINARY_USER, TestEnvironment, as_ordinary_user};
 pub use fake::FakeBackend;
 pub use fault::{EXPECTATIONS, Expectation, Fault, FaultyBackend};
 pub use noise::{noise, random_u64};
 pub use require::{available_or_skip, tool_or_skip};
+pub use said::{Said, listen};

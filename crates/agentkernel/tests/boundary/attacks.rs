@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
-use std::path::{Path, PathBuf};
 
 use agentkernel_core::{Backend as _, Sandbox};
 use agentkernel_oci::plan::{Plan, SeccompPlan};
 use agentkernel_testkit::random_u64;
-use bytes::Bytes;
 use serde_json::{Value, json};
 
+use crate::probe;
 use crate::support::{exec, fixture, spec};
 
 /// Attempts that may say OPEN in a hardened container, and why that is no way out.
@@ -20,18 +19,6 @@ const ALLOWED_OPEN: &[(&str, &str)] = &[(
     "ptrace-sibling",
     "debuggers work: a neighbour in one sandbox is the same tenant, and PID 1 is out of reach",
 )];
-
-/// Builds the probe beside the other programs and returns its path.
-fn probe_program() -> PathBuf {
-    #[expect(clippy::disallowed_methods, reason = "builds the adversary, which is no program of ours")]
-    let status = std::process::Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--locked", "--package", "agentkernel-attack-probe"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()
-        .expect("cargo runs");
-    assert!(status.success(), "the attack probe does not build");
-    Path::new(crate::support::PROGRAM).with_file_name("attack-probe")
-}
 
 /// What is planted on the host: none of it may be seen, reached or changed from inside.
 struct Bait {
@@ -83,16 +70,9 @@ impl Bait {
     }
 }
 
-async fn put_probe_into(sandbox: &dyn Sandbox) {
-    let content = std::fs::read(probe_program()).expect("readable");
-    let mut sink = sandbox.files().write(b"/workspace/probe", 0o755).await.expect("opens");
-    sink.write(Bytes::from(content)).await.expect("takes it");
-    sink.finish().await.expect("finishes");
-}
-
 /// Every attempt's line, by id.
 async fn attack(sandbox: &dyn Sandbox, bait: &Bait, ids: &[&str]) -> BTreeMap<String, Value> {
-    let mut argv = vec!["/workspace/probe".to_owned()];
+    let mut argv = vec![probe::PLACE.to_owned()];
     argv.extend(ids.iter().map(|id| (*id).to_owned()));
     argv.extend(bait.arguments());
     let words: Vec<&str> = argv.iter().map(String::as_str).collect();
@@ -109,7 +89,7 @@ fn lines(text: &str) -> BTreeMap<String, Value> {
 }
 
 async fn listed(sandbox: &dyn Sandbox) -> BTreeMap<String, Value> {
-    lines(&exec(sandbox, &["/workspace/probe", "--list"]).await.text())
+    lines(&exec(sandbox, &[probe::PLACE, "--list"]).await.text())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,7 +97,7 @@ async fn no_attack_works_in_a_hardened_sandbox() {
     let Some(fixture) = fixture().await else { return };
     let bait = Bait::plant();
     let sandbox = fixture.backend.boot(&spec()).await.expect("boots").sandbox;
-    put_probe_into(&*sandbox).await;
+    probe::put_into(&*sandbox).await;
     let listed = listed(&*sandbox).await;
     assert!(listed.len() > 150, "{} attempts", listed.len());
     let results = attack(&*sandbox, &bait, &["--all"]).await;
@@ -140,7 +120,8 @@ async fn no_attack_works_in_a_hardened_sandbox() {
     sandbox.stop().await.expect("stops");
 }
 
-/// A backend without one of the controls, and the attempts that must then say OPEN.
+/// A backend without one of the controls, and the attempts that must then say OPEN. Overwriting programs and
+/// using up resources have theirs in `overwriting.rs` and in `tests/exhaust`.
 type Weakness = (&'static str, fn(&mut Plan), &'static [&'static str]);
 
 const WEAKNESSES: &[Weakness] = &[
@@ -237,7 +218,7 @@ async fn each_attack_works_where_its_control_is_missing() {
         let bait = Bait::plant();
         let sandbox =
             fixture.backend.boot(&spec()).await.unwrap_or_else(|error| panic!("{what}: {error}")).sandbox;
-        put_probe_into(&*sandbox).await;
+        probe::put_into(&*sandbox).await;
         let results = attack(&*sandbox, &bait, ids).await;
         for id in *ids {
             let verdict = results.get(*id).map_or(&Value::Null, |result| &result["verdict"]);

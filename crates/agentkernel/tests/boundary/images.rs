@@ -9,7 +9,7 @@ use agentkernel_testkit::{Finished, TestEnvironment, tool_or_skip};
 use crate::support::{PROGRAM, fixture};
 
 /// A root folder with busybox, a link at its top, and links in the place of /proc and /dev.
-fn rootfs(at: &Path) -> Option<()> {
+pub fn rootfs(at: &Path) -> Option<()> {
     let busybox = tool_or_skip("busybox")?;
     fs::create_dir_all(at.join("usr/bin")).expect("made");
     fs::copy(busybox, at.join("usr/bin/busybox")).expect("copied");

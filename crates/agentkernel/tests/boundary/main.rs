@@ -2,8 +2,11 @@
 //! positive controls, the workloads, and the same for an ordinary user.
 
 mod attacks;
+mod host;
 mod images;
+mod overwriting;
 mod posture;
+mod probe;
 mod rootless;
 mod support;
 mod workloads;

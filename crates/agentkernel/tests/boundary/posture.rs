@@ -1,13 +1,21 @@
 //! The posture of a live sandbox, and the proof that it is not blind: each control is taken away once,
 //! and must be the one that is reported.
 
-use std::sync::Arc;
+mod sibling;
+mod table;
 
-use agentkernel_core::{Backend as _, ErrorKind};
-use agentkernel_oci::plan::{Plan, SeccompPlan};
-use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
-use crate::support::{fixture, spec};
+use agentkernel_core::{Availability, Backend as _, Command, Error, ErrorKind, Posture, Sandbox};
+use agentkernel_oci::plan::Plan;
+use agentkernel_oci::{Record, RuntimeDir};
+use agentkernel_testkit::available_or_skip;
+
+use crate::host;
+use crate::support::{Fixture, fixture, runtime_below, spec};
+use sibling::Sibling;
+use table::{Away, EXCEPTIONS, Row, TABLE};
 
 #[tokio::test]
 async fn every_control_of_a_live_sandbox_holds() {
@@ -19,105 +27,178 @@ async fn every_control_of_a_live_sandbox_holds() {
     sandbox.stop().await.expect("stops");
 }
 
-type Weaken = Arc<dyn Fn(&mut Plan) + Send + Sync>;
+fn rows() -> impl Iterator<Item = &'static Row> {
+    TABLE.iter().copied().flatten()
+}
 
-/// A plan that lacks one control, and the control that must be reported.
-fn weakenings() -> Vec<(&'static str, Weaken)> {
-    let mut all: Vec<(&'static str, Weaken)> = vec![
-        ("seccomp.mode", weaken(|plan| plan.seccomp = SeccompPlan::Off)),
-        (
-            "no_new_privs",
-            weaken(|plan| {
-                plan.seccomp = SeccompPlan::Off; // loading a filter sets it again
-                plan.config["process"]["noNewPrivileges"] = json!(false);
-            }),
-        ),
-        (
-            "capabilities.bounding",
-            weaken(|plan| {
-                plan.config["process"]["capabilities"]["bounding"] = json!(["CAP_NET_ADMIN"]);
-            }),
-        ),
-        ("user.uid", weaken(|plan| plan.config["process"]["user"]["uid"] = json!(1000))),
-        ("user.gid", weaken(|plan| plan.config["process"]["user"]["gid"] = json!(1000))),
-        ("user.groups", weaken(|plan| plan.config["process"]["user"]["additionalGids"] = json!([7]))),
-        ("user.uid_map", weaken(|plan| plan.config["linux"]["uidMappings"][0]["size"] = json!(65_535))),
-        ("user.gid_map", weaken(|plan| plan.config["linux"]["gidMappings"][0]["size"] = json!(65_535))),
-        ("root", weaken(|plan| plan.config["root"]["readonly"] = json!(false))),
-        ("paths.masked", weaken(|plan| plan.config["linux"]["maskedPaths"] = json!([]))),
-        ("mounts.writable", weaken(|plan| drop_mount_option(plan, "/tmp", "nosuid"))),
-        ("mounts.writable", weaken(|plan| drop_mount_option(plan, "/dev/shm", "nodev"))),
-    ];
-    for (kind, control) in [
-        ("network", "namespace.net"),
-        ("network", "network.interfaces"),
-        ("ipc", "namespace.ipc"),
-        ("uts", "namespace.uts"),
-        ("cgroup", "namespace.cgroup"),
-    ] {
-        all.push((control, weaken(move |plan| drop_namespace(plan, kind))));
+#[tokio::test]
+async fn every_control_that_can_be_reported_has_its_negative_control() {
+    let Some(fixture) = fixture().await else { return };
+    let sandbox = fixture.backend.boot(&spec()).await.expect("boots").sandbox;
+    let posture = sandbox.posture().await.expect("readable");
+    sandbox.stop().await.expect("stops");
+    let covered: BTreeSet<&str> =
+        rows().map(|row| row.control).chain(EXCEPTIONS.iter().map(|(control, _)| *control)).collect();
+    let reported: BTreeSet<&str> = posture.controls.iter().map(|control| control.name.as_str()).collect();
+    let uncovered: Vec<_> = reported.difference(&covered).collect();
+    assert!(uncovered.is_empty(), "nobody has seen these fail: {uncovered:?}");
+    // `cgroup` is reported only where the group cannot be read.
+    let unknown: Vec<_> = covered.difference(&reported).filter(|control| **control != "cgroup").collect();
+    assert!(unknown.is_empty(), "there are no such controls: {unknown:?}");
+}
+
+/// What came of taking a control away.
+enum Found {
+    /// These do not hold.
+    Reported(Vec<String>),
+    /// The sandbox did not start.
+    Refused(Error),
+}
+
+impl Found {
+    fn of(posture: &Posture) -> Self {
+        Self::Reported(posture.broken().map(|control| control.name.clone()).collect())
     }
-    for (rlimit, control) in [
-        ("RLIMIT_NOFILE", "rlimit.open_files"),
-        ("RLIMIT_MEMLOCK", "rlimit.locked_memory"),
-        ("RLIMIT_FSIZE", "rlimit.file_size"),
-        ("RLIMIT_NPROC", "rlimit.processes"),
-    ] {
-        all.push((control, weaken(move |plan| drop_rlimit(plan, rlimit))));
+
+    /// What is wrong with it, if anything is.
+    fn complaint(&self, row: &Row) -> Option<String> {
+        let Row { control, how, consequences, refusal, .. } = row;
+        match self {
+            Self::Reported(broken) => {
+                let is_told = |name: &String| name == control || consequences.contains(&name.as_str());
+                let is_named = broken.iter().any(|name| name == control);
+                let is_right = is_named && broken.iter().all(is_told);
+                (!is_right).then(|| format!("{control} ({how}): {broken:?} was reported"))
+            }
+            Self::Refused(error) => {
+                let kind_fits = matches!(error.kind, ErrorKind::Boot | ErrorKind::ControlRefused);
+                let is_named = refusal.iter().any(|word| error.to_string().contains(word));
+                (!(kind_fits && is_named)).then(|| format!("{control} ({how}): refused: {error}"))
+            }
+        }
     }
-    all
-}
-
-fn weaken(change: impl Fn(&mut Plan) + Send + Sync + 'static) -> Weaken {
-    Arc::new(change)
-}
-
-fn retain(list: &mut Value, keep: impl Fn(&Value) -> bool) {
-    list.as_array_mut().expect("a list").retain(|entry| keep(entry));
-}
-
-fn drop_namespace(plan: &mut Plan, kind: &str) {
-    retain(&mut plan.config["linux"]["namespaces"], |entry| entry["type"] != kind);
-    if kind == "uts" {
-        plan.config.as_object_mut().expect("an object").remove("hostname");
-    }
-}
-
-fn drop_rlimit(plan: &mut Plan, kind: &str) {
-    retain(&mut plan.config["process"]["rlimits"], |entry| entry["type"] != kind);
-}
-
-fn drop_mount_option(plan: &mut Plan, place: &str, option: &str) {
-    let mounts = plan.config["mounts"].as_array_mut().expect("a list");
-    let mount = mounts.iter_mut().find(|mount| mount["destination"] == place).expect("mounted");
-    retain(&mut mount["options"], |entry| entry != option);
 }
 
 #[tokio::test]
 async fn each_missing_control_is_reported_by_its_name() {
-    for (control, change) in weakenings() {
+    let mut complaints = Vec::new();
+    for row in rows() {
         let Some(fixture) = fixture().await else { return };
-        let fixture = fixture.weakened(move |plan| change(plan));
-        let sandbox =
-            fixture.backend.boot(&spec()).await.unwrap_or_else(|error| panic!("{control}: {error}")).sandbox;
-        let posture = sandbox.posture().await.expect("readable");
-        let broken: Vec<&str> = posture.broken().map(|control| control.name.as_str()).collect();
-        assert!(broken.contains(&control), "without {control}, {broken:?} was reported");
-        sandbox.stop().await.expect("stops");
+        let Some(found) = take_away(&row.away, fixture).await else { continue };
+        match &found {
+            Found::Reported(broken) => println!("{}: {}: reported {broken:?}", row.control, row.how),
+            Found::Refused(error) => println!("{}: {}: refused: {error}", row.control, row.how),
+        }
+        complaints.extend(found.complaint(row));
     }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// `None` after a loud skip.
+async fn take_away(away: &Away, fixture: Fixture) -> Option<Found> {
+    if let Away::Plan(change) = away {
+        return Some(without(fixture, *change).await);
+    }
+    let sandbox = fixture.backend.boot(&spec()).await.expect("boots").sandbox;
+    let record = host::record(&fixture.runtime, &*sandbox);
+    let posture = match away {
+        Away::SharedWithASibling(kind) => shared(kind, &record).await,
+        Away::FileIsOpen => Some(with_an_open_file(&*sandbox, record).await),
+        Away::GroupIsMissing => Some(without_a_group(&record, &fixture.runtime)),
+        Away::MovedOutOfItsGroup => {
+            move_out(&record);
+            Some(sandbox.posture().await.expect("readable"))
+        }
+        Away::Plan(_) => unreachable!("done above"),
+    };
+    sandbox.stop().await.expect("stops");
+    posture.map(|posture| Found::of(&posture))
+}
+
+async fn without(fixture: Fixture, change: fn(&mut Plan)) -> Found {
+    let fixture = fixture.weakened(change);
+    let sandbox = match fixture.backend.boot(&spec()).await {
+        Ok(booted) => booted.sandbox,
+        Err(error) => return Found::Refused(error),
+    };
+    let posture = sandbox.posture().await.expect("readable");
+    sandbox.stop().await.expect("stops");
+    Found::of(&posture)
+}
+
+async fn shared(kind: &str, record: &Record) -> Option<Posture> {
+    let sibling = Sibling::sharing(kind, record).await?;
+    Some(record.posture(&sibling.runtime))
+}
+
+/// The process is held to what the first one is held to.
+async fn with_an_open_file(sandbox: &dyn Sandbox, mut record: Record) -> Posture {
+    let init = host::init_of(&record).pid;
+    let command = Command::new(["sh", "-c", "exec 3</etc/hostname; exec sleep 1000"]);
+    let _process = sandbox.exec(&command).await.expect("it starts");
+    let began = std::time::Instant::now();
+    let has_it = |pid: &i32| {
+        *pid != init
+            && std::fs::read_link(format!("/proc/{pid}/fd/3"))
+                .is_ok_and(|target| target.ends_with("etc/hostname"))
+    };
+    record.init = loop {
+        match host::processes_beside(init).into_iter().find(has_it) {
+            Some(pid) => break sibling::process(pid),
+            None if began.elapsed() > Duration::from_secs(20) => panic!("it does not open the file"),
+            None => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    };
+    let nobody_else = tempfile::tempdir().expect("a folder");
+    record.posture(&runtime_below(nobody_else.path()))
+}
+
+fn without_a_group(record: &Record, runtime: &RuntimeDir) -> Posture {
+    let mut json = serde_json::to_value(record).expect("JSON");
+    json["expected"]["cgroup"]["path"] = "/agentkernel-that-is-not-there".into();
+    let record: Record = serde_json::from_value(json).expect("a record");
+    record.posture(runtime)
+}
+
+/// Into the root of the hierarchy that counts processes.
+fn move_out(record: &Record) {
+    let init = host::init_of(record).pid;
+    let roots = ["/sys/fs/cgroup/pids/cgroup.procs", "/sys/fs/cgroup/cgroup.procs"];
+    let root = roots.into_iter().find(|path| std::path::Path::new(path).exists());
+    std::fs::write(root.expect("a hierarchy"), init.to_string()).expect("moved");
 }
 
 #[tokio::test]
 async fn a_limit_that_does_not_read_back_refuses_the_start() {
-    for limit in ["memory", "cpu", "pids"] {
-        let Some(fixture) = fixture().await else { return };
-        let fixture = fixture.weakened(move |plan| {
-            plan.config["linux"]["resources"].as_object_mut().expect("an object").remove(limit);
-        });
-        let error =
-            fixture.backend.boot(&spec()).await.err().unwrap_or_else(|| panic!("started without {limit}"));
-        assert_eq!(error.kind, ErrorKind::ControlRefused, "{error}");
-        let name = if limit == "cpu" { "cpus" } else { limit };
-        assert!(error.why.contains(&format!("'{name}'")), "{error}");
+    refused_without("memory", |resources| drop(resources.remove("memory"))).await;
+    refused_without("cpus", |resources| drop(resources.remove("cpu"))).await;
+    refused_without("pids", |resources| drop(resources.remove("pids"))).await;
+}
+
+#[tokio::test]
+async fn swap_that_is_not_limited_refuses_the_start() {
+    let has_swap = std::fs::read_to_string("/proc/swaps").is_ok_and(|text| text.lines().count() > 1);
+    let availability = if has_swap {
+        Availability::Available { facts: Vec::new() }
+    } else {
+        Availability::Unavailable { needs: "a host with swap".into(), hint: "swapon".into() }
+    };
+    if available_or_skip("swap", &availability) {
+        refused_without("swap", |resources| {
+            resources["memory"].as_object_mut().expect("limits").remove("swap");
+        })
+        .await;
     }
+}
+
+type Resources = serde_json::Map<String, serde_json::Value>;
+
+async fn refused_without(limit: &str, change: fn(&mut Resources)) {
+    let Some(fixture) = fixture().await else { return };
+    let fixture = fixture
+        .weakened(move |plan| change(plan.config["linux"]["resources"].as_object_mut().expect("an object")));
+    let error =
+        fixture.backend.boot(&spec()).await.err().unwrap_or_else(|| panic!("started without {limit}"));
+    assert_eq!(error.kind, ErrorKind::ControlRefused, "{error}");
+    assert!(error.why.contains(&format!("'{limit}'")), "{error}");
 }

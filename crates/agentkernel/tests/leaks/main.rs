@@ -7,12 +7,15 @@ mod support;
 
 use std::io::Read as _;
 use std::process::Child;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use agentkernel_core::{ByteSize, Command, OutputStream};
+use agentkernel_runtime::{BackendRequest, Registry, RunIo, RunOutput, RunRequest, run};
 use agentkernel_testkit::leaks::{Marks, Snapshot, describe};
 use agentkernel_testkit::{TestEnvironment, random_u64};
 
-use support::{PROGRAM, fixture};
+use support::{PROGRAM, fixture, spec};
 
 /// How long the kernel may take to remove namespaces after their last process has gone.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -176,4 +179,42 @@ async fn a_thousand_runs_leave_nothing() {
         }
     }
     assert_nothing_left(&before);
+}
+
+/// A fault of ours in the middle of a run.
+struct Panics;
+
+#[async_trait::async_trait]
+impl RunOutput for Panics {
+    async fn write(&mut self, _stream: OutputStream, _bytes: bytes::Bytes) -> std::io::Result<()> {
+        panic!("on purpose")
+    }
+
+    async fn finish(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_panic_of_ours_while_a_command_runs_leaves_nothing() {
+    let _turn = TURN.lock().await;
+    let Some(fixture) = fixture().await else { return };
+    let spec = spec();
+    let before = Snapshot::take(&Marks::new().word(spec.name().as_str()).folder(fixture.runtime.path()));
+    let registry = Registry::of(vec![Arc::new(fixture.backend)]);
+    let request = RunRequest {
+        backend: BackendRequest::Auto,
+        spec,
+        command: Command::new(["sh", "-c", "setsid sleep 1000 & echo; sleep 1000"]),
+        output_limit: ByteSize::mib(1),
+        began: Instant::now(),
+    };
+    let (_sender, signals) = tokio::sync::mpsc::channel(1);
+    let running = tokio::spawn(async move {
+        let io = RunIo { stdin: None, output: &mut Panics, signals };
+        run(&registry, &request, io).await
+    });
+    assert!(running.await.expect_err("it panics").is_panic());
+    let leaks = before.settled(SETTLE).await;
+    assert!(leaks.is_empty(), "{}", describe(&leaks));
 }

@@ -1,5 +1,6 @@
 //! Writes where nothing may be written: the root file system, and the programs of other processes.
 
+use std::ffi::CString;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -30,8 +31,8 @@ pub const ATTEMPTS: &[Attempt] = &[
         "find / mounted for writing, whatever the permissions of its files",
         |_| root_not_read_only(),
     ),
-    // ETXTBSY: everything was allowed, but just now the program runs. The runtime's own program was once
-    // overwritten so.
+    // ETXTBSY: everything was allowed, but just now the program runs (see `open_program`). The runtime's own
+    // program was once overwritten so.
     Attempt::new(
         "proc-exe-write",
         Control::Namespaces,
@@ -78,7 +79,7 @@ fn programs() -> Outcome {
     let is_own = |path: &str| own.is_some() && fs::read_link(path).ok() == own;
     let paths = all.iter().filter(|one| !one.is_kernel).map(|one| format!("/proc/{}/exe", one.pid));
     let try_one = |path: String| {
-        let answer = open_for_writing(Path::new(&path));
+        let answer = open_program(&path);
         (path, answer)
     };
     let answers: Vec<_> = paths.filter(|path| !is_own(path)).map(try_one).collect();
@@ -86,5 +87,15 @@ fn programs() -> Outcome {
         Outcome::error("no program but the probe runs")
     } else {
         Outcome::Answers(answers)
+    }
+}
+
+/// The kernel looks whether a program runs before it looks whether its mount is read-only.
+fn open_program(path: &str) -> Answer {
+    let answer = open_for_writing(Path::new(path));
+    let flags = CString::new(path).ok().and_then(|path| sys::mount_flags(&path).ok());
+    match (answer, flags) {
+        (Err(libc::ETXTBSY), Some(flags)) if flags & libc::ST_RDONLY != 0 => Err(libc::EROFS),
+        (answer, _) => answer,
     }
 }

@@ -30,6 +30,30 @@ pub(super) async fn command(
         number = end_asked(&mut signals, &mut resized) => return Ok(Ending::Signalled(number)),
         () = expire(command.timeout) => return Ok(Ending::TimedOut),
     };
+    let io = RunIo { stdin, output, signals };
+    match attend(process.as_mut(), command.timeout, resized, io, count).await {
+        Attended::Ended(ending) => Ok(ending),
+        Attended::Lost(why) => last_words(sandbox, why).await,
+    }
+}
+
+/// What came of a command.
+pub enum Attended {
+    /// It ended, or must not be heard any more.
+    Ended(Ending),
+    /// Its end was not seen, for this reason.
+    Lost(Error),
+}
+
+/// Attends to a command that runs, wherever it does, to its end or to the moment when its sandbox must be taken down.
+pub async fn attend(
+    process: &mut dyn Process,
+    timeout: Option<Duration>,
+    resized: Option<TerminalSize>,
+    io: RunIo<'_>,
+    count: &mut OutputCount,
+) -> Attended {
+    let RunIo { stdin, output, mut signals } = io;
     let control = process.control();
     if let Some(size) = resized {
         drop(control.resize(size).await);
@@ -37,22 +61,22 @@ pub(super) async fn command(
     let mut feed = std::pin::pin!(feed(control.as_ref(), stdin));
     let mut must_end = std::pin::pin!(end_insisted(control.as_ref(), &mut signals));
     let heard = tokio::select! {
-        heard = hear(process.as_mut(), output, count) => heard,
-        number = &mut must_end => return Ok(Ending::Signalled(number)),
-        () = expire(command.timeout) => return Ok(Ending::TimedOut),
+        heard = hear(process, output, count) => heard,
+        number = &mut must_end => return Attended::Ended(Ending::Signalled(number)),
+        () = expire(timeout) => return Attended::Ended(Ending::TimedOut),
         never = &mut feed => match never {},
     };
     let exited = match heard {
         Ok(exited) => exited,
-        Err(Deaf::Output(why)) => return Ok(Ending::OutputFailed(why)),
-        Err(Deaf::Sandbox(why)) => return last_words(sandbox, why).await,
+        Err(Deaf::Output(why)) => return Attended::Ended(Ending::OutputFailed(why)),
+        Err(Deaf::Sandbox(why)) => return Attended::Lost(why),
     };
-    tokio::select! {
-        written = output.finish() => Ok(written.map_or_else(Ending::OutputFailed, |()| Ending::Exited(exited))),
-        number = &mut must_end => Ok(Ending::Signalled(number)),
+    Attended::Ended(tokio::select! {
+        written = output.finish() => written.map_or_else(Ending::OutputFailed, |()| Ending::Exited(exited)),
+        number = &mut must_end => Ending::Signalled(number),
         // Whoever takes the output may be as slow as he likes, but for a command whose time was up.
-        () = expire(exited.timed_out.then_some(Duration::ZERO)) => Ok(Ending::TimedOut),
-    }
+        () = expire(exited.timed_out.then_some(Duration::ZERO)) => Ending::TimedOut,
+    })
 }
 
 /// Why a command is not heard any more before its end.
@@ -136,10 +160,7 @@ async fn next_end(control: &dyn ProcessControl, signals: &mut mpsc::Receiver<Run
 }
 
 /// Waits for the first signal to end, while there is no command yet; a new size is kept for it.
-pub(super) async fn end_asked(
-    signals: &mut mpsc::Receiver<RunSignal>,
-    resized: &mut Option<TerminalSize>,
-) -> u8 {
+pub async fn end_asked(signals: &mut mpsc::Receiver<RunSignal>, resized: &mut Option<TerminalSize>) -> u8 {
     loop {
         match signals.recv().await {
             Some(RunSignal::End(number)) => return number,

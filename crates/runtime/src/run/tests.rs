@@ -1,4 +1,5 @@
 mod hung;
+mod stop;
 
 use std::sync::Arc;
 

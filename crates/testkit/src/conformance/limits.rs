@@ -6,7 +6,8 @@ use agentkernel_core::{ByteSize, Command, CpuCount, ErrorKind, ExitStatus, Limit
 
 use super::context::{Context, stop};
 use super::rule::{Broken, Kept, Needs, Rule, ensure, rule, same};
-use super::talk::{listen, run, sh, text_of};
+use super::talk::{run, sh, text_of};
+use crate::said::listen;
 
 pub const RULES: &[Rule] = &[
     rule!(

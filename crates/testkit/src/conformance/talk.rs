@@ -4,32 +4,20 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use agentkernel_core::{
-    Command, Error, ErrorKind, ExitStatus, Exited, OutputStream, Process, ProcessControl, ProcessEvent,
-    Sandbox, Stdin,
+    Command, Error, ErrorKind, ExitStatus, OutputStream, Process, ProcessControl, ProcessEvent, Sandbox,
+    Stdin,
 };
 use bytes::Bytes;
 
 use super::rule::{Broken, Kept, ensure};
+use crate::said::{Said, listen};
 
 /// How much is handed to stdin or a file at once.
 pub const CHUNK_LEN: usize = 64 << 10;
 
-/// All that a command said.
-#[derive(Debug)]
-pub struct Said {
-    pub stdout: Vec<u8>,
-    pub stderr: Vec<u8>,
-    pub exited: Exited,
-}
-
 impl Said {
-    /// Stdout as text, without the line end.
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.stdout).trim_end().to_owned()
-    }
-
     /// That it ended so.
-    pub fn ended_with(&self, expected: ExitStatus) -> Kept {
+    pub(super) fn ended_with(&self, expected: ExitStatus) -> Kept {
         let (status, stderr) = (self.exited.status, self.stderr.escape_ascii());
         ensure!(status == expected, "the command ended with {status}, expected {expected}; stderr: {stderr}");
         Ok(())
@@ -61,18 +49,6 @@ pub async fn text_of(sandbox: &dyn Sandbox, script: &str) -> Result<String, Brok
 /// Listens to a command until it has ended.
 pub async fn finish(process: Box<dyn Process>) -> Result<Said, Broken> {
     Ok(listen(process).await?)
-}
-
-/// The same for rules that want to know which error it was.
-pub async fn listen(mut process: Box<dyn Process>) -> agentkernel_core::Result<Said> {
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    loop {
-        match process.next().await? {
-            ProcessEvent::Output(OutputStream::Stdout, bytes) => stdout.extend_from_slice(&bytes),
-            ProcessEvent::Output(OutputStream::Stderr, bytes) => stderr.extend_from_slice(&bytes),
-            ProcessEvent::Exited(exited) => return Ok(Said { stdout, stderr, exited }),
-        }
-    }
 }
 
 /// Listens until stdout holds `word`, and gives all of stdout so far.

@@ -15,6 +15,7 @@ use super::archive::{BytesSource, TarSink, pack};
 use super::content::{FileSink, FileSource};
 use super::place::{Place, Root};
 
+#[derive(Debug)]
 pub struct FakeFiles {
     root: Root,
 }

@@ -20,6 +20,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
+use super::house::House;
 use super::keeper::Child;
 use super::streams::{Output, non_blocking, write_all};
 use super::terminal;
@@ -31,11 +32,14 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 const END_OF_TRANSMISSION: &[u8] = &[4];
 
 /// Our ends of what a command reads and writes.
+#[derive(Debug)]
 pub struct Wiring {
     stdin: Option<OwnedFd>,
-    stdout: OwnedFd,
+    /// `None` of what had come to its end before.
+    stdout: Option<OwnedFd>,
     stderr: Option<OwnedFd>,
-    terminal: bool,
+    /// The terminal, if it has one.
+    terminal: Option<OwnedFd>,
 }
 
 /// Starts a command in the workspace, without blocking the runtime.
@@ -55,7 +59,7 @@ fn start_blocking(command: &Command, workspace: &Path, memory_max: Option<u64>) 
     let mut host = host_command(command, workspace)?;
     host.current_dir(folder);
     let wiring = connect(command, &mut host).map_err(|error| refused(ErrorKind::CommandRefused, &error))?;
-    let child = Child { terminal: wiring.terminal, user: command.user, memory_max };
+    let child = Child { terminal: wiring.terminal.is_some(), user: command.user, memory_max };
     let tree = Tree::start(host, child, command.timeout);
     Ok((tree.map_err(|error| refused(kind_of(&error), &error))?, wiring))
 }
@@ -101,7 +105,8 @@ fn connect(command: &Command, host: &mut std::process::Command) -> io::Result<Wi
         let (master, slave) = terminal::open(size)?;
         host.stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(slave);
         let stdin = (command.stdin == Stdin::Pipe).then(|| fcntl_dupfd_cloexec(&master, 3)).transpose()?;
-        return Ok(Wiring { stdin, stdout: master, stderr: None, terminal: true });
+        let terminal = Some(fcntl_dupfd_cloexec(&master, 3)?);
+        return Ok(Wiring { stdin, stdout: Some(master), stderr: None, terminal });
     }
     let pipe = || pipe_with(PipeFlags::CLOEXEC);
     let ((stdout, their_stdout), (stderr, their_stderr)) = (pipe()?, pipe()?);
@@ -112,7 +117,7 @@ fn connect(command: &Command, host: &mut std::process::Command) -> io::Result<Wi
         host.stdin(their_stdin);
         stdin = Some(ours);
     }
-    Ok(Wiring { stdin, stdout, stderr: Some(stderr), terminal: false })
+    Ok(Wiring { stdin, stdout: Some(stdout), stderr: Some(stderr), terminal: None })
 }
 
 /// How far a command is.
@@ -125,6 +130,7 @@ enum Phase {
 }
 
 pub struct FakeProcess {
+    house: Arc<House>,
     tree: Arc<Tree>,
     stdout: Output,
     stderr: Output,
@@ -132,19 +138,43 @@ pub struct FakeProcess {
     phase: Phase,
 }
 
+/// A command whose holder is gone.
+#[derive(Debug)]
+pub struct Left {
+    house: Arc<House>,
+    tree: Arc<Tree>,
+    wiring: Wiring,
+}
+
+impl Left {
+    /// Somebody holds it again.
+    pub fn take_back(self) -> Result<FakeProcess> {
+        FakeProcess::new(self.house, self.tree, self.wiring)
+    }
+}
+
 impl FakeProcess {
-    pub fn new(tree: Arc<Tree>, wiring: Wiring) -> Result<Self> {
+    pub fn new(house: Arc<House>, tree: Arc<Tree>, wiring: Wiring) -> Result<Self> {
         let failed = |error: io::Error| Error::new(ErrorKind::Internal, "watch the command's output", error);
-        let terminal = wiring.terminal.then(|| fcntl_dupfd_cloexec(&wiring.stdout, 3)).transpose();
         let stdin = wiring.stdin.map(non_blocking).transpose().map_err(failed)?;
-        let control = FakeControl {
-            tree: tree.clone(),
-            stdin: Mutex::new(stdin),
-            terminal: terminal.map_err(|error| failed(error.into()))?,
+        let control =
+            FakeControl { tree: tree.clone(), stdin: Mutex::new(stdin), terminal: wiring.terminal };
+        let output = |file: Option<OwnedFd>| file.map_or(Ok(Output::none()), Output::new).map_err(failed);
+        let (stdout, stderr) = (output(wiring.stdout)?, output(wiring.stderr)?);
+        Ok(Self { house, tree, stdout, stderr, control: Arc::new(control), phase: Phase::Running })
+    }
+
+    /// What of it outlives this holder.
+    fn left(&mut self) -> Left {
+        let stdin = self.control.stdin.try_lock().ok().and_then(|mut stdin| stdin.take());
+        let terminal = self.control.terminal.as_ref().and_then(|file| fcntl_dupfd_cloexec(file, 3).ok());
+        let wiring = Wiring {
+            stdin: stdin.map(AsyncFd::into_inner),
+            stdout: self.stdout.take_file(),
+            stderr: self.stderr.take_file(),
+            terminal,
         };
-        let stderr = wiring.stderr.map_or(Ok(Output::none()), Output::new).map_err(failed)?;
-        let stdout = Output::new(wiring.stdout).map_err(failed)?;
-        Ok(Self { tree, stdout, stderr, control: Arc::new(control), phase: Phase::Running })
+        Left { house: self.house.clone(), tree: self.tree.clone(), wiring }
     }
 
     /// Output, or the end, which is left to be told.
@@ -207,7 +237,13 @@ impl Process for FakeProcess {
 impl Drop for FakeProcess {
     fn drop(&mut self) {
         // What an ended command left running lives on, until its sandbox ends.
-        if !matches!(self.phase, Phase::Told) {
+        if matches!(self.phase, Phase::Told) {
+            return;
+        }
+        if self.house.is_left() {
+            let left = self.left();
+            self.house.leave(left);
+        } else {
             self.tree.kill();
         }
     }

@@ -1,46 +1,25 @@
 //! A fake sandbox: a temporary folder and the trees of processes that were started in it.
 
 use std::io;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use agentkernel_core::{
     BackendKind, ByteSize, CauseOfDeath, Command, Ended, Error, ErrorKind, Files, Posture, Process,
-    ProcessEvent, Resize, Result, Sandbox, SandboxName, Stopped,
+    ProcessEvent, Resize, Result, Sandbox, SandboxName, SandboxUsage, Stopped,
 };
 use async_trait::async_trait;
-use tempfile::TempDir;
-use tokio::sync::watch;
 use tokio::task::{AbortHandle, spawn_blocking};
 
 use super::TakenName;
 use super::files::FakeFiles;
+use super::house::House;
 use super::process::{self, FakeProcess};
-use super::tree::Tree;
 
 pub struct FakeSandbox {
-    name: SandboxName,
-    files: FakeFiles,
     house: Arc<House>,
-    /// What each further command may have of memory, in bytes, once somebody has said so.
-    memory_max: Mutex<Option<u64>>,
-    lifetime: Option<AbortHandle>,
-}
-
-/// What has to be torn down.
-struct House {
-    /// `None` once it has been torn down.
-    inside: Mutex<Option<Inside>>,
-    ended: watch::Sender<Option<CauseOfDeath>>,
-}
-
-struct Inside {
-    trees: Vec<Arc<Tree>>,
-    workspace: PathBuf,
-    /// Its root folder and its name, held until the end.
-    _root: TempDir,
-    _name: TakenName,
+    lifetime: Mutex<Option<AbortHandle>>,
 }
 
 impl FakeSandbox {
@@ -53,11 +32,20 @@ impl FakeSandbox {
         let workspace = root.path().join("workspace");
         std::fs::create_dir(&workspace).map_err(failed)?;
         let files = FakeFiles::new(root.path()).map_err(failed)?;
-        let sandbox_name = name.name.clone();
-        let inside = Inside { trees: Vec::new(), workspace, _root: root, _name: name };
-        let house = Arc::new(House { inside: Mutex::new(Some(inside)), ended: watch::channel(None).0 });
-        let lifetime = lifetime.map(|lifetime| end_after(lifetime, house.clone()));
-        Ok(Self { name: sandbox_name, files, house, memory_max: Mutex::default(), lifetime })
+        let house = Arc::new(House::new(name, root, files, workspace));
+        house.set_remaining(lifetime);
+        Ok(Self::of(house))
+    }
+
+    /// The holder of a sandbox that is there already.
+    pub fn of(house: Arc<House>) -> Self {
+        let sandbox = Self { house, lifetime: Mutex::default() };
+        sandbox.watch_lifetime();
+        sandbox
+    }
+
+    pub fn house(&self) -> &Arc<House> {
+        &self.house
     }
 
     /// Runs the shortest command there is.
@@ -65,6 +53,15 @@ impl FakeSandbox {
         let mut process = self.exec(&Command::new(["true"])).await?;
         while !matches!(process.next().await?, ProcessEvent::Exited(_)) {}
         Ok(())
+    }
+
+    /// Ends the sandbox when its time is up, as it is now.
+    fn watch_lifetime(&self) {
+        let task = self.house.remaining().map(|remaining| end_after(remaining, self.house.clone()));
+        let mut lifetime = self.lifetime.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(old) = std::mem::replace(&mut *lifetime, task) {
+            old.abort();
+        }
     }
 }
 
@@ -76,41 +73,10 @@ fn end_after(lifetime: Duration, house: Arc<House>) -> AbortHandle {
     task.abort_handle()
 }
 
-impl House {
-    fn inside(&self) -> MutexGuard<'_, Option<Inside>> {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Where commands run, or why they cannot.
-    fn workspace(&self) -> Result<PathBuf> {
-        let gone = || Error::new(ErrorKind::SandboxGone, "run the command", "the sandbox has ended");
-        self.inside().as_ref().map(|inside| inside.workspace.clone()).ok_or_else(gone)
-    }
-
-    /// Makes a tree one of those that end with the sandbox.
-    fn keep(&self, tree: &Arc<Tree>) {
-        match &mut *self.inside() {
-            Some(inside) => inside.trees.push(tree.clone()),
-            None => tree.kill(), // it came up while the sandbox went down
-        }
-    }
-
-    /// Kills everything and waits, blocking, until nothing is left. The first cause is the cause.
-    fn tear_down(&self, cause: CauseOfDeath) {
-        let inside = self.inside().take();
-        if let Some(inside) = inside {
-            inside.trees.iter().for_each(|tree| tree.kill());
-            inside.trees.iter().for_each(|tree| tree.join());
-            drop(inside);
-            self.ended.send_replace(Some(cause));
-        }
-    }
-}
-
 #[async_trait]
 impl Sandbox for FakeSandbox {
     fn name(&self) -> &SandboxName {
-        &self.name
+        self.house.name()
     }
 
     fn backend(&self) -> BackendKind {
@@ -118,20 +84,22 @@ impl Sandbox for FakeSandbox {
     }
 
     async fn exec(&self, command: &Command) -> Result<Box<dyn Process>> {
+        self.house.runs().await;
         let workspace = self.house.workspace()?;
-        let memory_max = *self.memory_max.lock().unwrap_or_else(PoisonError::into_inner);
+        let memory_max = *self.house.memory_max.lock().unwrap_or_else(PoisonError::into_inner);
         let (tree, wiring) = process::start(command.clone(), workspace, memory_max).await?;
         let tree = Arc::new(tree);
         self.house.keep(&tree);
-        Ok(Box::new(FakeProcess::new(tree, wiring)?))
+        Ok(Box::new(FakeProcess::new(self.house.clone(), tree, wiring)?))
     }
 
     fn files(&self) -> &dyn Files {
-        &self.files
+        &self.house.files
     }
 
     async fn ping(&self) -> Result<Duration> {
         let begin = Instant::now();
+        self.house.runs().await;
         self.house.workspace()?;
         Ok(begin.elapsed())
     }
@@ -143,7 +111,7 @@ impl Sandbox for FakeSandbox {
     async fn resize(&self, to: &Resize) -> Result<()> {
         self.house.workspace()?;
         let memory_max = to.memory.value().map(ByteSize::get);
-        *self.memory_max.lock().unwrap_or_else(PoisonError::into_inner) = memory_max;
+        *self.house.memory_max.lock().unwrap_or_else(PoisonError::into_inner) = memory_max;
         Ok(())
     }
 
@@ -153,20 +121,55 @@ impl Sandbox for FakeSandbox {
         Ended { cause: cause.unwrap_or(CauseOfDeath::BoundaryCrashed), detail: String::new() }
     }
 
+    async fn pause(&self) -> Result<()> {
+        self.house.workspace()?;
+        self.house.pause(true);
+        Ok(())
+    }
+
+    async fn resume(&self) -> Result<()> {
+        self.house.workspace()?;
+        self.house.pause(false);
+        Ok(())
+    }
+
+    async fn persist(&self) -> Result<()> {
+        self.house.workspace()?;
+        self.house.survives.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    async fn set_lifetime(&self, lifetime: Duration) -> Result<()> {
+        self.house.workspace()?;
+        self.house.set_remaining(Some(lifetime));
+        self.watch_lifetime();
+        Ok(())
+    }
+
+    async fn usage(&self) -> Result<SandboxUsage> {
+        self.house.workspace()?;
+        Ok(self.house.usage())
+    }
+
     async fn stop(self: Box<Self>) -> Result<Stopped> {
         let cause = *self.house.ended.borrow();
         let house = self.house.clone();
         let down = spawn_blocking(move || house.tear_down(CauseOfDeath::Killed)).await;
-        down.map_err(|error| Error::new(ErrorKind::Cleanup, "stop the sandbox", error).on(&self.name))?;
+        down.map_err(|error| Error::new(ErrorKind::Cleanup, "stop the sandbox", error).on(self.house.name()))?;
         Ok(Stopped { cause, out_of_memory_kills: 0, memory_peak_bytes: None })
     }
 }
 
 impl Drop for FakeSandbox {
     fn drop(&mut self) {
-        if let Some(lifetime) = &self.lifetime {
+        let lifetime = self.lifetime.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(lifetime) = lifetime {
             lifetime.abort();
         }
-        self.house.tear_down(CauseOfDeath::Killed);
+        if self.house.survives.load(Ordering::Acquire) {
+            self.house.lose_holder();
+        } else {
+            self.house.tear_down(CauseOfDeath::Killed);
+        }
     }
 }

@@ -33,6 +33,11 @@ impl Output {
         Self { file: None, rest: 0 }
     }
 
+    /// The file, which this runtime does not watch any more.
+    pub fn take_file(&mut self) -> Option<OwnedFd> {
+        self.file.take().map(AsyncFd::into_inner)
+    }
+
     pub fn is_open(&self) -> bool {
         self.file.is_some()
     }

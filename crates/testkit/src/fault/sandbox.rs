@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agentkernel_core::{
     Backend, BackendKind, CauseOfDeath, Command, Ended, Error, ErrorKind, Files, Posture, Process, Resize,
-    Result, Sandbox, SandboxName, SandboxSpec, Stopped,
+    Result, Sandbox, SandboxName, SandboxSpec, SandboxUsage, Stopped,
 };
 use async_trait::async_trait;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
@@ -147,6 +147,22 @@ impl Sandbox for FaultySandbox {
         if self.fault == Fault::NewLimitsAreLost { Ok(()) } else { self.inner().resize(to).await }
     }
 
+    async fn pause(&self) -> Result<()> {
+        self.inner().pause().await
+    }
+
+    async fn resume(&self) -> Result<()> {
+        self.inner().resume().await
+    }
+
+    async fn set_lifetime(&self, lifetime: Duration) -> Result<()> {
+        self.inner().set_lifetime(lifetime).await
+    }
+
+    async fn usage(&self) -> Result<SandboxUsage> {
+        self.inner().usage().await
+    }
+
     async fn ended(&self) -> Ended {
         let ended = self.inner().ended().await;
         if self.fault == Fault::WrongCause { Ended { cause: CauseOfDeath::Exited, ..ended } } else { ended }
@@ -162,10 +178,12 @@ impl Sandbox for FaultySandbox {
                 lock(&self.memory.parked).insert(self.spec.name().clone(), inner);
             }
             // Where another liar holds it as well, it lives on.
-            _ => match Arc::into_inner(inner) {
-                Some(inner) => return inner.stop().await,
-                None => return Ok(nothing),
-            },
+            _ => {
+                if let Some(inner) = Arc::into_inner(inner) {
+                    let stopped = inner.stop().await;
+                    return if self.fault == Fault::StopFails { Err(failed_on_purpose()) } else { stopped };
+                }
+            }
         }
         Ok(nothing)
     }
@@ -178,6 +196,10 @@ impl Drop for FaultySandbox {
             lock(&self.memory.left).extend(self.files.inner.take().map(Left::Sandbox));
         }
     }
+}
+
+fn failed_on_purpose() -> Error {
+    Error::new(ErrorKind::Cleanup, "stop the sandbox", "failed on purpose")
 }
 
 /// Ends when no process of the group is left.

@@ -129,6 +129,8 @@ pub enum Fault {
     PingFails,
     /// Stop stops nothing.
     StopLeavesProcesses,
+    /// Stop takes everything down, and says that it could not.
+    StopFails,
     /// Dropping a sandbox leaves it running.
     DropLeavesProcesses,
     /// A boot that fails leaves a process.
@@ -253,6 +255,7 @@ pub const EXPECTATIONS: &[Expectation] = &[
     expect(Fault::PingFails, "lifecycle.ping_answers", "no answer"),
     expect(Fault::PingFails, "limits.a_fork_bomb_is_bounded", "no answer"),
     expect(Fault::StopLeavesProcesses, "lifecycle.stop_leaves_nothing", "left on the host"),
+    expect(Fault::StopFails, "lifecycle.stop_leaves_nothing", "failed on purpose"),
     expect(Fault::DropLeavesProcesses, "lifecycle.drop_leaves_nothing", "left on the host"),
     expect(Fault::FailedBootLeaves, "lifecycle.a_failed_boot_leaves_nothing", "left on the host"),
     expect(Fault::MountIsIgnored, "lifecycle.a_failed_boot_leaves_nothing", "it booted"),
