@@ -140,10 +140,10 @@ impl OciBoundary {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How to read the posture, compared with the host alone: a new namespace that is not the host's is nobody's.
+    /// How to read the posture before anything runs in the sandbox.
     pub(crate) fn posture_at_start(&self) -> impl FnOnce() -> Posture + Send + use<> {
         let (expected, init) = (self.record().expected.clone(), self.init);
-        move || expected.check(init, &[])
+        move || expected.check_at_start(init)
     }
 }
 

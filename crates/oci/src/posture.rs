@@ -66,9 +66,21 @@ impl Expected {
     #[must_use]
     pub fn check(&self, init: i32, siblings: &[i32]) -> Posture {
         let group = self.cgroup.as_ref().map(|plan| Hierarchy::detect().group(&plan.path));
-        let processes = process::of_sandbox(init, group.as_ref());
+        let processes = process::of_sandbox(init, siblings, group.as_ref());
+        self.read(init, siblings, &processes, group)
+    }
+
+    /// The same for a sandbox that has just been made, and has no process but its first. A new namespace that is
+    /// not the host's is nobody's.
+    #[must_use]
+    pub fn check_at_start(&self, init: i32) -> Posture {
+        let group = self.cgroup.as_ref().map(|plan| Hierarchy::detect().group(&plan.path));
+        self.read(init, &[], &[init], group)
+    }
+
+    fn read(&self, init: i32, siblings: &[i32], processes: &[i32], group: Option<Group>) -> Posture {
         let mut controls = Vec::new();
-        let threads = process::threads(&processes);
+        let threads = process::threads(processes);
         controls.extend(process::identity(self, init, &threads));
         controls.extend(process::privileges(self, &threads));
         controls.extend(process::namespaces(init, siblings));
@@ -79,7 +91,7 @@ impl Expected {
             controls.push(process::descriptors(init));
         }
         match (&self.cgroup, group) {
-            (Some(plan), Some(group)) => controls.extend(cgroup(plan, &group, &processes)),
+            (Some(plan), Some(group)) => controls.extend(cgroup(plan, &group, processes)),
             _ => controls.push(Control::judged("cgroup", "given up by name", "none", true)),
         }
         Posture { controls }
@@ -123,12 +135,15 @@ fn cgroup(plan: &CgroupPlan, group: &Group, processes: &[i32]) -> Vec<Control> {
             format!("limit {}, swap on the host: {}", show(actual.swap_bytes), crate::cgroup::has_swap());
         controls.push(Control::judged("limit.swap", "none to be had", shown, none));
     }
-    let members = group.processes();
-    let outside: Vec<_> = processes.iter().filter(|pid| !members.contains(pid)).collect();
+    let outside: Vec<_> = processes.iter().filter(|pid| !group.holds(**pid, &plan.path)).collect();
     controls.push(Control::exact(
         "cgroup.members",
-        "every process",
-        if outside.is_empty() { "every process".to_owned() } else { format!("not {outside:?}") },
+        "every process, in every tree",
+        if outside.is_empty() {
+            "every process, in every tree".to_owned()
+        } else {
+            format!("not {outside:?}")
+        },
     ));
     controls
 }

@@ -199,8 +199,9 @@ fn take_down(
         }
     }
     sys::reap_children();
-    for lock in locks {
-        left.extend(lock.remove().err().map(|error| error.to_string()));
+    // What is left is found by its record: without it nobody would ever try again.
+    if left.is_empty() {
+        left.extend(locks.into_iter().filter_map(|lock| lock.remove().err()).map(|error| error.to_string()));
     }
     let left = (!left.is_empty()).then(|| left.join("; "));
     Report::Stopped { out_of_memory_kills, memory_peak_bytes, left }

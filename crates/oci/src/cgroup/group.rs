@@ -119,6 +119,29 @@ impl Group {
         self.read("memory", file).ok()?.parse().ok()
     }
 
+    /// Whether a process is in it, in every tree that it has a folder in. One that has ended is in no group.
+    pub(crate) fn holds(&self, pid: i32, name: &str) -> bool {
+        let text = match fs::read_to_string(format!("/proc/{pid}/cgroup")) {
+            Ok(text) => text,
+            Err(error) => return error.kind() == io::ErrorKind::NotFound,
+        };
+        if is_exiting(pid) {
+            return true; // v1 says "/" then
+        }
+        // `ID:CONTROLLERS:PATH`; on v2 there are no controllers in it.
+        let is_in = |controller: &str| {
+            text.lines().any(|line| {
+                let mut parts = line.splitn(3, ':').skip(1);
+                let has = parts.next().is_some_and(|list| list.split(',').any(|one| one == controller));
+                has && parts.next() == Some(name)
+            })
+        };
+        match self {
+            Self::V1(folders) => folders.keys().all(|controller| is_in(controller)),
+            Self::V2(_) => is_in(""),
+        }
+    }
+
     /// Processes in it now.
     pub(crate) fn processes(&self) -> Vec<i32> {
         let text = self.read("pids", "cgroup.procs").unwrap_or_default();
@@ -216,6 +239,15 @@ impl Group {
             Self::V2(folder) => folder.exists(),
         }
     }
+}
+
+/// Whether a process is on its way out or a zombie: `PF_EXITING` in the flags of its stat file, proc(5).
+fn is_exiting(pid: i32) -> bool {
+    const PF_EXITING: u64 = 4;
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    let flags =
+        stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(6)?.parse::<u64>().ok());
+    flags.is_none_or(|flags| flags & PF_EXITING != 0)
 }
 
 /// Whether the host has swap space at all.

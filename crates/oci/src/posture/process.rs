@@ -8,18 +8,24 @@ use agentkernel_core::Control;
 use super::{Expected, FILTERS, read};
 use crate::cgroup::Group;
 
-/// Every process of the sandbox: those in its control group, or else those in its PID namespace.
-pub(super) fn of_sandbox(init: i32, group: Option<&Group>) -> Vec<i32> {
-    let mut pids = group.map_or_else(|| in_pid_namespace_of(init), Group::processes);
-    if !pids.contains(&init) {
-        pids.push(init);
-    }
+/// Every process of the sandbox: those in its control group, and those in its PID namespace. One that is not its
+/// own is reported as that, and says nothing of whose processes are in it.
+pub(super) fn of_sandbox(init: i32, siblings: &[i32], group: Option<&Group>) -> Vec<i32> {
+    let mut pids = in_pid_namespace_of(init, siblings);
+    pids.push(init);
+    pids.extend(group.map(Group::processes).unwrap_or_default());
+    pids.sort_unstable();
+    pids.dedup();
     pids
 }
 
-fn in_pid_namespace_of(init: i32) -> Vec<i32> {
+fn in_pid_namespace_of(init: i32, siblings: &[i32]) -> Vec<i32> {
     let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
     let Some(wanted) = namespace(init) else { return Vec::new() };
+    let is_hosts = fs::read_link("/proc/self/ns/pid").is_ok_and(|own| own == wanted);
+    if is_hosts || siblings.iter().any(|sibling| namespace(*sibling).as_ref() == Some(&wanted)) {
+        return Vec::new();
+    }
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -101,8 +107,20 @@ pub(super) fn privileges(expected: &Expected, threads: &[Thread]) -> Vec<Control
         over_all("capabilities.ambient", "CapAmb", &none, threads),
         over_all("no_new_privs", "NoNewPrivs", "1", threads),
         over_all("seccomp.mode", "Seccomp", "2", threads),
-        over_all("seccomp.filters", "Seccomp_filters", &FILTERS.to_string(), threads),
+        filters(threads),
     ]
+}
+
+/// Ours, and those that a process inside has added for itself.
+fn filters(threads: &[Thread]) -> Control {
+    let count = |thread: &Thread| thread.field("Seccomp_filters").parse::<usize>().unwrap_or(0);
+    let fewest = threads.iter().min_by_key(|thread| count(thread));
+    let shown = fewest.map_or_else(
+        || "no process to read".to_owned(),
+        |thread| format!("{} (process {})", count(thread), thread.pid),
+    );
+    let held = fewest.is_some_and(|thread| count(thread) >= FILTERS);
+    Control::judged("seccomp.filters", format!("{FILTERS} or more"), shown, held)
 }
 
 /// A set that may be smaller than granted (root inside may give some up), but not larger.

@@ -1,6 +1,6 @@
 //! What a command of a test has said and how it ended.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::process::{Child, Command, ExitStatus};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -24,6 +24,24 @@ pub struct Finished {
     pub stderr: Vec<u8>,
 }
 
+fn pause() {
+    let time = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+    // An interrupted pause is only shorter.
+    poll(&mut [], Some(&time)).ok();
+}
+
+/// Starts it. A program that was copied a moment ago may still be open for writing in a child that another test is just
+/// forking: it closes it when it executes its own.
+fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    for _attempt in 0..100 {
+        match command.spawn() {
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => pause(),
+            other => return other,
+        }
+    }
+    command.spawn()
+}
+
 impl Finished {
     /// Runs a command whose stdout and stderr are pipes to its end.
     ///
@@ -32,7 +50,7 @@ impl Finished {
     #[must_use]
     pub fn of(command: &mut Command) -> Self {
         let words = format!("{command:?}");
-        let child = command.spawn().unwrap_or_else(|error| panic!("start {words}: {error}"));
+        let child = spawn(command).unwrap_or_else(|error| panic!("start {words}: {error}"));
         Self::wait(words, child, DEADLINE)
     }
 
