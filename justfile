@@ -41,6 +41,10 @@ bench: build
 fuzz seconds="60":
     for target in $(cargo +nightly fuzz list); do cargo +nightly fuzz run "$target" -- -max_total_time={{ seconds }} || exit 1; done
 
+# Every interleaving of the pool's shelves, as far as they differ (in a target folder of its own).
+loom:
+    CARGO_TARGET_DIR=target/loom RUSTFLAGS="--cfg loom" cargo test --package agentkernel-pool --lib --locked loom
+
 # The documentation of every crate, private items included.
 doc:
     cargo doc --workspace --no-deps --document-private-items --locked

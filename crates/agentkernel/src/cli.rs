@@ -1,9 +1,28 @@
 //! The command line: what is typed.
 
+mod attach;
+mod change;
+mod command_flags;
 mod completion;
+mod cp;
+mod create;
+mod daemon;
 mod doctor;
+mod events;
+mod exec;
+mod flags;
 mod inspect;
+mod logs;
+mod pool;
+mod prune;
+mod ps;
+mod rm;
 mod run;
+mod serve;
+mod service;
+mod session;
+mod stats;
+pub mod wire;
 mod words;
 mod zygote;
 
@@ -17,7 +36,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::environment::Environment;
 use crate::errors::{self, Failure};
 
-/// Runs commands in hardened sandboxes, with no daemon and nothing to install.
+/// Runs commands in hardened sandboxes, with nothing to install.
 #[derive(Debug, Parser)]
 #[command(name = "agentkernel", version, long_about = LONG_ABOUT, after_long_help = AFTER_HELP)]
 #[command(max_term_width = 100, infer_long_args = false, arg_required_else_help = true)]
@@ -27,14 +46,19 @@ struct Cli {
 }
 
 const LONG_ABOUT: &str = "\
-Runs commands in hardened sandboxes, with no daemon and nothing to install.
+Runs commands in hardened sandboxes, with nothing to install.
 
-A sandbox sees the programs of this host and nothing of its files, its network or its other processes.";
+A sandbox sees the programs of this host and nothing of its files, its network or its other processes.
+run needs no daemon, and is quicker with one, which keeps sandboxes warm: agentkernel serve.
+
+Sandboxes that live on belong to the daemon, which create starts by itself.";
 
 const AFTER_HELP: &str = "\
 Examples:
   agentkernel run -- echo hello
   agentkernel run -v ./src:/workspace/src:ro -- python3 src/main.py
+  agentkernel create --name web && agentkernel exec -it web -- bash
+  agentkernel serve --detach --pool 4..16
   agentkernel doctor
 
 Files, each overriding those before it:
@@ -45,6 +69,7 @@ Files, each overriding those before it:
 Environment:
   AGENTKERNEL_HOME     folder of the user's configuration and state
   AGENTKERNEL_BACKEND  backend, unless --backend is given
+  AGENTKERNEL_LOG      how much the daemon logs, for example debug
 
 Exit codes: that of the command; or 2 wrong usage, 124 time limit, 125 failure of agentkernel,
 126 command not executable, 127 command not found, 128 + n ended by signal n.";
@@ -52,8 +77,26 @@ Exit codes: that of the command; or 2 wrong usage, 124 time limit, 125 failure o
 #[derive(Debug, Subcommand)]
 enum Words {
     Run(Box<run::Args>),
-    Doctor(doctor::Args),
+    Create(Box<create::Args>),
+    Exec(exec::Args),
+    Attach(attach::Args),
+    Cp(cp::Args),
+    Logs(logs::Args),
+    #[command(visible_alias = "ls")]
+    Ps(ps::Args),
     Inspect(inspect::Args),
+    Stats(stats::Args),
+    Start(change::StartArgs),
+    Stop(change::StopArgs),
+    Pause(change::PauseArgs),
+    Resume(change::ResumeArgs),
+    Rm(rm::Args),
+    Prune(prune::Args),
+    Events(events::Args),
+    Pool(pool::Args),
+    Serve(serve::Args),
+    Service(service::Args),
+    Doctor(doctor::Args),
     Completion(completion::Args),
     #[command(hide = true)]
     Zygote,
@@ -82,17 +125,42 @@ impl Cli {
     /// Does what was typed.
     fn run(self, began: Instant) -> Result<u8, Failure> {
         match self.subcommand {
-            Words::Run(args) => {
-                let zygote = fork_zygote()?;
-                run::main(&args, began, &Environment::read()?, zygote)
-            }
+            Words::Run(args) => run::main(&args, began, &Environment::read()?),
+            Words::Serve(args) => serve::main(&args, &Environment::read()?),
             Words::Doctor(args) => {
                 let zygote = fork_zygote()?;
                 doctor::main(&args, &Environment::read()?, zygote)
             }
-            Words::Inspect(args) => inspect::main(&args, &Environment::read()?),
             Words::Completion(args) => completion::main(&args),
             Words::Zygote => zygote::main(),
+            words => words.ask(&Environment::read()?),
+        }
+    }
+}
+
+impl Words {
+    /// Asks the daemon.
+    fn ask(self, environment: &Environment) -> Result<u8, Failure> {
+        match self {
+            Self::Create(args) => create::main(&args, environment),
+            Self::Exec(args) => exec::main(&args, environment),
+            Self::Attach(args) => attach::main(&args, environment),
+            Self::Cp(args) => cp::main(&args, environment),
+            Self::Logs(args) => logs::main(&args, environment),
+            Self::Ps(args) => ps::main(&args, environment),
+            Self::Inspect(args) => inspect::main(&args, environment),
+            Self::Stats(args) => stats::main(&args, environment),
+            Self::Start(args) => change::start(&args, environment),
+            Self::Stop(args) => change::stop(&args, environment),
+            Self::Pause(args) => change::pause(&args, environment),
+            Self::Resume(args) => change::resume(&args, environment),
+            Self::Rm(args) => rm::main(&args, environment),
+            Self::Prune(args) => prune::main(&args, environment),
+            Self::Events(args) => events::main(&args, environment),
+            Self::Pool(args) => pool::main(&args, environment),
+            Self::Service(args) => service::main(&args, environment),
+            // Those that do not ask the daemon were done before.
+            Self::Run(_) | Self::Serve(_) | Self::Doctor(_) | Self::Completion(_) | Self::Zygote => Ok(0),
         }
     }
 }

@@ -10,6 +10,8 @@ use agentkernel_runtime::config::{self, ConfigPaths, Layer};
 
 const SYSTEM_CONFIG: &str = "/etc/agentkernel/agentkernel.toml";
 const CONFIG: &str = "agentkernel.toml";
+/// The daemon's socket in its folder.
+const SOCKET: &str = "daemon.sock";
 
 /// What the caller's environment says to us. Variables that are empty say nothing.
 pub struct Environment {
@@ -17,7 +19,9 @@ pub struct Environment {
     agentkernel_home: Option<PathBuf>,
     home: Option<PathBuf>,
     xdg_runtime_dir: Option<PathBuf>,
+    xdg_config_home: Option<PathBuf>,
     backend: Option<OsString>,
+    log: Option<OsString>,
     working_dir: Option<PathBuf>,
 }
 
@@ -36,7 +40,9 @@ impl Environment {
             agentkernel_home,
             home: path("HOME").filter(|home| home.is_absolute()),
             xdg_runtime_dir: path("XDG_RUNTIME_DIR"),
+            xdg_config_home: path("XDG_CONFIG_HOME").filter(|home| home.is_absolute()),
             backend: path("AGENTKERNEL_BACKEND").map(PathBuf::into_os_string),
+            log: path("AGENTKERNEL_LOG").map(PathBuf::into_os_string),
             working_dir: env::current_dir().ok(),
         })
     }
@@ -45,6 +51,50 @@ impl Environment {
     pub fn runtime_dir(&self) -> RuntimeDir {
         let uid = rustix::process::geteuid().as_raw();
         RuntimeDir::locate(self.agentkernel_home.as_deref(), self.xdg_runtime_dir.as_deref(), uid)
+    }
+
+    /// The daemon's folder: its socket, its store and its log. Not in the home folder, unless somebody says so: what
+    /// is in there belongs to one host and one boot of it.
+    pub fn daemon_home(&self) -> PathBuf {
+        self.agentkernel_home.clone().unwrap_or_else(|| self.runtime_dir().path().to_owned())
+    }
+
+    /// Where the daemon listens.
+    pub fn socket(&self) -> PathBuf {
+        self.daemon_home().join(SOCKET)
+    }
+
+    /// The folder of the user's systemd units.
+    pub fn systemd_units(&self) -> Result<PathBuf> {
+        let config = self.xdg_config_home.clone().or_else(|| Some(self.home.as_ref()?.join(".config")));
+        config
+            .map(|config| config.join("systemd/user"))
+            .ok_or_else(|| Error::new(ErrorKind::Usage, "find the user's units", "HOME is not set"))
+    }
+
+    /// AGENTKERNEL_HOME, if it is set.
+    pub fn agentkernel_home(&self) -> Option<&Path> {
+        self.agentkernel_home.as_deref()
+    }
+
+    /// What the daemon that we start must know of this environment.
+    pub fn for_daemon(&self) -> Vec<(&'static str, OsString)> {
+        let named = [
+            ("AGENTKERNEL_HOME", &self.agentkernel_home),
+            ("HOME", &self.home),
+            ("XDG_RUNTIME_DIR", &self.xdg_runtime_dir),
+        ];
+        let mut variables: Vec<_> = named
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.clone()?.into_os_string())))
+            .collect();
+        variables.extend(self.log.clone().map(|value| ("AGENTKERNEL_LOG", value)));
+        variables
+    }
+
+    /// How much the daemon is to log, in the words of `tracing`.
+    pub fn log(&self) -> Option<String> {
+        self.log.as_ref().map(|words| words.to_string_lossy().into_owned())
     }
 
     /// Where configuration is.
@@ -78,6 +128,11 @@ impl Environment {
             }
         }
     }
+}
+
+/// This very program, as a path.
+pub fn program() -> std::io::Result<PathBuf> {
+    env::current_exe()
 }
 
 /// A variable of the caller's.

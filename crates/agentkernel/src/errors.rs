@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 
 use agentkernel_core::{CauseOfDeath, Error, ErrorKind};
-use agentkernel_runtime::{Ending, RunReport};
+use agentkernel_runtime::Ending;
 
 /// Exit code of a command that was ended because its time was up.
 const TIMED_OUT: u8 = 124;
@@ -33,6 +33,12 @@ pub enum Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Error(error)
+    }
+}
+
+impl From<agentkernel_client::Error> for Failure {
+    fn from(error: agentkernel_client::Error) -> Self {
+        Self::Error(error.into())
     }
 }
 
@@ -84,15 +90,20 @@ fn exit_code(kind: ErrorKind) -> u8 {
 }
 
 /// The exit code of a run that is over: the command's own wherever it ended by itself.
-pub fn code_of_run(report: &RunReport) -> u8 {
-    match (&report.ending, report.cause) {
+pub fn code_of_run(ending: &Ending, cause: CauseOfDeath) -> u8 {
+    match (ending, cause) {
         (_, CauseOfDeath::Timeout) => TIMED_OUT,
         (Ending::Exited(exited), _) => exited.status.shell_code(),
-        (Ending::Signalled(number), _) => BY_SIGNAL.saturating_add(*number),
+        (Ending::Signalled(number), _) => code_of_signal(*number),
         (Ending::OutputFailed(why), _) => Failure::of_write("", why).code(),
         (Ending::SandboxEnded(_), CauseOfDeath::OutOfMemory) => BY_SIGNAL + SIGKILL,
         (Ending::SandboxEnded(_) | Ending::TimedOut, _) => OURS,
     }
+}
+
+/// The exit code of a program that was asked to end by this signal.
+pub fn code_of_signal(number: u8) -> u8 {
+    BY_SIGNAL.saturating_add(number)
 }
 
 /// A line on stderr, in the program's name. Nothing can be done if nobody reads it.
@@ -174,6 +185,8 @@ mod tests {
         assert_eq!(code(ErrorKind::CommandNotExecutable), 126);
         assert_eq!(code(ErrorKind::Timeout), 124);
         assert_eq!(code(ErrorKind::ControlRefused), 125);
+        assert_eq!(code(ErrorKind::Cleanup), 125);
+        assert_eq!(code(ErrorKind::Internal), 125);
         let broken = io::Error::from(io::ErrorKind::BrokenPipe);
         assert_eq!(Failure::of_write("stdout", &broken).code(), 141);
         let full = io::Error::from(io::ErrorKind::StorageFull);

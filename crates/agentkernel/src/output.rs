@@ -149,6 +149,39 @@ fn wait_until_writable(target: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Our own output as it comes, for subcommands that print for as long as somebody reads.
+pub struct Plain(HostOutput);
+
+impl Default for Plain {
+    fn default() -> Self {
+        Self(HostOutput::new(Arc::default()))
+    }
+}
+
+impl Plain {
+    /// Waits for what comes next, or finds out that nobody reads any more.
+    pub async fn or_gone<T, E: Into<Failure>>(
+        &mut self,
+        next: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            next = next => next.map_err(Into::into),
+            why = self.0.failed() => Err(Failure::of_write("stdout", &why)),
+        }
+    }
+
+    /// Writes it to stdout; waits for a slow reader.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), Failure> {
+        let written = self.0.write(OutputStream::Stdout, bytes).await;
+        written.map_err(|why| Failure::of_write("stdout", &why))
+    }
+
+    /// Waits until everything has been written.
+    pub async fn finish(mut self) -> Result<(), Failure> {
+        self.0.finish().await.map_err(|why| Failure::of_write("stdout", &why))
+    }
+}
+
 /// Keeps the command's output, for a report that holds it.
 #[derive(Default)]
 pub struct KeptOutput {

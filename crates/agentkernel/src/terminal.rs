@@ -11,6 +11,11 @@ pub fn is_stdin() -> bool {
     isatty(io::stdin())
 }
 
+/// Whether our stdout is a terminal.
+pub fn is_stdout() -> bool {
+    isatty(io::stdout())
+}
+
 /// Whether our stderr is a terminal.
 pub fn is_stderr() -> bool {
     isatty(io::stderr())

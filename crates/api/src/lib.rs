@@ -44,7 +44,9 @@ pub use file::{FileInfo, FileKind, MakeDirRequest, RenameRequest};
 pub use host::{Backend, Health, HealthStatus, Info, ShutdownMode, ShutdownRequest};
 pub use pool::{DrainReply, DrainRequest, Pool, PoolCounts, PoolKey, PoolRequest, PoolStats};
 pub use process::{Following, ProcessInfo, ProcessState, SignalRequest};
-pub use request::{CommandRequest, Mount, RunRequest, SandboxRequest, StdinMode, TerminalSize, TimeoutRequest};
+pub use request::{
+    CommandRequest, Mount, RunRequest, SandboxRequest, StdinMode, TerminalSize, TimeoutRequest,
+};
 pub use result::{CommandResult, Phases, Usage};
 pub use sandbox::{
     CauseOfDeath, Control, Limits, Origin, Posture, Sandbox, SandboxList, SandboxStats, SandboxUsage, State,

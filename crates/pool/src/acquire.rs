@@ -165,7 +165,7 @@ impl Shared {
         let booted = timeout(deadline, boot).await.unwrap_or_else(|_| Err(too_slow(deadline)));
         let slot = booted.inspect_err(|error| meter.boot_failed(error))?;
         meter.booted(slot.times());
-        shelf.inspect(|shelf| shelf.succeeded());
+        shelf.inspect(|shelf| shelf.booted());
         if self.gate.is_closed() {
             drop(stop_unused(slot, self.settings.stop_deadline, meter).await);
             return Err(closed());

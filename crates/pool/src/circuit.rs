@@ -14,6 +14,8 @@ pub(crate) struct Circuit {
     failures: u32,
     /// Nothing is tried before.
     until: Option<Instant>,
+    /// Sandboxes boot and do not last, so that a boot that works proves nothing.
+    needs_proof: bool,
 }
 
 /// Whether refills of a key work.
@@ -27,16 +29,30 @@ pub enum CircuitState {
 }
 
 impl Circuit {
-    pub(crate) fn succeeded(&mut self) {
+    /// A boot worked.
+    pub(crate) fn booted(&mut self) {
+        if !self.needs_proof {
+            *self = Self::default();
+        }
+    }
+
+    /// A sandbox lasted until it was asked, and answered.
+    pub(crate) fn proven(&mut self) {
         *self = Self::default();
     }
 
-    /// Each failure doubles the wait, up to the longest.
+    /// A boot failed. Each failure doubles the wait, up to the longest.
     pub(crate) fn failed(&mut self, now: Instant, settings: &PoolSettings) {
-        let doubled =
-            settings.backoff_min.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX));
-        self.until = Some(now + jittered(doubled.min(settings.backoff_max)));
+        let factor = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
+        let wait = settings.backoff_min.saturating_mul(factor).min(settings.backoff_max);
+        self.until = Some(now + jittered(wait));
         self.failures = self.failures.saturating_add(1);
+    }
+
+    /// A boot worked, and its sandbox did not last: as bad as a boot that fails.
+    pub(crate) fn did_not_last(&mut self, now: Instant, settings: &PoolSettings) {
+        self.failed(now, settings);
+        self.needs_proof = true;
     }
 
     /// How many may be booted at once: after a failure one alone has to show that it works again.
@@ -86,7 +102,7 @@ mod tests {
             assert!((longest * 3 / 4..=longest).contains(&wait), "{wait:?} where {longest:?} is the most");
             assert_eq!((circuit.boots_max(now), circuit.boots_max(now + wait)), (0, 1));
         }
-        circuit.succeeded();
+        circuit.booted();
         assert_eq!((circuit.boots_max(now), circuit.failures()), (usize::MAX, 0));
     }
 
@@ -99,7 +115,22 @@ mod tests {
             states.push(circuit.state(&settings()));
         }
         assert_eq!(states, [CircuitState::Closed, CircuitState::Closed, CircuitState::Open]);
-        circuit.succeeded();
+        circuit.booted();
         assert_eq!(circuit.state(&settings()), CircuitState::Closed);
+    }
+
+    #[test]
+    fn where_sandboxes_do_not_last_a_boot_that_works_proves_nothing() {
+        let (now, mut circuit) = (Instant::now(), Circuit::default());
+        for failures in 1..=3 {
+            circuit.booted();
+            circuit.did_not_last(now, &settings());
+            assert_eq!(circuit.failures(), failures);
+        }
+        circuit.proven();
+        assert_eq!((circuit.failures(), circuit.boots_max(now)), (0, usize::MAX));
+        circuit.failed(now, &settings());
+        circuit.booted();
+        assert_eq!(circuit.failures(), 0);
     }
 }

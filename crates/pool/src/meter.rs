@@ -55,15 +55,20 @@ impl Meter {
     pub(crate) fn boot_failed(&self, error: &Error) {
         self.each(|meter| {
             meter.boot_failures.fetch_add(1, Ordering::Relaxed);
-            *lock(&meter.last_error) = Some(error.clone());
         });
+        self.lost(error);
     }
 
     pub(crate) fn stop_failed(&self, error: &Error) {
         self.each(|meter| {
             meter.stop_failures.fetch_add(1, Ordering::Relaxed);
-            *lock(&meter.last_error) = Some(error.clone());
         });
+        self.lost(error);
+    }
+
+    /// A sandbox was lost so.
+    pub(crate) fn lost(&self, error: &Error) {
+        self.each(|meter| *lock(&meter.last_error) = Some(error.clone()));
     }
 
     pub(crate) fn discarded(&self, cause: Discard) {

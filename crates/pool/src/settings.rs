@@ -53,7 +53,8 @@ pub struct PoolSettings {
     pub backoff_min: Duration,
     /// The longest such wait.
     pub backoff_max: Duration,
-    /// So many failures in a row open the circuit.
+    /// So many failures in a row open the circuit. A sandbox that ends before it was asked for the first
+    /// time, or does not answer then, is one of them.
     pub circuit_failures: u32,
 }
 
@@ -74,7 +75,8 @@ impl Default for PoolSettings {
             stop_deadline: Duration::from_secs(30),
             age_max: Duration::from_secs(600),
             check_interval: Duration::from_secs(5),
-            check_deadline: Duration::from_secs(1),
+            // A busy host answers late, and is no reason to boot more.
+            check_deadline: Duration::from_secs(3),
             // One missed check is a busy host, two are a reason to ask.
             checked_within: Duration::from_secs(12),
             demand_window: Duration::from_secs(60),

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentkernel_core::{ByteSize, Ended, Error, Resize, Result};
+use agentkernel_core::{ByteSize, Ended, Error, ErrorKind, Resize, Result};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -208,13 +208,15 @@ impl Shelf {
 
     /// Stops a sandbox with which this is wrong.
     pub(crate) fn discard_for(self: &Arc<Self>, slot: Slot<Warm>, fate: Fate) -> JoinHandle<Result<()>> {
-        match fate {
-            Fate::Died(Ended { cause, detail }) => {
-                self.discard(slot, Discard::Died, &format!("{cause}: {detail}"))
-            }
-            Fate::Unhealthy(why) => self.discard(slot, Discard::Unhealthy, &why),
-            Fate::Aged => self.discard(slot, Discard::Aged, ""),
+        let (cause, why) = match fate {
+            Fate::Died(Ended { cause, detail }) => (Discard::Died, format!("{cause}: {detail}")),
+            Fate::Unhealthy(why) => (Discard::Unhealthy, why),
+            Fate::Aged => return self.discard(slot, Discard::Aged, ""),
+        };
+        if !slot.has_answered() {
+            self.did_not_last(&slot, &why);
         }
+        self.discard(slot, cause, &why)
     }
 
     /// Stops a sandbox, and says why.
@@ -232,19 +234,34 @@ impl Shelf {
     }
 
     /// A boot for this key worked.
-    pub(crate) fn succeeded(&self) {
+    pub(crate) fn booted(&self) {
         let p99 = self.meter.boot_p99().unwrap_or_default();
         let mut state = lock(&self.state);
-        state.circuit.succeeded();
+        state.circuit.booted();
         state.lead =
             p99.clamp(self.settings.lead_min, self.settings.demand_window.max(self.settings.lead_min));
     }
 
+    /// A sandbox of this key answered.
+    pub(crate) fn proven(&self) {
+        lock(&self.state).circuit.proven();
+    }
+
     fn failed(&self, error: &Error) {
         self.meter.boot_failed(error);
+        self.trip(error, Circuit::failed);
+    }
+
+    fn did_not_last(&self, slot: &Slot<Warm>, why: &str) {
+        let error = Error::new(ErrorKind::SandboxGone, "keep a sandbox warm", why).on(slot.sandbox().name());
+        self.meter.lost(&error);
+        self.trip(&error, Circuit::did_not_last);
+    }
+
+    fn trip(&self, error: &Error, trip: impl FnOnce(&mut Circuit, Instant, &PoolSettings)) {
         let mut state = lock(&self.state);
         let before = state.circuit.state(&self.settings);
-        state.circuit.failed(Instant::now(), &self.settings);
+        trip(&mut state.circuit, Instant::now(), &self.settings);
         let after = state.circuit.state(&self.settings);
         drop(state);
         if before != after {

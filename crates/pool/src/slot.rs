@@ -148,6 +148,11 @@ impl Slot<Warm> {
         self.state.held.watch.as_ref().map_or(Ok(Known::JUST_BOOTED), |watch| watch.verdict(now))
     }
 
+    /// Whether it has lasted until it was asked, and answered.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.state.held.watch.as_ref().is_some_and(Watch::has_answered)
+    }
+
     /// Gives it to a tenant.
     pub(crate) fn lease(self) -> Slot<Leased> {
         let Warm { held, .. } = self.state;

@@ -42,7 +42,7 @@ pub struct KeyStats {
     pub memory_promised_bytes: u64,
     /// Whether refills work.
     pub circuit: CircuitState,
-    /// Refills that failed since the last that did not.
+    /// Refills that failed, or whose sandboxes never answered, since the last that did not.
     pub failures_in_a_row: u32,
     /// How long until a refill is tried again.
     pub retry_in_ms: Option<u64>,
@@ -66,7 +66,7 @@ pub struct Counts {
     pub boot_failures: u64,
     /// Sandboxes of which something may be left on the host.
     pub stop_failures: u64,
-    /// The last of either.
+    /// The last of either, or the end of the last sandbox that never answered.
     pub last_error: Option<String>,
     /// From the request until a warm sandbox was leased.
     pub acquire_p50_ns: Option<u64>,

@@ -87,7 +87,7 @@ struct Vitals {
     claimed: AtomicBool,
     /// It is to answer, and has not yet.
     asked: AtomicBool,
-    /// When it answered last, in milliseconds since it was born.
+    /// When it answered last, in milliseconds since it was born; 0 if never.
     checked_ms: AtomicU64,
     /// The watch's task.
     task: Mutex<Option<Waker>>,
@@ -117,6 +117,11 @@ impl Watch {
         let age = now.saturating_duration_since(vitals.born);
         let checked = Duration::from_millis(vitals.checked_ms.load(Ordering::Relaxed));
         Ok(Known { age, checked: age.saturating_sub(checked) })
+    }
+
+    /// Whether the sandbox has answered.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.post.vitals.checked_ms.load(Ordering::Relaxed) > 0
     }
 
     /// Something to ask whether it is over, for one who gives the watch away.
@@ -218,7 +223,8 @@ impl Vitals {
 
     fn answered(&self) {
         let checked = Instant::now().duration_since(self.born).as_millis();
-        self.checked_ms.store(u64::try_from(checked).unwrap_or(u64::MAX), Ordering::Relaxed);
+        // At least 1: 0 says that it has never answered.
+        self.checked_ms.store(u64::try_from(checked).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
         self.asked.store(false, Ordering::Relaxed);
     }
 }
@@ -254,7 +260,7 @@ async fn watch(post: Arc<Post>, care: Care, leave: Leave) {
     tokio::select! {
         biased; // what was answered is seen before the clock looks for it
         () = post.drive() => {}
-        fate = clock(&post.vitals, care) => post.end(fate),
+        fate = clock(&post.vitals, care, &leave.shelf) => post.end(fate),
     }
     if let Some(shelf) = leave.shelf.upgrade() {
         shelf.over(leave.id);
@@ -262,7 +268,7 @@ async fn watch(post: Arc<Post>, care: Care, leave: Leave) {
 }
 
 /// Has the sandbox asked from time to time, until it does not answer in time or is too old.
-async fn clock(vitals: &Vitals, care: Care) -> Fate {
+async fn clock(vitals: &Vitals, care: Care, shelf: &Weak<Shelf>) -> Fate {
     loop {
         let next = Instant::now() + care.check_interval;
         if next >= care.expires {
@@ -277,6 +283,7 @@ async fn clock(vitals: &Vitals, care: Care) -> Fate {
         if timeout(care.check_deadline, answer(vitals)).await.is_err() {
             return Fate::Unhealthy(no_answer(care.check_deadline));
         }
+        shelf.upgrade().iter().for_each(|shelf| shelf.proven());
     }
 }
 

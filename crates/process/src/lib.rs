@@ -2,10 +2,12 @@
 //!
 //! Architecture invariant: what is spawned is an absolute path or this very program, never a name to
 //! be looked up in PATH or in the working directory; its environment is empty unless something is
-//! named; and it is killed and reaped when its handle is dropped.
+//! named; and it is killed and reaped when its handle is dropped, unless it was spawned to stay.
 
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -49,6 +51,44 @@ impl Program {
             .spawn()
             .map_err(|why| io::Error::new(why.kind(), format!("{}: {why}", self.path.display())))?;
         Ok(Spawned { child })
+    }
+}
+
+impl Program {
+    /// Spawns it to outlive us, with these variables and no others, no input, and its output in `log`. It makes a
+    /// session of its own itself: until it does, a signal to our process group reaches it, too.
+    pub fn spawn_to_stay(&self, variables: &[(&str, OsString)], log: &File) -> io::Result<Staying> {
+        #[expect(clippy::disallowed_methods, reason = "this is the place that spawns")]
+        let child = Command::new(&self.path)
+            .args(&self.arguments)
+            .env_clear()
+            .envs(variables.iter().map(|(name, value)| (name, value)))
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log.try_clone()?)
+            .spawn()
+            .map_err(|why| io::Error::new(why.kind(), format!("{}: {why}", self.path.display())))?;
+        Ok(Staying { child })
+    }
+}
+
+/// A program that runs on when this is dropped.
+#[derive(Debug)]
+pub struct Staying {
+    child: Child,
+}
+
+impl Staying {
+    /// Its PID.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has ended all the same.
+    pub fn has_ended(&mut self) -> io::Result<bool> {
+        self.child.try_wait().map(|status| status.is_some())
     }
 }
 

@@ -1,97 +1,48 @@
 //! `agentkernel run`: one command in a sandbox of its own.
 
+mod by_daemon;
+mod done;
 mod json;
 mod report;
 mod request;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
-use std::str::FromStr as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agentkernel_core::{ByteSize, CpuCount, Error, ErrorKind, Image, Limit, Profile, User};
-use agentkernel_core::{SandboxName, parse_duration};
+use agentkernel_core::{ByteSize, Error, ErrorKind, SandboxName, parse_duration};
 use agentkernel_oci::Zygote;
-use agentkernel_runtime::{BackendRequest, Registry, RunIo, RunOutput, RunReport, RunRequest, config, run};
-use tokio::sync::Notify;
+use agentkernel_runtime::{Registry, RunIo, RunOutput, RunRequest, RunSignal, run};
+use bytes::Bytes;
+use tokio::sync::{Notify, mpsc};
 
-use super::words::OneOf;
-use super::{Format, block_on};
+use self::by_daemon::{Asked, Daemon};
+use self::done::Done;
+use super::command_flags::CommandFlags;
+use super::flags::SandboxFlags;
+use super::{Format, block_on, fork_zygote};
 use crate::environment::Environment;
 use crate::errors::{self, Failure};
 use crate::output::{HostOutput, KeptOutput};
 use crate::terminal::RawMode;
 use crate::{input, progress, signals};
 
-/// What --backend may say.
-pub const BACKENDS: &[&str] = &["auto", "oci"];
-/// What --profile may say.
-pub const PROFILES: &[&str] = &["restrictive", "moderate", "permissive"];
-
 /// Run a command in a sandbox of its own
 ///
 /// The sandbox has the programs of this host, read-only, and three writable places that vanish with it:
 /// /workspace (where the command starts), /tmp and /dev/shm. It has no network, no capabilities and no
 /// file of yours but what -v names. Standard input, output, error and the exit code are the command's own.
+///
+/// If a daemon answers (agentkernel serve), the run takes a warm sandbox of its; else one is booted here.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
-    /// What holds the sandbox; auto is the strongest boundary that works here [default: auto]
-    #[arg(long, value_name = "BACKEND", value_parser = OneOf::new(BACKENDS, BackendRequest::from_str))]
-    backend: Option<BackendRequest>,
+    #[command(flatten)]
+    sandbox: SandboxFlags,
 
-    /// Root file system; host is the programs of this host without its files [default: host]
-    #[arg(long, value_name = "IMAGE", value_parser = OneOf::new(&["host"], config::parse_image))]
-    image: Option<Image>,
-
-    /// Use the folder DIR as root file system, read-only, instead of an image
-    #[arg(long, value_name = "DIR", conflicts_with = "image")]
-    rootfs: Option<PathBuf>,
-
-    /// Defaults of the limits below, and whether root is allowed [default: restrictive]
-    #[arg(long, value_name = "PROFILE", value_parser = OneOf::new(PROFILES, Profile::from_str))]
-    profile: Option<Profile>,
-
-    /// Set a variable; with its name alone, to the value that it has here. May be repeated
-    #[arg(short = 'e', long = "env", value_name = "KEY[=VALUE]")]
-    env: Vec<OsString>,
-
-    /// Start in this folder of the sandbox [default: /workspace]
-    #[arg(short = 'w', long = "workdir", value_name = "DIR")]
-    workdir: Option<PathBuf>,
-
-    /// Mount a file or folder of this host, read-write unless :ro is said. May be repeated
-    #[arg(short = 'v', long = "volume", value_name = "SRC:DST[:ro]")]
-    volume: Vec<OsString>,
-
-    /// Pass our standard input on to the command; else it has none
-    #[arg(short = 'i', long)]
-    interactive: bool,
-
-    /// Give the command a terminal; our standard input must be one
-    #[arg(short = 't', long)]
-    tty: bool,
-
-    /// Run as this user of the sandbox; root needs --profile permissive [default: 65532:65532]
-    #[arg(long, value_name = "UID[:GID]|root")]
-    user: Option<User>,
-
-    /// Processors, for example 1.5, or unlimited [default: 1; moderate 2; permissive 4]
-    #[arg(long, value_name = "NUMBER")]
-    cpus: Option<Limit<CpuCount>>,
-
-    /// Memory, in bytes or with K, M, G, T, or unlimited [default: 512M; moderate 2G; permissive 8G]
-    #[arg(long, value_name = "SIZE")]
-    memory: Option<Limit<ByteSize>>,
-
-    /// Processes and threads, or unlimited [default: 256; moderate 1024; permissive 4096]
-    #[arg(long, value_name = "NUMBER", value_parser = config::parse_pids)]
-    pids: Option<Limit<u32>>,
-
-    /// Size of each writable place, in bytes or with K, M, G, T [default: 1G; moderate 4G; permissive 16G]
-    #[arg(long, value_name = "SIZE")]
-    disk: Option<ByteSize>,
+    #[command(flatten)]
+    flags: CommandFlags,
 
     /// Output that is passed on, stdout and stderr together, in bytes or with K, M, G, T [default: 64M]
     #[arg(long, value_name = "SIZE")]
@@ -108,6 +59,10 @@ pub struct Args {
     /// Pass the command's output on as it is, or print one JSON object at the end [default: text]
     #[arg(long, value_name = "FORMAT", default_value = "text", hide_default_value = true, value_enum)]
     format: Format,
+
+    /// Run it in this very process, even if there is a daemon with warm sandboxes
+    #[arg(long)]
+    no_daemon: bool,
 
     /// Name of the sandbox: a-z, 0-9 and - [default: random]
     #[arg(long, value_name = "NAME")]
@@ -131,87 +86,131 @@ Exit codes: that of the command, 128 + n if signal n ended it; or 2 wrong usage,
 125 failure of agentkernel, 126 command not executable, 127 command not found.";
 
 /// Runs the command and reports. Returns the exit code.
-pub fn main(
-    args: &Args,
-    began: Instant,
-    environment: &Environment,
-    zygote: Arc<Zygote>,
-) -> Result<u8, Failure> {
+pub fn main(args: &Args, began: Instant, environment: &Environment) -> Result<u8, Failure> {
     let result = match args.format {
-        Format::Text => as_text(args, began, environment, zygote),
-        Format::Json => as_json(args, began, environment, zygote),
+        Format::Text => as_text(args, began, environment),
+        Format::Json => as_json(args, began, environment),
     };
-    let (request, report) = result?;
-    report::print_notices(&report, &request);
+    let (request, done) = result?;
+    report::print_notices(&done, &request);
     if args.timing {
-        report::print_timing(&report.phases);
+        report::print_timing(&done);
     }
-    Ok(errors::code_of_run(&report))
+    Ok(errors::code_of_run(&done.ending, done.cause))
 }
 
-type Outcome = Result<(RunRequest, RunReport), Failure>;
+type Outcome = Result<(RunRequest, Done), Failure>;
 
 /// Passes the output on as it comes.
-fn as_text(args: &Args, began: Instant, environment: &Environment, zygote: Arc<Zygote>) -> Outcome {
+fn as_text(args: &Args, began: Instant, environment: &Environment) -> Outcome {
     let ready = Arc::new(Notify::new());
     let mut output = HostOutput::new(ready.clone());
-    perform(args, began, environment, zygote, &mut output, &ready)
+    perform(args, began, environment, &mut output, &ready)
 }
 
 /// Keeps the output, and prints it as part of one object; so is an error.
-fn as_json(args: &Args, began: Instant, environment: &Environment, zygote: Arc<Zygote>) -> Outcome {
+fn as_json(args: &Args, began: Instant, environment: &Environment) -> Outcome {
     let mut output = KeptOutput::default();
     let ready = output.ready.clone();
-    let outcome = perform(args, began, environment, zygote, &mut output, &ready);
+    let outcome = perform(args, began, environment, &mut output, &ready);
     match &outcome {
-        Ok((_, report)) => json::print(report, &output)?,
+        Ok((_, done)) => json::print(done, &output)?,
         Err(Failure::Error(error)) => json::print_error(error)?,
         Err(Failure::ReaderGone) => {}
     }
     outcome
 }
 
+/// Who runs it.
+enum Runner {
+    Daemon(Box<Daemon>),
+    Ourselves(Arc<Zygote>),
+}
+
 fn perform(
     args: &Args,
     began: Instant,
     environment: &Environment,
-    zygote: Arc<Zygote>,
     output: &mut dyn RunOutput,
     ready: &Notify,
 ) -> Outcome {
     let request = request::build(args, environment, began)?;
-    let registry = Registry::new(zygote, environment.runtime_dir());
-    let report = block_on(drive(args, &registry, &request, output, ready))?;
-    Ok((request, report))
+    let runner = match by_daemon::find(args, environment, &request) {
+        Some(daemon) => Runner::Daemon(Box::new(daemon)),
+        None => Runner::Ourselves(fork_zygote()?),
+    };
+    let done = block_on(drive(args, environment, runner, &request, output, ready))?;
+    Ok((request, done))
+}
+
+/// What is said to the command. Until it has been executed, nothing of this is lost.
+pub struct Input {
+    stdin: Option<mpsc::Receiver<Bytes>>,
+    signals: mpsc::Receiver<RunSignal>,
+}
+
+impl Input {
+    /// The signals, for whoever runs the command from now on.
+    fn take_signals(&mut self) -> mpsc::Receiver<RunSignal> {
+        let (_, closed) = mpsc::channel(1);
+        std::mem::replace(&mut self.signals, closed)
+    }
 }
 
 /// Runs the request with our stdin, signals and terminal.
 async fn drive(
     args: &Args,
-    registry: &Registry,
+    environment: &Environment,
+    runner: Runner,
     request: &RunRequest,
     output: &mut dyn RunOutput,
     ready: &Notify,
-) -> Result<RunReport, Failure> {
+) -> Result<Done, Failure> {
     let failed = |what: &'static str| move |why: std::io::Error| Error::new(ErrorKind::Host, what, why);
-    let signals = signals::listen(args.tty).map_err(failed("listen to signals"))?;
+    let signals = signals::listen(args.flags.tty).map_err(failed("listen to signals"))?;
     // Restored when this returns, before anything else is said.
-    let _raw = if args.tty && args.interactive {
+    let _raw = if args.flags.tty && args.flags.interactive {
         Some(RawMode::enter().map_err(failed("make the terminal raw"))?)
     } else {
         None
     };
-    let stdin = args.interactive.then(input::read_stdin).transpose().map_err(failed("read stdin"))?;
-    let io = RunIo { stdin, output, signals };
+    let stdin = args.flags.interactive.then(input::read_stdin).transpose().map_err(failed("read stdin"))?;
+    let input = Input { stdin, signals };
     tokio::select! {
-        report = run(registry, request, io) => Ok(report?),
+        done = perform_by(runner, environment, request, input, output) => done,
         never = progress::show(ready) => match never {},
     }
 }
 
+async fn perform_by(
+    runner: Runner,
+    environment: &Environment,
+    request: &RunRequest,
+    mut input: Input,
+    output: &mut dyn RunOutput,
+) -> Result<Done, Failure> {
+    let zygote = match runner {
+        Runner::Ourselves(zygote) => zygote,
+        Runner::Daemon(daemon) => match daemon.run(request, &mut input, output).await? {
+            Asked::Done(done) => return Ok(*done),
+            Asked::Elsewhere => spawn_zygote()?,
+        },
+    };
+    let registry = Registry::new(zygote, environment.runtime_dir());
+    let signals = input.take_signals();
+    let report = run(&registry, request, RunIo { stdin: input.stdin, output, signals }).await?;
+    Ok(report.into())
+}
+
+/// The zygote as a program of its own: by now there may be other threads.
+fn spawn_zygote() -> Result<Arc<Zygote>, Error> {
+    let spawned = Zygote::spawn(Path::new("/proc/self/exe"), &["zygote"]);
+    spawned.map(Arc::new).map_err(|why| Error::new(ErrorKind::Host, "start the zygote", why))
+}
+
 #[cfg(test)]
 mod tests {
-    use agentkernel_core::Limits;
+    use agentkernel_core::{Limits, Profile, User};
     use agentkernel_runtime::config::Settings;
     use clap::Args as _;
 

@@ -35,7 +35,7 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for OneOf<T> {
 mod tests {
     use agentkernel_core::{BackendKind, Profile};
 
-    use crate::cli::run::{BACKENDS, PROFILES};
+    use crate::cli::flags::{BACKENDS, PROFILES};
 
     #[test]
     fn every_word_that_is_offered_is_one_that_exists() {

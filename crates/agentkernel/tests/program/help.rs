@@ -6,17 +6,39 @@ use crate::support::Trial;
 fn the_program_says_what_it_is_for() {
     let said = Trial::new().say(&["--help"]).assert_success();
     insta::assert_snapshot!(said.stdout_text(), @r#"
-    Runs commands in hardened sandboxes, with no daemon and nothing to install.
+    Runs commands in hardened sandboxes, with nothing to install.
 
     A sandbox sees the programs of this host and nothing of its files, its network or its other
     processes.
+    run needs no daemon, and is quicker with one: agentkernel serve keeps sandboxes warm. Those that
+    live on
+    belong to the daemon, which create starts by itself.
 
     Usage: agentkernel <COMMAND>
 
     Commands:
       run         Run a command in a sandbox of its own
+      create      Make a sandbox that lives on, and print its name
+      exec        Run a command in a sandbox that lives
+      attach      Hear a command that runs in the background, from what is remembered of it until its
+                  end
+      cp          Copy files and folders into a sandbox, or out of it
+      logs        Print what the background commands of a sandbox have said, as far as it is remembered
+      ps          List the sandboxes that live; with -a, also those that have ended, and why [alias: ls]
+      inspect     Show a sandbox, and whether its isolation holds
+      stats       Show what sandboxes use, beside what they may
+      start       Make sandboxes that have ended once more
+      stop        End sandboxes, and remember them
+      pause       Let time stand still in sandboxes
+      resume      Let time go on in sandboxes that are paused
+      rm          Forget sandboxes that have ended; with -f, end them first
+      prune       Forget every sandbox that has ended
+      events      Print what happens to sandboxes from now on, one line for each event, until it is
+                  interrupted
+      pool        List, set and drain the pools of warm sandboxes
+      serve       Run the daemon: it owns sandboxes that live on, and keeps some warm
+      service     Let systemd run the daemon for this user
       doctor      Try each backend, and say what works here and what the rest needs
-      inspect     Show a live sandbox, and whether its isolation holds
       completion  Print a completion script for a shell
       help        Print this message or the help of the given subcommand(s)
 
@@ -30,6 +52,8 @@ fn the_program_says_what_it_is_for() {
     Examples:
       agentkernel run -- echo hello
       agentkernel run -v ./src:/workspace/src:ro -- python3 src/main.py
+      agentkernel create --name web && agentkernel exec -it web -- bash
+      agentkernel serve --detach --pool 4..16
       agentkernel doctor
 
     Files, each overriding those before it:
@@ -40,6 +64,7 @@ fn the_program_says_what_it_is_for() {
     Environment:
       AGENTKERNEL_HOME     folder of the user's configuration and state
       AGENTKERNEL_BACKEND  backend, unless --backend is given
+      AGENTKERNEL_LOG      how much the daemon logs, for example debug
 
     Exit codes: that of the command; or 2 wrong usage, 124 time limit, 125 failure of agentkernel,
     126 command not executable, 127 command not found, 128 + n ended by signal n.
@@ -66,13 +91,8 @@ fn run_says_what_every_flag_does_with_its_unit_and_default() {
                                    image
           --profile <PROFILE>      Defaults of the limits below, and whether root is allowed [default:
                                    restrictive] [possible values: restrictive, moderate, permissive]
-      -e, --env <KEY[=VALUE]>      Set a variable; with its name alone, to the value that it has here.
-                                   May be repeated
-      -w, --workdir <DIR>          Start in this folder of the sandbox [default: /workspace]
       -v, --volume <SRC:DST[:ro]>  Mount a file or folder of this host, read-write unless :ro is said.
                                    May be repeated
-      -i, --interactive            Pass our standard input on to the command; else it has none
-      -t, --tty                    Give the command a terminal; our standard input must be one
           --user <UID[:GID]|root>  Run as this user of the sandbox; root needs --profile permissive
                                    [default: 65532:65532]
           --cpus <NUMBER>          Processors, for example 1.5, or unlimited [default: 1; moderate 2;
@@ -83,6 +103,11 @@ fn run_says_what_every_flag_does_with_its_unit_and_default() {
                                    permissive 4096]
           --disk <SIZE>            Size of each writable place, in bytes or with K, M, G, T [default:
                                    1G; moderate 4G; permissive 16G]
+      -e, --env <KEY[=VALUE]>      Set a variable; with its name alone, to the value that it has here.
+                                   May be repeated
+      -w, --workdir <DIR>          Start in this folder of the sandbox [default: /workspace]
+      -i, --interactive            Pass our standard input on to the command; else it has none
+      -t, --tty                    Give the command a terminal; our standard input must be one
           --output-limit <SIZE>    Output that is passed on, stdout and stderr together, in bytes or
                                    with K, M, G, T [default: 64M]
           --timeout <DURATION>     Kill the command with all that it started after this time, in ms, s,
@@ -90,11 +115,25 @@ fn run_says_what_every_flag_does_with_its_unit_and_default() {
           --timing                 Print on stderr where the time went, in milliseconds
           --format <FORMAT>        Pass the command's output on as it is, or print one JSON object at
                                    the end [default: text] [possible values: text, json]
+          --no-daemon              Run it in this very process, even if there is a daemon with warm
+                                   sandboxes
           --name <NAME>            Name of the sandbox: a-z, 0-9 and - [default: random]
       -h, --help                   Print help (see more with '--help')
     "#);
     let long = Trial::new().say(&["run", "--help"]).assert_success().stdout_text();
     assert!(long.contains("Examples:") && long.contains("Exit codes:"), "{long}");
+}
+
+#[test]
+fn every_subcommand_shows_an_example() {
+    let trial = Trial::new();
+    let asking =
+        ["attach", "cp", "create", "events", "exec", "inspect", "logs", "pause", "pool", "prune", "ps"];
+    let others = ["resume", "rm", "serve", "service", "start", "stats", "stop"];
+    for word in asking.into_iter().chain(others) {
+        let said = trial.say(&[word, "--help"]).assert_success().stdout_text();
+        assert!(said.contains("Example") && said.contains(&format!("agentkernel {word}")), "{word}: {said}");
+    }
 }
 
 #[test]
@@ -108,7 +147,7 @@ fn there_is_a_completion_script_for_every_shell_and_it_knows_the_words() {
     let trial = Trial::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = trial.say(&["completion", shell]).assert_success().stdout_text();
-        for word in ["agentkernel", "output-limit", "restrictive"] {
+        for word in ["agentkernel", "output-limit", "restrictive", "idle-timeout", "drain"] {
             assert!(script.contains(word), "{shell}: no {word}");
         }
         assert!(!script.contains("zygote__help"), "{shell}: a hidden subcommand is offered");

@@ -19,6 +19,7 @@ fn the_object_has_its_schema_and_the_exit_code_is_the_commands() {
         "exit_code",
         "memory_peak_bytes",
         "name",
+        "origin",
         "out_of_memory_kills",
         "output_bytes",
         "phases_ms",
@@ -30,6 +31,7 @@ fn the_object_has_its_schema_and_the_exit_code_is_the_commands() {
         "timed_out",
         "truncated",
         "usage",
+        "way",
     ]
     "#);
     let neutral = |key: &str| trial.neutral(&json[key].to_string());
@@ -56,11 +58,21 @@ fn phases_and_residual_sum_up_to_the_total_and_the_unseen_is_null() {
     let said = trial.sh(&["--format", "json"], "true").assert_success();
     let json: Value = serde_json::from_slice(&said.stdout).expect("JSON");
     let phases = json["phases_ms"].as_object().expect("an object");
-    assert!(phases["queue"].is_null() && phases["acquire"].is_null());
+    assert!(crate::BY_DAEMON || (phases["queue"].is_null() && phases["acquire"].is_null()));
     let ms = |name: &str| phases[name].as_f64().unwrap_or_else(|| panic!("{name}"));
-    let sum: f64 = ["boot", "ready", "exec", "stop", "residual"].into_iter().map(ms).sum();
+    let seen = |name: &str| phases[name].as_f64().unwrap_or_default();
+    let names = ["queue", "acquire", "boot", "ready", "exec", "stop", "residual"];
+    let sum: f64 = names.into_iter().map(seen).sum();
     assert!((sum - ms("total")).abs() < 0.01, "{phases:?}");
-    assert!(ms("boot") > 0.0 && ms("exec") > 0.0 && ms("stop") > 0.0);
+    assert!(ms("exec") > 0.0);
+    let (way, origin) = (json["way"].as_str(), json["origin"].as_str());
+    if crate::BY_DAEMON {
+        assert_eq!(way, Some("daemon"));
+        assert!(matches!(origin, Some("warm" | "cold")), "{json}");
+    } else {
+        assert_eq!((way, origin), (Some("in-process"), Some("cold")));
+        assert!(ms("boot") > 0.0 && ms("stop") > 0.0);
+    }
     assert!(json["usage"]["max_rss_kib"].as_u64().is_some_and(|kib| kib > 0));
 }
 

@@ -1,6 +1,9 @@
 //! The program as a user meets it: typed words in, text and an exit code out.
 
+mod cleanup;
 mod config;
+#[expect(dead_code, reason = "the tests with a daemon use the rest")]
+mod daemon;
 mod doctor;
 mod exec;
 mod help;
@@ -9,6 +12,10 @@ mod json;
 mod limits;
 mod signals;
 mod streams;
+#[expect(dead_code, reason = "the tests with a daemon use the rest")]
 mod support;
 mod terminal;
 mod usage;
+
+/// Whether a daemon runs the commands: `tests/daemon` includes these very files with `true`.
+const BY_DAEMON: bool = false;

@@ -8,11 +8,13 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use agentkernel_core::Availability;
-use agentkernel_testkit::leaks::{LeakKind, Marks, Snapshot, describe};
+use agentkernel_testkit::leaks::{Leak, LeakKind, Marks, Snapshot, describe};
 use agentkernel_testkit::{Finished, TestEnvironment, available_or_skip, random_u64};
 use rustix::event::{Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+use crate::daemon::Daemon;
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_agentkernel");
@@ -22,6 +24,8 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// An environment, and the program in it.
 pub struct Trial {
+    /// Ends before its folder is removed.
+    daemon: Option<Daemon>,
     pub environment: TestEnvironment,
     /// A name that occurs nowhere else on the machine.
     pub name: String,
@@ -30,15 +34,37 @@ pub struct Trial {
 impl Trial {
     /// For words that boot nothing.
     pub fn new() -> Self {
-        Self { environment: TestEnvironment::new(), name: format!("trial-{:016x}", random_u64()) }
+        let name = format!("trial-{:016x}", random_u64());
+        Self { daemon: None, environment: TestEnvironment::new(), name }
     }
 
     /// For words that boot a sandbox; `None`, loudly, where that does not work. Where this user may not
     /// limit memory and processors, the user's configuration gives these limits up by name.
     pub fn booting() -> Option<Self> {
+        let mut trial = Self::alone()?;
+        if crate::BY_DAEMON {
+            trial.serve(&["--pool", "1..2"]);
+        }
+        Some(trial)
+    }
+
+    /// Like [`Trial::booting`], without a daemon in any case.
+    pub fn alone() -> Option<Self> {
         let trial = available_or_skip("oci", &doctor().oci).then(Self::new)?;
         trial.write_user_config("");
         Some(trial)
+    }
+
+    /// Starts a daemon in this environment, which ends with the trial.
+    pub fn serve(&mut self, flags: &[&str]) -> &mut Daemon {
+        let daemon = Daemon::start(&self.environment, flags);
+        self.daemon.insert(daemon)
+    }
+
+    /// The daemon that was started.
+    #[track_caller]
+    pub fn daemon(&mut self) -> &mut Daemon {
+        self.daemon.as_mut().expect("it was started")
     }
 
     /// Like [`Trial::booting`], where limits must be enforced.
@@ -117,15 +143,18 @@ impl Trial {
     /// What this trial's sandbox has left, once nothing is left or it is too late.
     #[track_caller]
     pub fn assert_nothing_left(&self) {
+        if self.daemon.is_some() {
+            // Its warm sandboxes are there to stay; what else it has left, its own end will show.
+            let lives = || self.say(&["ps", "-q"]).stdout_text();
+            let gone = comes_true(Duration::from_secs(10), || lives().is_empty());
+            return assert!(gone, "still alive: {}", lives());
+        }
         let marks = Marks::new().word(&self.name).folder(self.environment.agentkernel_home());
         let marks = marks.allow(|path| path.is_dir() || path.ends_with("agentkernel.toml"));
         // Nothing was there before: nobody else uses the name.
         let empty = Snapshot::take(&Marks::new());
         let left = |leaks: Vec<_>| -> Vec<_> {
-            leaks
-                .into_iter()
-                .filter(|leak: &agentkernel_testkit::leaks::Leak| leak.kind != LeakKind::Descriptor)
-                .collect()
+            leaks.into_iter().filter(|leak: &Leak| leak.kind != LeakKind::Descriptor).collect()
         };
         let mut leaks = Vec::new();
         let gone = comes_true(Duration::from_secs(10), || {

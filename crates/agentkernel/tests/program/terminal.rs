@@ -17,7 +17,7 @@ use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use crate::support::{DEADLINE, Trial, comes_true};
 
 /// The user's side of a terminal, with the program on the other one.
-struct Terminal {
+pub struct Terminal {
     user: File,
     /// The program's side, kept open so that its settings can be read after the program's end.
     program_side: OwnedFd,
@@ -32,6 +32,11 @@ fn size(rows: u16, cols: u16) -> Winsize {
 impl Terminal {
     /// Runs the program on a terminal of 30 × 100 that is its controlling one.
     fn open(trial: &Trial, flags: &[&str], script: &str) -> Self {
+        Self::of(trial.sh_command(flags, script))
+    }
+
+    /// The same for any command.
+    pub fn of(mut command: std::process::Command) -> Self {
         let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("pty");
         grantpt(&user).expect("grant");
         unlockpt(&user).expect("unlock");
@@ -40,7 +45,6 @@ impl Terminal {
         let program_side = rustix::fs::open(&*path, flags_open, Mode::empty()).expect("open");
         tcsetwinsize(&user, size(30, 100)).expect("size");
         let stdio = || Stdio::from(program_side.try_clone().expect("clone"));
-        let mut command = trial.sh_command(flags, script);
         command.env("TERM", "xterm").stdin(stdio()).stdout(stdio()).stderr(stdio());
         // SAFETY: both calls are system calls and nothing else.
         unsafe {
@@ -53,13 +57,13 @@ impl Terminal {
         Self { user: File::from(user), program_side, child, said: String::new() }
     }
 
-    fn type_in(&mut self, keys: &str) {
+    pub fn type_in(&mut self, keys: &str) {
         self.user.write_all(keys.as_bytes()).expect("type");
     }
 
     /// Reads until the terminal has shown `text`.
     #[track_caller]
-    fn wait_for(&mut self, text: &str) {
+    pub fn wait_for(&mut self, text: &str) {
         let deadline = Timespec::try_from(Duration::from_secs(20)).expect("a short time");
         while !self.said.contains(text) {
             let readable =
@@ -81,7 +85,7 @@ impl Terminal {
 
     /// Waits for the end of the program, which must have restored the terminal.
     #[track_caller]
-    fn assert_ends_with(self, code: i32) {
+    pub fn assert_ends_with(self, code: i32) {
         let Self { child, program_side, user, said } = self;
         let finished = Finished::wait(format!("on a terminal: {said}"), child, DEADLINE).assert_code(code);
         let modes = tcgetattr(program_side.as_fd()).expect("attributes").local_modes;
@@ -210,7 +214,7 @@ fn stop_zygote(program: u32) -> Option<Stopped> {
 
 #[test]
 fn a_boot_that_takes_long_shows_a_sign_of_life_and_wipes_it_away() {
-    let Some(trial) = Trial::booting() else { return };
+    let Some(trial) = Trial::alone() else { return };
     for _attempt in 0..20 {
         let mut terminal = Terminal::open(&trial, &[], "echo the out''put");
         let Some(zygote) = stop_zygote(terminal.child.id()) else {

@@ -39,7 +39,7 @@ impl Order {
         let Some(place) = self.place.take() else { return };
         let (shelf, settings) = (&self.shelf, &self.shelf.settings);
         shelf.meter.booted(slot.times());
-        shelf.succeeded();
+        shelf.booted();
         let care = Care {
             check_interval: settings.check_interval,
             check_deadline: settings.check_deadline,

@@ -104,8 +104,12 @@ async fn a_sandbox_that_answered_lately_is_not_asked_again() {
 
 /// A pool whose sandboxes are asked when they are leased, and not before.
 async fn unchecked(stub: &Stub) -> Pool {
-    let settings =
-        PoolSettings { check_interval: SECOND * 100, checked_within: SECOND * 2, ..PoolSettings::default() };
+    let settings = PoolSettings {
+        check_interval: SECOND * 100,
+        check_deadline: SECOND,
+        checked_within: SECOND * 2,
+        ..PoolSettings::default()
+    };
     let pool = stub.warm_pool(2, settings).await;
     sleep(SECOND * 3).await;
     pool

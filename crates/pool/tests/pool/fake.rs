@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentkernel_core::{
     Backend, ByteSize, Command, Limit, Limits, OutputStream, ProcessEvent, Profile, Sandbox, SandboxName,
@@ -30,8 +31,12 @@ async fn say(sandbox: &dyn Sandbox, script: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_used_sandbox_is_never_leased_twice_to_a_thousand_tenants() {
-    let settings =
-        PoolSettings { memory_max: ByteSize::mib(1 << 20), target: 8..=32, ..PoolSettings::default() };
+    let settings = PoolSettings {
+        memory_max: ByteSize::mib(1 << 20),
+        target: 8..=32,
+        queue_wait_max: Duration::from_secs(600),
+        ..PoolSettings::default()
+    };
     let pool = Arc::new(pool(settings));
     let mut tenants = tokio::task::JoinSet::new();
     for number in 0..1000_u32 {

@@ -186,3 +186,41 @@ async fn a_boot_that_panics_counts_as_a_failure() {
     stub.boots.panic.store(false, SeqCst);
     until(|| pool.stats().warm == 1).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn sandboxes_that_do_not_last_are_replaced_ever_more_seldom() {
+    let stub = Stub::new();
+    let settings =
+        PoolSettings { backoff_min: Duration::from_secs(1), refills_max: 1, ..PoolSettings::default() };
+    let pool = stub.pool(settings);
+    stub.boots.die.store(true, SeqCst);
+    pool.set_target(&key(&pool), 1..=1).expect("set");
+    sleep(Duration::from_secs(60)).await;
+    assert!((6..=8).contains(&stub.begun()), "{} boots", stub.begun());
+    let stats = only_key(&pool);
+    assert_eq!((stats.circuit, stats.counts.boot_failures), (CircuitState::Open, 0));
+    assert_eq!(stats.counts.discarded.died, u64::from(stats.failures_in_a_row));
+    let error = stats.counts.last_error.expect("told");
+    assert!(
+        error.starts_with("keep a sandbox warm: ak-") && error.ends_with("the test killed it"),
+        "{error}"
+    );
+    // One that lasts until it is asked closes the circuit, and not before.
+    stub.boots.die.store(false, SeqCst);
+    until(|| pool.stats().warm == 1).await;
+    assert_eq!(only_key(&pool).circuit, CircuitState::Open);
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!(only_key(&pool).circuit, CircuitState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sandboxes_that_never_answer_are_replaced_ever_more_seldom() {
+    let stub = Stub::new();
+    let pool =
+        stub.pool(PoolSettings { backoff_min: MINUTE, backoff_max: MINUTE * 60, ..PoolSettings::default() });
+    stub.boots.deaf.store(true, SeqCst);
+    pool.set_target(&key(&pool), 1..=1).expect("set");
+    sleep(MINUTE * 20).await;
+    // After 1, 2, 4, 8 and 16 minutes, and 8 s each until it is noticed.
+    assert!((5..=6).contains(&stub.begun()), "{} boots", stub.begun());
+}

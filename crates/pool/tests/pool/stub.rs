@@ -36,6 +36,10 @@ pub struct Boots {
     pub fail: AtomicUsize,
     pub panic: AtomicBool,
     pub hang: AtomicBool,
+    /// What is made from here on ends at once.
+    pub die: AtomicBool,
+    /// What is made from here on does not answer.
+    pub deaf: AtomicBool,
     /// What is made from here on never ends when it is stopped.
     pub stop_hangs: AtomicBool,
     /// What is made from here on refuses to be resized.
@@ -161,12 +165,15 @@ impl Backend for Stub {
         let remote = Arc::new(Remote {
             spec: spec.clone(),
             ended: watch::Sender::new(None),
-            deaf: AtomicBool::new(false),
+            deaf: AtomicBool::new(boots.deaf.load(SeqCst)),
             pings: AtomicUsize::new(0),
             resized: Mutex::default(),
             stop_hangs: boots.stop_hangs.load(SeqCst),
             resize_fails: boots.resize_fails.load(SeqCst),
         });
+        if boots.die.load(SeqCst) {
+            remote.die();
+        }
         self.map().insert(name.clone(), remote.clone());
         let sandbox = StubSandbox { name, remote, backend: self.clone(), stopped: false };
         Ok(Booted { sandbox: Box::new(sandbox), boot: time / 2, ready: time / 2 })

@@ -157,8 +157,7 @@ impl FakeProcess {
     pub fn new(house: Arc<House>, tree: Arc<Tree>, wiring: Wiring) -> Result<Self> {
         let failed = |error: io::Error| Error::new(ErrorKind::Internal, "watch the command's output", error);
         let stdin = wiring.stdin.map(non_blocking).transpose().map_err(failed)?;
-        let control =
-            FakeControl { tree: tree.clone(), stdin: Mutex::new(stdin), terminal: wiring.terminal };
+        let control = FakeControl { tree: tree.clone(), stdin: Mutex::new(stdin), terminal: wiring.terminal };
         let output = |file: Option<OwnedFd>| file.map_or(Ok(Output::none()), Output::new).map_err(failed);
         let (stdout, stderr) = (output(wiring.stdout)?, output(wiring.stderr)?);
         Ok(Self { house, tree, stdout, stderr, control: Arc::new(control), phase: Phase::Running })

@@ -155,7 +155,9 @@ impl Sandbox for FakeSandbox {
         let cause = *self.house.ended.borrow();
         let house = self.house.clone();
         let down = spawn_blocking(move || house.tear_down(CauseOfDeath::Killed)).await;
-        down.map_err(|error| Error::new(ErrorKind::Cleanup, "stop the sandbox", error).on(self.house.name()))?;
+        down.map_err(|error| {
+            Error::new(ErrorKind::Cleanup, "stop the sandbox", error).on(self.house.name())
+        })?;
         Ok(Stopped { cause, out_of_memory_kills: 0, memory_peak_bytes: None })
     }
 }

@@ -1,11 +1,11 @@
 //! A run, or why there was none, as one JSON object.
 
-use agentkernel_core::{BackendKind, CauseOfDeath, Error, ExitStatus, Phases, Usage};
-use agentkernel_runtime::RunReport;
+use agentkernel_core::{CauseOfDeath, Error, ExitStatus, Phases, Usage};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 
+use super::done::Done;
 use crate::errors::Failure;
 use crate::output::{self, KeptOutput};
 use crate::paint;
@@ -16,9 +16,11 @@ const SCHEMA: u32 = 1;
 #[derive(Serialize)]
 struct Json<'a> {
     schema: u32,
-    backend: BackendKind,
-    reason: &'a str,
+    backend: Option<&'a str>,
+    reason: Option<&'a str>,
     name: &'a str,
+    way: &'static str,
+    origin: Option<&'static str>,
     exit_code: Option<u8>,
     signal: Option<u8>,
     cause: CauseOfDeath,
@@ -88,29 +90,31 @@ struct ErrorParts<'a> {
 }
 
 /// Prints a run.
-pub fn print(report: &RunReport, output: &KeptOutput) -> Result<(), Failure> {
-    let (exit_code, signal) = match report.status() {
+pub fn print(done: &Done, output: &KeptOutput) -> Result<(), Failure> {
+    let (exit_code, signal) = match done.status() {
         Some(ExitStatus::Code(code)) => (Some(code), None),
         Some(ExitStatus::Signal(number)) => (None, Some(number)),
         None => (None, None),
     };
     output::print_json(&Json {
         schema: SCHEMA,
-        backend: report.choice.backend,
-        reason: &report.choice.reason,
-        name: report.name.as_str(),
+        backend: done.choice.as_ref().map(|(backend, _)| backend.as_str()),
+        reason: done.choice.as_ref().map(|(_, reason)| reason.as_str()),
+        name: &done.name,
+        way: done.way.who(),
+        origin: done.way.origin(),
         exit_code,
         signal,
-        cause: report.cause,
-        timed_out: report.timed_out(),
-        truncated: report.output.is_truncated(),
-        output_bytes: report.output.total,
+        cause: done.cause,
+        timed_out: done.timed_out(),
+        truncated: done.output.is_truncated(),
+        output_bytes: done.output.total,
         stdout: encode(&output.stdout, Stdout::Text, Stdout::Bytes),
         stderr: encode(&output.stderr, Stderr::Text, Stderr::Bytes),
-        phases_ms: phases(&report.phases),
-        usage: report.usage().as_ref().map(usage),
-        memory_peak_bytes: report.stopped.and_then(|stopped| stopped.memory_peak_bytes),
-        out_of_memory_kills: report.stopped.map(|stopped| stopped.out_of_memory_kills),
+        phases_ms: phases(&done.phases),
+        usage: done.usage().as_ref().map(usage),
+        memory_peak_bytes: done.stopped.and_then(|stopped| stopped.memory_peak_bytes),
+        out_of_memory_kills: done.stopped.map(|stopped| stopped.out_of_memory_kills),
     })
 }
 

@@ -2,64 +2,35 @@
 
 use std::io::{self, Write as _};
 
-use agentkernel_core::{CauseOfDeath, Error, ErrorKind, Phases};
-use agentkernel_runtime::{Ending, RunReport, RunRequest};
+use agentkernel_core::Phases;
+use agentkernel_runtime::RunRequest;
 
-use crate::{errors, paint};
+use super::done::{Done, Way};
+use crate::notices::Over;
+use crate::paint;
 
 /// Says whatever the exit code alone does not.
-pub fn print_notices(report: &RunReport, request: &RunRequest) {
-    for notice in notices(report, request) {
-        errors::say_error(&notice);
-    }
-}
-
-fn notices(report: &RunReport, request: &RunRequest) -> Vec<Error> {
-    let mut notices = Vec::new();
-    if report.output.is_truncated() {
-        let why = format!("it wrote {} bytes", report.output.total);
-        let what = format!("output was cut at {}", report.output.limit);
-        notices.push(
-            Error::new(ErrorKind::Host, what, why)
-                .on(request.command.program())
-                .hint("let more pass with --output-limit, or write to a file in a folder mounted with -v"),
-        );
-    }
-    notices.extend(end(report, request));
-    notices
-}
-
-/// Why the command did not end by itself. Ctrl-C, and a reader that went away, need not be told.
-fn end(report: &RunReport, request: &RunRequest) -> Option<Error> {
-    let error = |why: String| {
-        Error::new(ErrorKind::SandboxGone, "run the command", why).on(request.command.program())
+pub fn print_notices(done: &Done, request: &RunRequest) {
+    let over = Over {
+        program: request.command.program(),
+        timeout: request.command.timeout,
+        memory: Some(request.spec.limits().memory.to_string()),
+        ending: &done.ending,
+        cause: done.cause,
+        output: done.output,
     };
-    match (report.cause, &report.ending) {
-        (CauseOfDeath::Timeout, _) => {
-            let time = request.command.timeout.unwrap_or_default();
-            Some(
-                error(format!("timeout: it did not end within {time:?}")).hint("give it more with --timeout"),
-            )
-        }
-        (CauseOfDeath::OutOfMemory, _) => {
-            let limit = request.spec.limits().memory;
-            let why = format!("out_of_memory: it used more than its limit of {limit}");
-            Some(error(why).hint("give it more with --memory"))
-        }
-        (_, Ending::OutputFailed(why)) if why.kind() != io::ErrorKind::BrokenPipe => {
-            let what = "pass the command's output on";
-            Some(Error::new(ErrorKind::Host, what, why).hint("the command was killed"))
-        }
-        (cause, Ending::SandboxEnded(ended)) => {
-            Some(error(format!("its sandbox ended: {cause}: {}", ended.detail)))
-        }
-        _ => None,
-    }
+    over.print();
 }
 
 /// Prints where the time went.
-pub fn print_timing(phases: &Phases) {
-    drop(io::stderr().lock().write_all(timing(phases).as_bytes()));
+pub fn print_timing(done: &Done) {
+    drop(io::stderr().lock().write_all((timing(&done.phases) + &way(done.way)).as_bytes()));
+}
+
+/// Which way was taken, below the table.
+fn way(way: Way) -> String {
+    let words: Vec<_> = [Some(way.who()), way.origin()].into_iter().flatten().collect();
+    format!("way: {}\n", words.join(", "))
 }
 
 fn timing(phases: &Phases) -> String {

@@ -1,0 +1,158 @@
+//! What a sandbox is to be: the flags that `run`, `create` and `pool` have in common.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+
+use agentkernel_core::{Access, BindMount, ByteSize, CpuCount, Error, ErrorKind, Image, Limit, Profile};
+use agentkernel_core::{Result, SandboxName, SandboxSpec, User};
+use agentkernel_runtime::config::{self, Layer, Settings};
+use agentkernel_runtime::{BackendRequest, run};
+
+use super::words::OneOf;
+use crate::environment::Environment;
+
+/// What --backend may say.
+pub const BACKENDS: &[&str] = &["auto", "oci"];
+/// What --profile may say.
+pub const PROFILES: &[&str] = &["restrictive", "moderate", "permissive"];
+
+/// What a sandbox is to be.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct SandboxFlags {
+    /// What holds the sandbox; auto is the strongest boundary that works here [default: auto]
+    #[arg(long, value_name = "BACKEND", value_parser = OneOf::new(BACKENDS, BackendRequest::from_str))]
+    backend: Option<BackendRequest>,
+
+    /// Root file system; host is the programs of this host without its files [default: host]
+    #[arg(long, value_name = "IMAGE", value_parser = OneOf::new(&["host"], config::parse_image))]
+    image: Option<Image>,
+
+    /// Use the folder DIR as root file system, read-only, instead of an image
+    #[arg(long, value_name = "DIR", conflicts_with = "image")]
+    rootfs: Option<PathBuf>,
+
+    /// Defaults of the limits below, and whether root is allowed [default: restrictive]
+    #[arg(long, value_name = "PROFILE", value_parser = OneOf::new(PROFILES, Profile::from_str))]
+    profile: Option<Profile>,
+
+    /// Mount a file or folder of this host, read-write unless :ro is said. May be repeated
+    #[arg(short = 'v', long = "volume", value_name = "SRC:DST[:ro]")]
+    volume: Vec<OsString>,
+
+    /// Run as this user of the sandbox; root needs --profile permissive [default: 65532:65532]
+    #[arg(long, value_name = "UID[:GID]|root")]
+    user: Option<User>,
+
+    /// Processors, for example 1.5, or unlimited [default: 1; moderate 2; permissive 4]
+    #[arg(long, value_name = "NUMBER")]
+    cpus: Option<Limit<CpuCount>>,
+
+    /// Memory, in bytes or with K, M, G, T, or unlimited [default: 512M; moderate 2G; permissive 8G]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Limit<ByteSize>>,
+
+    /// Processes and threads, or unlimited [default: 256; moderate 1024; permissive 4096]
+    #[arg(long, value_name = "NUMBER", value_parser = config::parse_pids)]
+    pids: Option<Limit<u32>>,
+
+    /// Size of each writable place, in bytes or with K, M, G, T [default: 1G; moderate 4G; permissive 16G]
+    #[arg(long, value_name = "SIZE")]
+    disk: Option<ByteSize>,
+}
+
+/// A complaint about what was typed.
+pub fn usage(place: impl std::fmt::Display, why: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Usage, "read the command line", why).on(place)
+}
+
+impl SandboxFlags {
+    /// Whether nothing was said.
+    pub fn is_empty(&self) -> bool {
+        let Self { backend, image, rootfs, profile, volume, user, cpus, memory, pids, disk } = self;
+        backend.is_none()
+            && image.is_none()
+            && rootfs.is_none()
+            && profile.is_none()
+            && volume.is_empty()
+            && user.is_none()
+            && cpus.is_none()
+            && memory.is_none()
+            && pids.is_none()
+            && disk.is_none()
+    }
+
+    /// The layer of these flags.
+    pub fn layer(&self, environment: &Environment) -> Result<Layer> {
+        let rootfs = self.rootfs.as_deref().map(|path| rootfs(path, environment)).transpose()?;
+        Ok(Layer {
+            backend: self.backend,
+            image: rootfs.or_else(|| self.image.clone()),
+            profile: self.profile,
+            cpus: self.cpus,
+            memory: self.memory,
+            pids: self.pids,
+            disk: self.disk,
+            ..Layer::default()
+        })
+    }
+
+    /// The description, with what the layers together say.
+    pub fn spec(
+        &self,
+        name: Option<&SandboxName>,
+        environment: &Environment,
+        settings: &Settings,
+    ) -> Result<SandboxSpec> {
+        let name = name.cloned().map_or_else(run::random_name, Ok)?;
+        let mut spec = SandboxSpec::builder(name, settings.profile)
+            .image(settings.image.clone())
+            .limits(settings.limits)
+            .lifetime(run::lifetime(settings.timeout));
+        if let Some(user) = self.user {
+            spec = spec.user(user);
+        }
+        for text in &self.volume {
+            spec = spec.mount(mount(text, environment)?);
+        }
+        spec.build()
+    }
+}
+
+/// What holds with these flags, in this environment.
+pub fn settings(flags: &Layer, environment: &Environment) -> Result<Settings> {
+    let files = config::Files::read(&environment.config_paths())?;
+    Ok(files.resolve(&environment.layer()?, flags))
+}
+
+fn rootfs(path: &Path, environment: &Environment) -> Result<Image> {
+    let path = environment.absolute(path)?;
+    let place = || format!("--rootfs {}", path.display());
+    let facts = path.metadata().map_err(|why| usage(place(), why))?;
+    if !facts.is_dir() {
+        return Err(usage(place(), "it is not a folder"));
+    }
+    Ok(Image::Rootfs(path))
+}
+
+/// Reads `SRC:DST[:ro]`. Paths are bytes, and SRC may be relative to the working directory.
+fn mount(text: &OsStr, environment: &Environment) -> Result<BindMount> {
+    let place = || format!("-v {}", text.display());
+    let parts: Vec<&[u8]> = text.as_bytes().split(|byte| *byte == b':').collect();
+    let (source, target, access) = match parts[..] {
+        [source, target] | [source, target, b"rw"] => (source, target, Access::ReadWrite),
+        [source, target, b"ro"] => (source, target, Access::ReadOnly),
+        [_, _, option] => {
+            let why = format!("'{}' is not a mount option; use ro or rw", option.escape_ascii());
+            return Err(usage(place(), why));
+        }
+        _ => return Err(usage(place(), "it is not a mount; write SRC:DST or SRC:DST:ro")),
+    };
+    if source.is_empty() || target.is_empty() {
+        return Err(usage(place(), "it is not a mount; write SRC:DST or SRC:DST:ro"));
+    }
+    let source = environment.absolute(Path::new(OsStr::from_bytes(source)))?;
+    source.metadata().map_err(|why| usage(place(), format!("{}: {why}", source.display())))?;
+    BindMount::new(&source, Path::new(OsStr::from_bytes(target)), access).map_err(|why| usage(place(), why))
+}

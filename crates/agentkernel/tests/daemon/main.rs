@@ -1,0 +1,32 @@
+//! The program with a daemon: every run as without one, and the whole life of a sandbox.
+
+#[path = "../program/daemon.rs"]
+mod daemon;
+#[path = "../program/exec.rs"]
+mod exec;
+#[path = "../program/inspect.rs"]
+mod inspect;
+#[path = "../program/json.rs"]
+mod json;
+#[path = "../program/limits.rs"]
+mod limits;
+#[path = "../program/signals.rs"]
+mod signals;
+#[path = "../program/streams.rs"]
+mod streams;
+#[path = "../program/support.rs"]
+#[expect(dead_code, reason = "the tests without a daemon use the rest")]
+mod support;
+#[path = "../program/terminal.rs"]
+mod terminal;
+
+mod background;
+mod copies;
+mod life;
+mod pools;
+mod service;
+mod serving;
+mod ways;
+
+/// Whether a daemon runs the commands.
+const BY_DAEMON: bool = true;

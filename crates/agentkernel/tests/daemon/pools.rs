@@ -1,0 +1,32 @@
+//! Warm sandboxes, by number.
+
+use serde_json::Value;
+
+use crate::support::{DEADLINE, Trial, comes_true};
+
+fn pools(trial: &Trial) -> Value {
+    let said = trial.say(&["pool", "ls", "--format", "json"]).assert_success();
+    serde_json::from_slice(&said.stdout).expect("JSON")
+}
+
+#[test]
+fn a_pool_is_filled_to_its_size_and_drained() {
+    let Some(trial) = Trial::booting() else { return };
+    trial.say(&["pool", "set", "3..3"]).assert_success();
+    assert!(comes_true(DEADLINE, || pools(&trial)["pools"][0]["warm"] == 3), "{}", pools(&trial));
+    let text = trial.say(&["pool", "ls"]).assert_success().stdout_text();
+    assert!(text.contains("WARM") && text.contains("3 (3..3)"), "{text}");
+    trial.say(&["pool", "set", "0..0"]).assert_success();
+    let said = trial.say(&["pool", "drain"]).assert_success();
+    assert_eq!(said.stdout_text(), "");
+    assert!(comes_true(DEADLINE, || pools(&trial)["pools"][0]["warm"] == 0), "{}", pools(&trial));
+}
+
+#[test]
+fn the_size_of_a_pool_is_checked_when_it_is_typed() {
+    let trial = Trial::new();
+    for wrong in ["3..2", "x", "1.."] {
+        let said = trial.say(&["pool", "set", wrong]).assert_code(2);
+        assert!(said.stderr_text().contains("LOW..HIGH"), "{}", said.stderr_text());
+    }
+}

@@ -1,0 +1,21 @@
+//! The API over HTTP: what is asked becomes a call, and what comes of it becomes a reply.
+
+mod archive;
+mod body;
+mod caller;
+mod check;
+mod events;
+mod exec;
+mod files;
+mod host;
+mod logs;
+mod pools;
+mod processes;
+mod reply;
+mod router;
+mod runs;
+mod sandboxes;
+
+pub mod listen;
+
+pub use router::openapi;

@@ -1,0 +1,234 @@
+//! The one task that has the map of all sandboxes that live.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentkernel_api::{ErrorKind, Event, EventKind, Sandbox, State as SandboxState};
+use tokio::sync::{broadcast, mpsc};
+use tokio::time::Instant;
+
+use super::memory::HostMemory;
+use super::recent::Recent;
+use super::{Ask, Candidate, Counts, Found, OwnedEvent};
+use crate::clock;
+use crate::failure::{Failure, Outcome};
+use crate::settings::Limits;
+
+/// How old a reading of the host's memory may be.
+const MEMORY_AGE_MAX: Duration = Duration::from_millis(100);
+
+/// Decides whatever needs a look at all sandboxes.
+pub struct Owner {
+    limits: Limits,
+    /// By id, in the order of admission.
+    living: BTreeMap<u64, Entry>,
+    numbers: BTreeMap<String, u64>,
+    next_number: u64,
+    recent: Recent,
+    memory: Option<(Instant, HostMemory)>,
+    events: broadcast::Sender<Arc<OwnedEvent>>,
+    sequence: u64,
+    closed: bool,
+}
+
+struct Entry {
+    owner: String,
+    name: String,
+    promised_bytes: u64,
+    found: Found,
+}
+
+impl Owner {
+    pub fn new(limits: Limits, events: broadcast::Sender<Arc<OwnedEvent>>) -> Self {
+        Self {
+            limits,
+            living: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            next_number: 0,
+            recent: Recent::default(),
+            memory: None,
+            events,
+            sequence: 0,
+            closed: false,
+        }
+    }
+
+    /// Until nobody can ask any more.
+    pub async fn run(mut self, mut asks: mpsc::UnboundedReceiver<Ask>) {
+        while let Some(ask) = asks.recv().await {
+            self.answer(ask);
+        }
+    }
+
+    /// An answer that nobody waits for any more is dropped.
+    fn answer(&mut self, ask: Ask) {
+        match ask {
+            Ask::Admit(candidate, reply) => drop(reply.send(self.admit(candidate))),
+            Ask::TakeBack(candidate) => {
+                let promised_bytes = candidate.promised_bytes.unwrap_or_default();
+                self.add(candidate, promised_bytes);
+            }
+            Ask::Live(id, guest) => {
+                if let Some(entry) = self.entry(&id) {
+                    entry.found.guest = Some(guest);
+                }
+                self.tell(&id, EventKind::State, None);
+            }
+            Ask::Forget(id) => {
+                self.tell(&id, EventKind::Failed, None);
+                self.remove(&id);
+                self.recent.remove(&id);
+            }
+            Ask::Ended(id) => {
+                self.tell(&id, EventKind::State, None);
+                if let Some(mut entry) = self.remove(&id) {
+                    entry.found.guest = None;
+                    self.recent.push(entry.found);
+                }
+            }
+            Ask::Tell(id, kind, pid) => self.tell(&id, kind, pid),
+            Ask::Find { owner, word, reply } => drop(reply.send(self.find(&owner, &word).cloned())),
+            Ask::List { owner, reply } => drop(reply.send(self.list(&owner))),
+            Ask::Count(reply) => drop(reply.send(self.count())),
+            Ask::Close(reply) => {
+                self.closed = true;
+                drop(reply.send(self.living.values().map(|entry| entry.found.clone()).collect()));
+            }
+        }
+    }
+
+    fn admit(&mut self, candidate: Candidate) -> Outcome<()> {
+        let (id, owner, name) = {
+            let sandbox = candidate.view.borrow();
+            (sandbox.id.clone(), sandbox.owner.clone(), sandbox.name.clone())
+        };
+        let promised_bytes = self.fits(&owner, &id, &name, candidate.promised_bytes)?;
+        self.add(candidate, promised_bytes);
+        self.tell(&id, EventKind::State, None);
+        Ok(())
+    }
+
+    fn add(&mut self, candidate: Candidate, promised_bytes: u64) {
+        let Candidate { view, fate, .. } = candidate;
+        let Sandbox { id, owner, name, .. } = view.borrow().clone();
+        let number = self.next_number;
+        self.next_number += 1;
+        self.recent.remove(&id);
+        self.numbers.insert(id, number);
+        let found = Found { view, fate, guest: None };
+        self.living.insert(number, Entry { owner, name, promised_bytes, found });
+    }
+
+    /// Whether no limit speaks against it, and how much memory it is promised.
+    fn fits(&mut self, owner: &str, id: &str, name: &str, promised: Option<u64>) -> Outcome<u64> {
+        let what = "make the sandbox";
+        if self.closed {
+            return Err(Failure::stopping());
+        }
+        let mut own = self.living.values().filter(|entry| entry.owner == owner);
+        if own.clone().any(|entry| entry.name == name) || self.numbers.contains_key(id) {
+            let failure = Failure::new(ErrorKind::NameTaken, what, "you have a sandbox of this name");
+            return Err(failure.on(name).hint("choose another name, or remove the old one"));
+        }
+        let Limits { sandboxes_per_owner, sandboxes_max, queue_max, .. } = self.limits;
+        if own.by_ref().count() >= sandboxes_per_owner {
+            return Err(Failure::busy(
+                what,
+                format!("you have {sandboxes_per_owner}, the most that one may have"),
+            ));
+        }
+        if self.living.len() >= sandboxes_max {
+            return Err(Failure::busy(
+                what,
+                format!("there are {sandboxes_max}, the most that there may be"),
+            ));
+        }
+        if self.living.values().filter(|entry| entry.found.guest.is_none()).count() >= queue_max {
+            return Err(Failure::busy(what, format!("{queue_max} others are being made")));
+        }
+        self.promise(promised)
+    }
+
+    /// Whether the host has the memory. One that is not limited may use all that there is.
+    fn promise(&mut self, promised: Option<u64>) -> Outcome<u64> {
+        let Some(memory) = self.memory() else { return Ok(promised.unwrap_or_default()) };
+        let what = "promise the sandbox its memory";
+        let promised = promised.unwrap_or(memory.total_bytes);
+        let most = u128::from(memory.total_bytes) * u128::from(self.limits.memory_promised_percent) / 100;
+        let most = u64::try_from(most).unwrap_or(u64::MAX);
+        if self.promised().saturating_add(promised) > most {
+            let why = format!("{} MiB are promised already, of {} MiB", self.promised() >> 20, most >> 20);
+            return Err(Failure::busy(what, why).hint("ask for less memory, or remove sandboxes"));
+        }
+        if memory.available_bytes < self.limits.memory_reserve.get() {
+            let why = format!("the host has {} MiB left", memory.available_bytes >> 20);
+            return Err(Failure::busy(what, why));
+        }
+        Ok(promised)
+    }
+
+    fn promised(&self) -> u64 {
+        self.living.values().map(|entry| entry.promised_bytes).fold(0, u64::saturating_add)
+    }
+
+    fn memory(&mut self) -> Option<HostMemory> {
+        if let Some((read, memory)) = self.memory
+            && read.elapsed() < MEMORY_AGE_MAX
+        {
+            return Some(memory);
+        }
+        let memory = HostMemory::read()?;
+        self.memory = Some((Instant::now(), memory));
+        Some(memory)
+    }
+
+    fn entry(&mut self, id: &str) -> Option<&mut Entry> {
+        self.living.get_mut(self.numbers.get(id)?)
+    }
+
+    fn remove(&mut self, id: &str) -> Option<Entry> {
+        self.living.remove(&self.numbers.remove(id)?)
+    }
+
+    /// What lives comes first: its name may be that of one that has ended.
+    fn find(&self, owner: &str, word: &str) -> Option<&Found> {
+        let by_id = self.numbers.get(word).and_then(|number| self.living.get(number));
+        let by_name = || self.living.values().find(|entry| entry.owner == owner && entry.name == word);
+        let living = by_id.filter(|entry| entry.owner == owner).or_else(by_name).map(|entry| &entry.found);
+        living.or_else(|| self.recent.find(owner, word))
+    }
+
+    fn list(&self, owner: &str) -> Vec<Sandbox> {
+        self.living.values().filter(|entry| entry.owner == owner).map(|entry| entry.found.now()).collect()
+    }
+
+    fn count(&self) -> Counts {
+        let mut by_state = BTreeMap::<SandboxState, u64>::new();
+        for entry in self.living.values() {
+            *by_state.entry(entry.found.view.borrow().state).or_default() += 1;
+        }
+        Counts { by_state, promised_bytes: self.promised() }
+    }
+
+    /// Nobody may be listening, and whoever is slow is told that he missed something.
+    fn tell(&mut self, id: &str, kind: EventKind, pid: Option<u32>) {
+        self.sequence += 1;
+        let sequence = self.sequence;
+        let Some(entry) = self.entry(id) else { return };
+        let sandbox = entry.found.view.borrow();
+        let event = Event {
+            sequence,
+            time_ms: clock::wall_ms(),
+            sandbox: sandbox.id.clone(),
+            name: sandbox.name.clone(),
+            kind,
+            state: sandbox.state,
+            cause: sandbox.cause,
+            pid,
+        };
+        let event = OwnedEvent { owner: entry.owner.clone(), event };
+        drop(sandbox);
+        drop(self.events.send(Arc::new(event)));
+    }
+}

@@ -1,0 +1,62 @@
+//! Warm sandboxes are used, told, and never used twice.
+
+use agentkernel_api::ShutdownMode;
+use agentkernel_pool::PoolSettings;
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::daemon::{Daemon, create, folder, run, settings, until};
+
+async fn warm(client: &Client) -> u64 {
+    client.get("/v1/pools").await.expect(200)["pools"][0]["warm"].as_u64().expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_and_sandboxes_come_from_the_pool_and_say_so() {
+    let folder = folder();
+    let mut settings = settings(folder.path());
+    settings.pool = PoolSettings::default();
+    let daemon = Daemon::start(settings).await;
+    let client = daemon.client();
+    let set = json!({"low": 2, "high": 2});
+    let stats = client.put("/v1/pools", "application/json", set.to_string().as_bytes()).await.expect(200);
+    assert_eq!(
+        (&stats["pools"][0]["keys"][0]["low"], &stats["pools"][0]["backend"]),
+        (&json!(2), &json!("fake"))
+    );
+    until("they are warm", async || warm(&client).await == 2).await;
+    let before = daemon.backend.living();
+    let result = client.post("/v1/runs", run(&["true"])).await.expect(200);
+    assert_eq!(result["origin"], "warm");
+    assert!(result["phases"]["acquire_ns"].is_u64() && result["phases"]["boot_ns"] == Value::Null);
+    let sandbox = create(&client, json!({"name": "web", "memory": "64M", "timeout_ms": 60_000})).await;
+    assert_eq!((&sandbox["origin"], &sandbox["limits"]["memory"]), (&json!("warm"), &json!("64M")));
+    assert_ne!(sandbox["host_name"], sandbox["id"]);
+    // Whoever was used once is never used again.
+    until("they are warm again", async || warm(&client).await == 2).await;
+    let after = daemon.backend.living();
+    let again = before.iter().filter(|name| after.contains(name)).count();
+    assert!(again <= 1, "{before:?} and {after:?}");
+    let mounted = json!({"sandbox": {"disk": "3M"}, "command": {"argv": ["true"]}});
+    assert_eq!(client.post("/v1/runs", mounted).await.expect(200)["origin"], "cold");
+    let drained = client.post("/v1/pools/drain", json!({})).await.expect(200);
+    assert!(drained["stopped"].as_u64().expect("a number") >= 2);
+    daemon.stop(ShutdownMode::Drain).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_makes_no_sense_is_refused() {
+    let folder = folder();
+    let daemon = Daemon::start(settings(folder.path())).await;
+    let client = daemon.client();
+    for wrong in [
+        json!({"low": 2, "high": 1}),
+        json!({"low": 1}),
+        json!({"low": -1, "high": 1}),
+        json!({"low": 1, "high": 1, "sandbox": {"memory": "unlimited"}}),
+        json!({"low": 1, "high": 1, "sandbox": {"memroy": "1M"}}),
+    ] {
+        client.put("/v1/pools", "application/json", wrong.to_string().as_bytes()).await.refused(400, "usage");
+    }
+    daemon.stop(ShutdownMode::Kill).await;
+}

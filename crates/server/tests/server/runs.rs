@@ -1,0 +1,125 @@
+//! One command in a sandbox of its own.
+
+use std::time::Duration;
+
+use agentkernel_api::ShutdownMode;
+use serde_json::{Value, json};
+
+use crate::daemon::{Daemon, folder, run, settings, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_returns_exit_code_both_streams_and_phases() {
+    let folder = folder();
+    let daemon = Daemon::start(settings(folder.path())).await;
+    let request = run(&["sh", "-c", "echo out; echo err >&2; exit 7"]);
+    let reply = daemon.client().post("/v1/runs", request).await;
+    let result = reply.expect(200);
+    assert_eq!(result["exit_code"], 7);
+    assert_eq!((&result["stdout"], &result["stderr"]), (&json!("out\n"), &json!("err\n")));
+    assert_eq!((&result["cause"], &result["timed_out"]), (&json!("exited"), &json!(false)));
+    assert_eq!(result["origin"], "cold");
+    let phases = &result["phases"];
+    let parts = ["queue_ns", "acquire_ns", "boot_ns", "ready_ns", "exec_ns", "stop_ns", "residual_ns"];
+    let sum: u64 = parts.iter().filter_map(|part| phases[part].as_u64()).sum();
+    assert_eq!(Some(sum), phases["total_ns"].as_u64(), "{phases}");
+    assert_eq!(phases["acquire_ns"], Value::Null);
+    let timing = reply.header("server-timing").expect("Server-Timing");
+    assert!(timing.contains("exec;dur=") && timing.contains("total;dur="), "{timing}");
+    daemon.stop(ShutdownMode::Kill).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_variables_and_output_are_bytes() {
+    let folder = folder();
+    let daemon = Daemon::start(settings(folder.path())).await;
+    let script = r#"printf '%s|' "$@"; printf '%s' "$A$B""#;
+    let argv = json!(["sh", "-c", script, "sh", "a b", "", {"base64": "/w=="}, "$(x)'\""]);
+    let request = json!({
+        "sandbox": {"env": {"A": "of the sandbox", "B": "1"}},
+        "command": {"argv": argv, "env": {"A": {"base64": "/v8="}}}
+    });
+    let result = daemon.client().post("/v1/runs", request).await.expect(200);
+    let word: agentkernel_api::Word = serde_json::from_value(result["stdout"].clone()).expect("a word");
+    assert_eq!(word.as_bytes(), b"a b||\xff|$(x)'\"|\xfe\xff1");
+    daemon.stop(ShutdownMode::Kill).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_cannot_be_run_is_an_error_and_not_an_exit_code() {
+    let folder = folder();
+    let daemon = Daemon::start(settings(folder.path())).await;
+    let client = daemon.client();
+    client.post("/v1/runs", run(&["/no/such/program"])).await.refused(422, "command_not_found");
+    client.post("/v1/runs", run(&["/etc"])).await.refused(422, "command_not_executable");
+    client.post("/v1/runs", run(&[])).await.refused(400, "usage");
+    client.post("/v1/runs", run(&[""])).await.refused(400, "usage");
+    client.post("/v1/runs", json!({"command": {"argv": ["a\u{0}b"]}})).await.refused(400, "usage");
+    for wrong in ["memory", "cpus", "pids", "disk", "profile", "backend", "image", "user", "name"] {
+        let request = json!({"sandbox": {wrong: "?!"}, "command": {"argv": ["true"]}});
+        let error = client.post("/v1/runs", request).await.refused(400, "usage");
+        assert_eq!(error["subject"], format!("sandbox.{wrong}"));
+    }
+    until("nothing is left", async || daemon.backend.living().is_empty()).await;
+    daemon.stop(ShutdownMode::Kill).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_beyond_the_limit_is_counted_and_told() {
+    let folder = folder();
+    let daemon = Daemon::start(settings(folder.path())).await;
+    let argv = ["head", "-c", "100000", "/dev/zero"];
+    let request = json!({"command": {"argv": argv, "output_limit": 10}});
+    let result = daemon.client().post("/v1/runs", request).await.expect(200);
+    assert_eq!((&result["truncated"], &result["output_bytes"]), (&json!(true), &json!(100_000)));
+    assert_eq!(result["stdout"].as_str().expect("text").len(), 10);
+    daemon.stop(ShutdownMode::Kill).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_whose_time_is_up_is_killed_with_all_that_it_started_and_told() {
+    let folder = folder();
+    let daemon = Daemon::start(settings(folder.path())).await;
+    let request = json!({"command": {"argv": ["sh", "-c", "sleep 1000 & sleep 1000"], "timeout_ms": 100}});
+    let result = daemon.client().post("/v1/runs", request).await.expect(200);
+    assert_eq!((&result["timed_out"], &result["cause"]), (&json!(true), &json!("timeout")));
+    until("nothing is left", async || daemon.backend.living().is_empty()).await;
+    daemon.stop(ShutdownMode::Kill).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_away_takes_its_run_along() {
+    let folder = folder();
+    let daemon = Daemon::start(settings(folder.path())).await;
+    let client = daemon.client();
+    let body = run(&["sleep", "1000"]).to_string();
+    let wire = client.begin("POST", "/v1/runs", "Content-Type: application/json\r\n", body.as_bytes()).await;
+    until("it runs", async || {
+        let all = client.get("/v1/sandboxes").await.expect(200);
+        all["sandboxes"][0]["state"] == "running" && all["sandboxes"][0]["run"] == true
+    })
+    .await;
+    drop(wire);
+    until("nothing is left", async || daemon.backend.living().is_empty()).await;
+    let all = client.get("/v1/sandboxes?all=true").await.expect(200);
+    assert_eq!(all["sandboxes"][0]["cause"], "killed", "{all}");
+    daemon.stop(ShutdownMode::Kill).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_at_the_same_time_do_not_wait_for_each_other() {
+    let folder = folder();
+    let meeting = tempfile::tempdir().expect("temp dir");
+    let daemon = Daemon::start(settings(folder.path())).await;
+    // Each ends only when all three have begun.
+    let script = "touch $0/$1; while [ $(ls $0 | wc -l) -lt 3 ]; do sleep 0.01; done";
+    let at = meeting.path().to_str().expect("text");
+    let one = |number: &'static str| {
+        let client = daemon.client();
+        let request = run(&["sh", "-c", script, at, number]);
+        async move { client.post("/v1/runs", request).await.expect(200)["exit_code"].clone() }
+    };
+    let all =
+        tokio::time::timeout(Duration::from_secs(20), async { tokio::join!(one("1"), one("2"), one("3")) });
+    assert_eq!(all.await.expect("they met"), (json!(0), json!(0), json!(0)));
+    daemon.stop(ShutdownMode::Kill).await;
+}
