@@ -1,7 +1,5 @@
 //! The host side's end of one container: the control socket to its supervisor.
 
-use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +16,7 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 use crate::cgroup::Hierarchy;
 use crate::paths::RuntimeDir;
 use crate::record::{self, Record};
-use crate::supervisor::{self, Ask, Report};
+use crate::supervisor::{Ask, Report};
 
 /// How long clean-up may take. The kernel takes down a namespace full of processes in well under a
 /// second; more means that something hangs, and that is then said.
@@ -70,19 +68,6 @@ fn line_of(ask: Ask) -> Vec<u8> {
     let mut line = serde_json::to_vec(&ask).unwrap_or_default();
     line.push(b'\n');
     line
-}
-
-/// Gets hold of a sandbox that persists: its supervisor's control socket, and a new stream to its guest agent.
-pub(crate) async fn take_hold(record: &Path, agent_stream: OwnedFd) -> Result<(Control, i32)> {
-    let failed = |why: std::io::Error| {
-        Error::new(ErrorKind::NoSuchSandbox, "get the sandbox back", why)
-            .hint("it has ended, or another program holds it")
-    };
-    let control = supervisor::connect(record).map_err(failed)?;
-    supervisor::send_with_descriptor(&control, &line_of(Ask::Attach), &agent_stream).map_err(failed)?;
-    drop(agent_stream);
-    control.set_nonblocking(true).map_err(failed)?;
-    first_report(UnixStream::from_std(control).map_err(failed)?).await
 }
 
 fn explain(what: &str, why: &str) -> Error {

@@ -29,7 +29,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
 use control::Control;
-pub(crate) use control::{connect, send_with_descriptor};
 use watch::Watch;
 
 use crate::cgroup::{Group, Hierarchy};

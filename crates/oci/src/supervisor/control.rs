@@ -9,8 +9,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags, open, unlinkat};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind,
-    connect as connect_socket, listen, recvmsg, sendmsg, socket_with, sockopt::socket_peercred,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen,
+    recvmsg, sendmsg, socket_with, sockopt::socket_peercred,
 };
 
 use super::{Ask, Report};
@@ -119,7 +119,7 @@ impl AsFd for Entrance {
 }
 
 /// Sends some bytes and one descriptor, without waiting: who takes nothing any more must not hold anybody up.
-pub(crate) fn send_with_descriptor(to: impl AsFd, bytes: &[u8], descriptor: &OwnedFd) -> io::Result<()> {
+pub(super) fn send_with_descriptor(to: impl AsFd, bytes: &[u8], descriptor: &OwnedFd) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     let descriptors = [descriptor.as_fd()];
@@ -127,14 +127,6 @@ pub(crate) fn send_with_descriptor(to: impl AsFd, bytes: &[u8], descriptor: &Own
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     sendmsg(to, &[io::IoSlice::new(bytes)], &mut ancillary, flags)?;
     Ok(())
-}
-
-/// Connects to the supervisor of a sandbox that persists.
-pub(crate) fn connect(record: &Path) -> io::Result<UnixStream> {
-    let (_folder, _, address) = address(record)?;
-    let socket = unix_socket()?;
-    connect_socket(&socket, &address)?;
-    Ok(UnixStream::from(socket))
 }
 
 fn unix_socket() -> io::Result<OwnedFd> {
