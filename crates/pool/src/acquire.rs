@@ -94,6 +94,7 @@ impl Shared {
         let slot = slot.lease();
         let acquire = request.began.elapsed();
         shelf.meter.hit(acquire);
+        shelf.proven();
         let phases = Phases { acquire: Some(acquire), total: acquire, ..Phases::default() };
         Ok(Lease::new(slot, Origin::Warm { age: known.age }, phases))
     }

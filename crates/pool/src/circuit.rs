@@ -36,7 +36,7 @@ impl Circuit {
         }
     }
 
-    /// A sandbox lasted until it was asked, and answered.
+    /// A sandbox lasted until it was asked and answered, or until it was leased.
     pub(crate) fn proven(&mut self) {
         *self = Self::default();
     }

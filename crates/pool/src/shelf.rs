@@ -1,12 +1,14 @@
 //! All warm sandboxes of one key, and what is known of the demand for them.
 
 mod order;
+mod trouble;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use agentkernel_core::{ByteSize, Ended, Error, ErrorKind, Resize, Result};
+use agentkernel_core::{ByteSize, Ended, Resize, Result};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -37,6 +39,8 @@ pub(crate) struct Shelf {
     settings: Arc<PoolSettings>,
     /// Wakes the refiller.
     wake: Arc<Notify>,
+    /// Something has failed since a sandbox was last known to work.
+    is_troubled: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -89,6 +93,7 @@ impl Shelf {
             gate: Gate::within(whole.0),
             settings: Arc::clone(settings),
             wake: Arc::clone(wake),
+            is_troubled: AtomicBool::new(false),
             state: Mutex::new(state),
         }
     }
@@ -231,42 +236,6 @@ impl Shelf {
         self.wake.notify_one();
         let shelf = Arc::clone(self);
         tokio::spawn(async move { stop_unused(slot, shelf.settings.stop_deadline, &shelf.meter).await })
-    }
-
-    /// A boot for this key worked.
-    pub(crate) fn booted(&self) {
-        let p99 = self.meter.boot_p99().unwrap_or_default();
-        let mut state = lock(&self.state);
-        state.circuit.booted();
-        state.lead =
-            p99.clamp(self.settings.lead_min, self.settings.demand_window.max(self.settings.lead_min));
-    }
-
-    /// A sandbox of this key answered.
-    pub(crate) fn proven(&self) {
-        lock(&self.state).circuit.proven();
-    }
-
-    fn failed(&self, error: &Error) {
-        self.meter.boot_failed(error);
-        self.trip(error, Circuit::failed);
-    }
-
-    fn did_not_last(&self, slot: &Slot<Warm>, why: &str) {
-        let error = Error::new(ErrorKind::SandboxGone, "keep a sandbox warm", why).on(slot.sandbox().name());
-        self.meter.lost(&error);
-        self.trip(&error, Circuit::did_not_last);
-    }
-
-    fn trip(&self, error: &Error, trip: impl FnOnce(&mut Circuit, Instant, &PoolSettings)) {
-        let mut state = lock(&self.state);
-        let before = state.circuit.state(&self.settings);
-        trip(&mut state.circuit, Instant::now(), &self.settings);
-        let after = state.circuit.state(&self.settings);
-        drop(state);
-        if before != after {
-            tracing::warn!(key = %self.key, %error, "refills fail");
-        }
     }
 
     pub(crate) fn stats(&self, now: Instant) -> KeyStats {

@@ -8,7 +8,9 @@
 //! A lease keeps its watch, which does nothing any more, and drops it at its end: ending a watch takes
 //! longer than a lease.
 
-use std::future::{pending, poll_fn};
+mod task;
+
+use std::future::poll_fn;
 use std::mem;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,12 +19,14 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use agentkernel_core::{Ended, Sandbox};
-use tokio::task::{AbortHandle, yield_now};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use crate::shelf::Shelf;
 use crate::stir::Stir;
 use crate::sync::{Mutex, lock};
+
+pub(crate) use task::{Care, ping};
 
 /// The sandbox, for its slot and its watch.
 pub(crate) type SharedSandbox = Arc<Box<dyn Sandbox>>;
@@ -36,15 +40,6 @@ pub(crate) enum Fate {
     Unhealthy(String),
     /// It is too old.
     Aged,
-}
-
-/// How a sandbox that waits is looked after.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Care {
-    pub(crate) check_interval: Duration,
-    pub(crate) check_deadline: Duration,
-    /// When it is too old.
-    pub(crate) expires: Instant,
 }
 
 /// What is known of a sandbox with which nothing is wrong.
@@ -100,7 +95,7 @@ impl Watch {
         let watching = tokio::task::unconstrained(look_after(sandbox, Arc::clone(&vitals)));
         let state = Mutex::new(State::Watching(Box::pin(watching)));
         let post = Arc::new(Post { state, vitals });
-        let task = tokio::spawn(watch(Arc::clone(&post), care, Leave { shelf, id })).abort_handle();
+        let task = tokio::spawn(task::run(Arc::clone(&post), care, shelf, id)).abort_handle();
         Self { post, task, expires: care.expires }
     }
 
@@ -241,59 +236,6 @@ impl Wake for Vitals {
     }
 }
 
-/// Takes a slot off its shelf when its task ends, in whatever way: the runtime's end, a panic.
-struct Leave {
-    shelf: Weak<Shelf>,
-    id: u64,
-}
-
-impl Drop for Leave {
-    fn drop(&mut self) {
-        if let Some(shelf) = self.shelf.upgrade() {
-            shelf.leave(self.id);
-        }
-    }
-}
-
-/// The task of a watch.
-async fn watch(post: Arc<Post>, care: Care, leave: Leave) {
-    tokio::select! {
-        biased; // what was answered is seen before the clock looks for it
-        () = post.drive() => {}
-        fate = clock(&post.vitals, care, &leave.shelf) => post.end(fate),
-    }
-    if let Some(shelf) = leave.shelf.upgrade() {
-        shelf.over(leave.id);
-    }
-}
-
-/// Has the sandbox asked from time to time, until it does not answer in time or is too old.
-async fn clock(vitals: &Vitals, care: Care, shelf: &Weak<Shelf>) -> Fate {
-    loop {
-        let next = Instant::now() + care.check_interval;
-        if next >= care.expires {
-            sleep_until(care.expires).await;
-            return Fate::Aged;
-        }
-        sleep_until(next).await;
-        if vitals.claimed.load(Ordering::Relaxed) {
-            return pending().await; // until the lease ends
-        }
-        vitals.asked.store(true, Ordering::Relaxed);
-        if timeout(care.check_deadline, answer(vitals)).await.is_err() {
-            return Fate::Unhealthy(no_answer(care.check_deadline));
-        }
-        shelf.upgrade().iter().for_each(|shelf| shelf.proven());
-    }
-}
-
-/// Waits for the answer. The same task drives the watch, and looks at this afterwards each time.
-async fn answer(vitals: &Vitals) {
-    yield_now().await;
-    let asked = || vitals.asked.load(Ordering::Relaxed);
-    poll_fn(|_| if asked() { Poll::Pending } else { Poll::Ready(()) }).await;
-}
-
 /// The watch itself: until the sandbox ends, or fails to answer when it is asked. It has no clock of its own.
 async fn look_after(sandbox: SharedSandbox, vitals: Arc<Vitals>) -> Fate {
     let (mut ended, mut ping) = (sandbox.ended(), None);
@@ -316,17 +258,4 @@ async fn look_after(sandbox: SharedSandbox, vitals: Arc<Vitals>) -> Fate {
         }
     })
     .await
-}
-
-/// One round trip, or why there was none.
-pub(crate) async fn ping(sandbox: &dyn Sandbox, deadline: Duration) -> Result<(), String> {
-    match timeout(deadline, sandbox.ping()).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(no_answer(deadline)),
-    }
-}
-
-fn no_answer(deadline: Duration) -> String {
-    format!("it did not answer within {} ms", deadline.as_millis())
 }

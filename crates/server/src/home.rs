@@ -16,8 +16,15 @@ const FILE_MODE: u32 = 0o600;
 /// two daemons lock two files of the same name.
 pub struct Home {
     folder: PathBuf,
-    /// Held.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // By name, and not by closing: a process that is being forked just now has the file open as well, until it
+        // executes something else.
+        drop(self.lock.unlock());
+    }
 }
 
 impl Home {
@@ -28,7 +35,7 @@ impl Home {
         check_owner(folder)?;
         fs::set_permissions(folder, fs::Permissions::from_mode(FOLDER_MODE))
             .map_err(|why| failed("close the daemon's folder to others", folder, why))?;
-        Ok(Self { _lock: lock(&folder.join("daemon.lock"))?, folder: folder.to_owned() })
+        Ok(Self { lock: lock(&folder.join("daemon.lock"))?, folder: folder.to_owned() })
     }
 
     /// The store's file.

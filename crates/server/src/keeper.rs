@@ -202,8 +202,7 @@ impl Keeper {
     }
 
     fn tell(&self, kind: EventKind, pid: Option<u32>) {
-        let id = self.view.borrow().id.clone();
-        self.daemon.state.tell(&id, kind, pid);
+        self.daemon.state.tell(&self.view.borrow(), kind, pid);
     }
 }
 

@@ -33,7 +33,7 @@ mod recent;
 
 use std::sync::Arc;
 
-use agentkernel_api::{Event, EventKind, Sandbox, State as SandboxState};
+use agentkernel_api::{CauseOfDeath, Event, EventKind, Sandbox, State as SandboxState};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::failure::{Failure, Outcome};
@@ -109,6 +109,15 @@ pub struct OwnedEvent {
     pub event: Event,
 }
 
+/// What happened to a sandbox, and how far it was then.
+#[derive(Clone, Copy)]
+struct Said {
+    kind: EventKind,
+    pid: Option<u32>,
+    state: SandboxState,
+    cause: Option<CauseOfDeath>,
+}
+
 /// What can be asked of the owner.
 enum Ask {
     /// May this sandbox be made? It then counts against every limit.
@@ -122,7 +131,7 @@ enum Ask {
     /// It has ended.
     Ended(String),
     /// Tell the listeners.
-    Tell(String, EventKind, Option<u32>),
+    Tell(String, Said),
     /// What has this owner under this id or name?
     Find { owner: String, word: String, reply: oneshot::Sender<Option<Found>> },
     /// What has this owner?
@@ -177,9 +186,10 @@ impl State {
         self.say(Ask::Ended(id.to_owned()));
     }
 
-    /// Tells the listeners.
-    pub fn tell(&self, id: &str, kind: EventKind, pid: Option<u32>) {
-        self.say(Ask::Tell(id.to_owned(), kind, pid));
+    /// Tells the listeners what happened to this sandbox, as it is now.
+    pub fn tell(&self, sandbox: &Sandbox, kind: EventKind, pid: Option<u32>) {
+        let said = Said { kind, pid, state: sandbox.state, cause: sandbox.cause };
+        self.say(Ask::Tell(sandbox.id.clone(), said));
     }
 
     /// What this owner has under this id or name, if it lives or has ended lately.

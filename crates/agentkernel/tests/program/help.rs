@@ -10,9 +10,9 @@ fn the_program_says_what_it_is_for() {
 
     A sandbox sees the programs of this host and nothing of its files, its network or its other
     processes.
-    run needs no daemon, and is quicker with one: agentkernel serve keeps sandboxes warm. Those that
-    live on
-    belong to the daemon, which create starts by itself.
+    run needs no daemon, and is quicker with one, which keeps sandboxes warm: agentkernel serve.
+
+    Sandboxes that live on belong to the daemon, which create starts by itself.
 
     Usage: agentkernel <COMMAND>
 
@@ -20,8 +20,7 @@ fn the_program_says_what_it_is_for() {
       run         Run a command in a sandbox of its own
       create      Make a sandbox that lives on, and print its name
       exec        Run a command in a sandbox that lives
-      attach      Hear a command that runs in the background, from what is remembered of it until its
-                  end
+      attach      Hear a command that runs in the background, until its end
       cp          Copy files and folders into a sandbox, or out of it
       logs        Print what the background commands of a sandbox have said, as far as it is remembered
       ps          List the sandboxes that live; with -a, also those that have ended, and why [alias: ls]
@@ -33,8 +32,7 @@ fn the_program_says_what_it_is_for() {
       resume      Let time go on in sandboxes that are paused
       rm          Forget sandboxes that have ended; with -f, end them first
       prune       Forget every sandbox that has ended
-      events      Print what happens to sandboxes from now on, one line for each event, until it is
-                  interrupted
+      events      Print what happens to sandboxes, as it happens
       pool        List, set and drain the pools of warm sandboxes
       serve       Run the daemon: it owns sandboxes that live on, and keeps some warm
       service     Let systemd run the daemon for this user

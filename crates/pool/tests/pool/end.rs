@@ -8,7 +8,7 @@ use agentkernel_core::ErrorKind;
 use agentkernel_pool::{Cold, Origin, PoolSettings};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::stub::{BOOT, Stub, key, spec, spec_of, until};
+use crate::stub::{BOOT, Stub, builder, key, spec, spec_of, until};
 
 #[tokio::test(start_paused = true)]
 async fn a_drained_key_leaves_nothing_and_others_stay() {
@@ -74,12 +74,15 @@ async fn requests_under_way_at_shutdown_get_nothing() {
     let pool = Arc::new(stub.pool(PoolSettings { colds_max: 2, ..PoolSettings::default() }));
     let acquire = |_| {
         let pool = pool.clone();
-        tokio::spawn(async move { pool.acquire(&spec()).await.map(drop) })
+        // With a mount, so that it is booted for this request alone.
+        let mounted = builder().mount("/srv:/data".parse().expect("a mount")).build().expect("valid");
+        tokio::spawn(async move { pool.acquire(&mounted).await.map(drop) })
     };
     let tenants: Vec<_> = (0..5).map(acquire).collect();
     sleep(BOOT / 2).await;
     pool.shutdown().await.expect("stopped");
-    assert_eq!((stub.living().len(), stub.boots.under_way.load(SeqCst)), (0, 0));
+    assert_eq!((stub.living().len(), stub.boots.under_way.load(SeqCst)), (0, 0), "they are waited for");
+    assert_eq!((stub.begun(), stub.boots.stopped.load(SeqCst)), (2, 2), "nobody's turn comes any more");
     for tenant in tenants {
         let error = tenant.await.expect("no panic").expect_err("refused");
         assert_eq!(error.kind, ErrorKind::Unavailable);
@@ -87,7 +90,7 @@ async fn requests_under_way_at_shutdown_get_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_asks_its_sandbox_at_shutdown_gets_nothing() {
+async fn a_sandbox_that_answers_after_shutdown_has_begun_is_not_leased() {
     let stub = Stub::new();
     let second = Duration::from_secs(1);
     let settings = PoolSettings {
@@ -98,7 +101,7 @@ async fn a_request_that_asks_its_sandbox_at_shutdown_gets_nothing() {
     let pool = Arc::new(stub.warm_pool(1, settings).await);
     sleep(second).await;
     let remote = stub.living()[0].clone();
-    remote.deaf.store(true, SeqCst);
+    *remote.ping_time.lock().expect("not poisoned") = second;
     let tenant = tokio::spawn({
         let pool = pool.clone();
         async move { pool.acquire(&spec()).await.map(drop) }
@@ -106,7 +109,7 @@ async fn a_request_that_asks_its_sandbox_at_shutdown_gets_nothing() {
     sleep(second / 2).await;
     assert_eq!(remote.pings.load(SeqCst), 1);
     pool.shutdown().await.expect("stopped");
-    assert_eq!(stub.living().len(), 0);
+    assert_eq!((stub.living().len(), stub.boots.stopped.load(SeqCst)), (0, stub.begun()));
     assert_eq!(tenant.await.expect("no panic").expect_err("refused").kind, ErrorKind::Unavailable);
 }
 
@@ -155,5 +158,6 @@ async fn a_lease_outlives_its_pool_and_leaves_no_task() {
     drop(pool);
     sandbox.ping().await.expect("it lives");
     sandbox.stop().await.expect("stopped");
-    until(|| tokio::runtime::Handle::current().metrics().num_alive_tasks() == 0).await;
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
 }

@@ -205,7 +205,7 @@ async fn sandboxes_that_do_not_last_are_replaced_ever_more_seldom() {
         error.starts_with("keep a sandbox warm: ak-") && error.ends_with("the test killed it"),
         "{error}"
     );
-    // One that lasts until it is asked closes the circuit, and not before.
+    // One that lasts until it is asked closes the circuit, and none before.
     stub.boots.die.store(false, SeqCst);
     until(|| pool.stats().warm == 1).await;
     assert_eq!(only_key(&pool).circuit, CircuitState::Open);
@@ -223,4 +223,19 @@ async fn sandboxes_that_never_answer_are_replaced_ever_more_seldom() {
     sleep(MINUTE * 20).await;
     // After 1, 2, 4, 8 and 16 minutes, and 8 s each until it is noticed.
     assert!((5..=6).contains(&stub.begun()), "{} boots", stub.begun());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_shows_that_sandboxes_last_again() {
+    let stub = Stub::new();
+    let pool = stub.pool(PoolSettings { circuit_failures: 1, ..PoolSettings::default() });
+    stub.boots.die.store(true, SeqCst);
+    pool.set_target(&key(&pool), 1..=1).expect("set");
+    until(|| only_key(&pool).circuit == CircuitState::Open).await;
+    stub.boots.die.store(false, SeqCst);
+    until(|| pool.stats().warm == 1).await;
+    assert_eq!(only_key(&pool).circuit, CircuitState::Open);
+    let lease = pool.acquire(&spec()).await.expect("leased");
+    assert!(matches!(lease.origin, Origin::Warm { .. }));
+    assert_eq!(only_key(&pool).circuit, CircuitState::Closed);
 }

@@ -58,6 +58,8 @@ pub struct Remote {
     /// Pings are not answered.
     pub deaf: AtomicBool,
     pub pings: AtomicUsize,
+    /// How long an answer takes.
+    pub ping_time: Mutex<Duration>,
     pub resized: Mutex<Vec<Resize>>,
     stop_hangs: bool,
     resize_fails: bool,
@@ -167,6 +169,7 @@ impl Backend for Stub {
             ended: watch::Sender::new(None),
             deaf: AtomicBool::new(boots.deaf.load(SeqCst)),
             pings: AtomicUsize::new(0),
+            ping_time: Mutex::default(),
             resized: Mutex::default(),
             stop_hangs: boots.stop_hangs.load(SeqCst),
             resize_fails: boots.resize_fails.load(SeqCst),
@@ -210,7 +213,11 @@ impl Sandbox for StubSandbox {
         if self.remote.deaf.load(SeqCst) {
             std::future::pending::<()>().await;
         }
-        Ok(Duration::ZERO)
+        let time = *self.remote.ping_time.lock().expect("not poisoned");
+        if !time.is_zero() {
+            sleep(time).await;
+        }
+        Ok(time)
     }
 
     async fn posture(&self) -> Result<Posture> {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::memory::HostMemory;
 use super::recent::Recent;
-use super::{Ask, Candidate, Counts, Found, OwnedEvent};
+use super::{Ask, Candidate, Counts, Found, OwnedEvent, Said};
 use crate::clock;
 use crate::failure::{Failure, Outcome};
 use crate::settings::Limits;
@@ -73,21 +73,24 @@ impl Owner {
                 if let Some(entry) = self.entry(&id) {
                     entry.found.guest = Some(guest);
                 }
-                self.tell(&id, EventKind::State, None);
+                // It may be ending by now, which is told next.
+                let state = SandboxState::Running;
+                self.tell(&id, Said { kind: EventKind::State, pid: None, state, cause: None });
             }
             Ask::Forget(id) => {
-                self.tell(&id, EventKind::Failed, None);
+                let state = SandboxState::Ended;
+                self.tell(&id, Said { kind: EventKind::Failed, pid: None, state, cause: None });
                 self.remove(&id);
                 self.recent.remove(&id);
             }
             Ask::Ended(id) => {
-                self.tell(&id, EventKind::State, None);
+                self.tell_state(&id);
                 if let Some(mut entry) = self.remove(&id) {
                     entry.found.guest = None;
                     self.recent.push(entry.found);
                 }
             }
-            Ask::Tell(id, kind, pid) => self.tell(&id, kind, pid),
+            Ask::Tell(id, said) => self.tell(&id, said),
             Ask::Find { owner, word, reply } => drop(reply.send(self.find(&owner, &word).cloned())),
             Ask::List { owner, reply } => drop(reply.send(self.list(&owner))),
             Ask::Count(reply) => drop(reply.send(self.count())),
@@ -105,7 +108,7 @@ impl Owner {
         };
         let promised_bytes = self.fits(&owner, &id, &name, candidate.promised_bytes)?;
         self.add(candidate, promised_bytes);
-        self.tell(&id, EventKind::State, None);
+        self.tell_state(&id);
         Ok(())
     }
 
@@ -211,24 +214,33 @@ impl Owner {
         Counts { by_state, promised_bytes: self.promised() }
     }
 
+    /// Tells how far a sandbox is.
+    fn tell_state(&mut self, id: &str) {
+        let Some(entry) = self.entry(id) else { return };
+        let (state, cause) = {
+            let sandbox = entry.found.view.borrow();
+            (sandbox.state, sandbox.cause)
+        };
+        self.tell(id, Said { kind: EventKind::State, pid: None, state, cause });
+    }
+
     /// Nobody may be listening, and whoever is slow is told that he missed something.
-    fn tell(&mut self, id: &str, kind: EventKind, pid: Option<u32>) {
+    fn tell(&mut self, id: &str, said: Said) {
         self.sequence += 1;
         let sequence = self.sequence;
         let Some(entry) = self.entry(id) else { return };
-        let sandbox = entry.found.view.borrow();
+        let Said { kind, pid, state, cause } = said;
         let event = Event {
             sequence,
             time_ms: clock::wall_ms(),
-            sandbox: sandbox.id.clone(),
-            name: sandbox.name.clone(),
+            sandbox: id.to_owned(),
+            name: entry.name.clone(),
             kind,
-            state: sandbox.state,
-            cause: sandbox.cause,
+            state,
+            cause,
             pid,
         };
         let event = OwnedEvent { owner: entry.owner.clone(), event };
-        drop(sandbox);
         drop(self.events.send(Arc::new(event)));
     }
 }
