@@ -14,7 +14,7 @@ KERNEL_ARGUMENTS = [
     "mitigations=off nokaslr tsc=reliable no_timer_check",  # boots sooner
     # The emulator translates code again wherever it appears at a new address: programs start three times as
     # fast if their addresses stay the same.
-    "norandmaps",
+    "norandmaps ",
 ]
 
 

@@ -143,6 +143,13 @@ pub trait Process: Send {
 
     /// A handle for stdin, signals and size, usable while another task waits in [`Process::next`].
     fn control(&self) -> Arc<dyn ProcessControl>;
+
+    /// Bytes of its output that may be missing before what [`Process::next`] yields, because they were on
+    /// their way to a holder that was lost: never fewer than are missing, and all that follows is whole.
+    /// 0 for a command that was not got back by [`crate::Backend::adopt`].
+    fn lost_bytes(&self) -> u64 {
+        0
+    }
 }
 
 /// Whom a signal goes to.

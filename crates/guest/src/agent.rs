@@ -2,15 +2,22 @@
 
 mod ending;
 mod greeting;
+mod last_words;
 mod orders;
+mod readiness;
+mod succession;
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use agentkernel_protocol::{Stream as OutputStream, ToHost};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::ending::End;
+use self::greeting::Identity;
+use self::last_words::LastWords;
+use self::readiness::{Source, time_left};
+use self::succession::Newcomer;
+use crate::door::Door;
 use crate::process::Process;
 use crate::stream::{Received, Stream};
 use crate::sys;
@@ -22,19 +29,15 @@ const CHUNK_LEN: usize = 128 * 1024;
 /// Most children that are waited for in one turn: whoever makes orphans without end delays nobody.
 const REAPED_MAX: usize = 256;
 
-/// Who became ready.
-#[derive(Debug, Clone, Copy)]
-enum Source {
-    FromHost,
-    ToHost,
-    Children,
-    Status(u32),
-    Input(u32),
-    Output(u32, OutputStream),
-}
-
 struct Agent {
+    /// Leads to the host, while there is one.
     stream: Stream,
+    /// Where another host can come in.
+    door: Option<Door>,
+    newcomer: Option<Newcomer>,
+    /// What the first host's greeting has made of the agent.
+    identity: Option<Identity>,
+    last_words: LastWords,
     children: OwnedFd,
     descriptors: libc::rlimit,
     processes: BTreeMap<u32, Process>,
@@ -54,6 +57,10 @@ struct Agent {
 pub fn run(taken: TakenOver, started_ns: u64) -> i32 {
     let mut agent = Agent {
         stream: taken.stream,
+        door: taken.door,
+        newcomer: None,
+        identity: None,
+        last_words: LastWords::default(),
         children: taken.children,
         descriptors: taken.descriptors,
         processes: BTreeMap::new(),
@@ -70,34 +77,10 @@ pub fn run(taken: TakenOver, started_ns: u64) -> i32 {
     agent.end(result.err().unwrap_or(End::Asked))
 }
 
-/// What to wait for, and on whose behalf.
-#[derive(Default)]
-struct PollSet<'a> {
-    fds: Vec<PollFd<'a>>,
-    sources: Vec<Source>,
-}
-
-impl<'a> PollSet<'a> {
-    fn add(&mut self, fd: Option<BorrowedFd<'a>>, flags: PollFlags, source: Source) {
-        if let Some(fd) = fd {
-            self.fds.push(PollFd::from_borrowed_fd(fd, flags));
-            self.sources.push(source);
-        }
-    }
-
-    fn wait(mut self, timeout: Option<&Timespec>) -> Vec<Source> {
-        if poll(&mut self.fds, timeout).is_err() {
-            return Vec::new(); // EINTR: the next turn asks again
-        }
-        let mut ready = self.fds.iter().map(|fd| !fd.revents().is_empty());
-        self.sources.retain(|_| ready.next().unwrap_or(false));
-        self.sources
-    }
-}
-
 impl Agent {
     fn turn(&mut self) -> Result<(), End> {
-        let due_ns = self.processes.values().filter_map(Process::next_deadline_ns).min();
+        let deadlines = self.processes.values().filter_map(Process::next_deadline_ns);
+        let due_ns = deadlines.chain(self.newcomer_due_ns()).min();
         for source in self.wait(if self.unreaped { Some(0) } else { due_ns }) {
             self.serve(source)?;
         }
@@ -108,11 +91,19 @@ impl Agent {
             self.time_has_come();
         }
         self.settle();
-        self.stream.flush().map_err(|_| End::Asked)?;
+        self.flush()?;
+        if !self.stream.is_open() && !self.expects_another() {
+            return Err(End::Asked);
+        }
         if self.busy && self.processes.is_empty() && self.stream.output().is_none() {
             self.rest();
         }
         Ok(())
+    }
+
+    /// Sends as much as the host takes.
+    fn flush(&mut self) -> Result<(), End> {
+        self.stream.flush().or_else(|_| self.lose_host())
     }
 
     /// Gives back what is not needed while nothing runs.
@@ -123,31 +114,11 @@ impl Agent {
         sys::return_freed_memory();
     }
 
-    fn wait(&self, due_ns: Option<u64>) -> Vec<Source> {
-        let mut set = PollSet::default();
-        set.add(self.stream.output(), PollFlags::OUT, Source::ToHost);
-        set.add(Some(self.children.as_fd()), PollFlags::IN, Source::Children);
-        for (channel, process) in &self.processes {
-            set.add(process.status(), PollFlags::IN, Source::Status(*channel));
-            set.add(process.wanted_input(), PollFlags::OUT, Source::Input(*channel));
-        }
-        if self.stream.takes_output() {
-            let waiting = self.processes.range(self.first_served..);
-            for (channel, process) in waiting.chain(self.processes.range(..self.first_served)) {
-                for stream in [OutputStream::Stdout, OutputStream::Stderr] {
-                    let source = Source::Output(*channel, stream);
-                    set.add(process.wanted_output(stream), PollFlags::IN, source);
-                }
-            }
-        }
-        // Last: what the host says must not change who is served in this turn.
-        set.add(self.stream.input(), PollFlags::IN, Source::FromHost);
-        set.wait(due_ns.map(time_left).as_ref())
-    }
-
     fn serve(&mut self, source: Source) -> Result<(), End> {
         match source {
             Source::FromHost => return self.hear(),
+            Source::Newcomer => return self.hear_newcomer(),
+            Source::Door => self.answer_door(),
             Source::ToHost => self.stream.unblock(),
             Source::Children => {
                 sys::drain_signals(&self.children);
@@ -169,10 +140,11 @@ impl Agent {
         match self.stream.receive() {
             Ok(Received::Nothing) => return Ok(()),
             Ok(Received::Bytes) => {}
-            Ok(Received::End) if !self.stream.is_between_frames() => {
+            // A host that is killed may cut a frame in two: a breach only where it could not be killed alone.
+            Ok(Received::End) if !self.stream.is_between_frames() && !self.expects_another() => {
                 return Err(End::violation("the stream ends within a frame"));
             }
-            Ok(Received::End) | Err(_) => return Err(End::Asked),
+            Ok(Received::End) | Err(_) => return self.lose_host(),
         }
         self.obey_received()
     }
@@ -206,7 +178,10 @@ impl Agent {
         }
         match process.output(stream).read(&mut self.chunk) {
             0 => Ok(()),
-            len => self.stream.send_output(channel, stream, &self.chunk[..len]).map_err(|_| End::Asked),
+            len => {
+                let sent = self.stream.send_output(channel, stream, &self.chunk[..len]);
+                sent.or_else(|_| self.lose_host())
+            }
         }
     }
 
@@ -239,30 +214,26 @@ impl Agent {
         for process in self.processes.values_mut() {
             process.time_has_come(now_ns);
         }
+        self.lose_patience(now_ns);
     }
 
-    /// Gives the credit that is due, and says the last word on who has nothing more to say.
+    /// Gives the credit that is due, and says the last word on who has nothing more to say: both only to
+    /// a host.
     fn settle(&mut self) {
-        let stream = &mut self.stream;
+        if !self.stream.is_open() {
+            return;
+        }
+        let (stream, last_words) = (&mut self.stream, &mut self.last_words);
         self.processes.retain(|channel, process| {
             if let Some(bytes) = process.stdin.take_credit() {
                 stream.send(*channel, &ToHost::StdinCredit(bytes));
             }
-            let last_word = process.last_word();
-            let stays = last_word.is_none();
-            if let Some(exited) = last_word {
-                stream.send(*channel, &ToHost::Exited(exited));
+            let Some(exited) = process.last_word() else { return true };
+            if !process.is_worker() {
+                last_words.remember(process.survivor(*channel));
             }
-            stays
+            stream.send(*channel, &ToHost::Exited(exited));
+            false
         });
-    }
-}
-
-fn time_left(until_ns: u64) -> Timespec {
-    let left_ns = until_ns.saturating_sub(sys::monotonic_ns());
-    // Both parts are far below the limits of their types: a u64 of nanoseconds is 585 years.
-    Timespec {
-        tv_sec: i64::try_from(left_ns / 1_000_000_000).unwrap_or(i64::MAX),
-        tv_nsec: i64::try_from(left_ns % 1_000_000_000).unwrap_or(0),
     }
 }

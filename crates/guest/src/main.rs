@@ -1,5 +1,6 @@
 //! The program that is PID 1 in every Linux sandbox: it runs what the host asks for over one byte
-//! stream, and ends with everything it started when that stream ends.
+//! stream, and ends with everything it started when that stream ends. With a *door* (`--door`, a socket
+//! at descriptor 3) it outlives its host instead, and another one can come in.
 //!
 //! One thread, one `poll`, no runtime. It starts without the standard library's own preparations
 //! (`no_main`), which would end it where neither the standard streams nor `/dev/null` exist, as in a
@@ -12,13 +13,15 @@
 //! - Nobody else in the sandbox can speak for the agent: its memory and descriptors are closed to
 //!   processes of the same user, and no child inherits any of them.
 //!
-//! Exit codes: 0 the host ended the stream or asked for the end; 2 the stream could not be taken over;
+//! Exit codes: 0 the host ended the stream (or the door was closed when there was no host) or asked for
+//! the end; 2 the stream or the door could not be taken over;
 //! 3 the host did not greet in time; 4 the host is another build or speaks another protocol; 5 the host
 //! broke the protocol; 6 a file system could not be mounted.
 
 #![cfg_attr(not(test), no_main)]
 
 mod agent;
+mod door;
 mod files;
 mod mounts;
 mod process;

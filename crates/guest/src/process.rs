@@ -5,12 +5,12 @@ mod output;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use agentkernel_protocol::{Exited, Refused, Signal, Status, Stream, Usage, WindowSize};
+use agentkernel_protocol::{Exited, Refused, Signal, Status, Stream, Survivor, Usage, WindowSize};
 use rustix::io::{Errno, read};
 
 pub use self::input::{Input, Sink};
 pub use self::output::Output;
-use crate::spawn::{Failure, Plan};
+use crate::spawn::{Failure, Plan, Work};
 use crate::{sys, terminal, tree};
 
 /// How long a terminal may still deliver what its ended process wrote, if others keep it open.
@@ -47,6 +47,8 @@ pub struct Process {
     stdout: Output,
     stderr: Output,
     has_terminal: bool,
+    /// It is a part of the agent that does one thing for the host, and no program.
+    is_worker: bool,
     started_ns: u64,
     /// When it must be killed.
     deadline_ns: Option<u64>,
@@ -69,6 +71,7 @@ impl Process {
         Self {
             pid,
             has_terminal: plan.terminal.is_some(),
+            is_worker: matches!(plan.work, Work::File(_)),
             phase: Phase::Starting { status: wiring.status, plan: Box::new(plan) },
             stdin: Input::new(wiring.stdin),
             stdout: Output::new(Some(wiring.stdout), window),
@@ -88,6 +91,11 @@ impl Process {
     /// Whether its program runs, or has run: nothing is heard of it before.
     pub fn has_started(&self) -> bool {
         !matches!(self.phase, Phase::Starting { .. })
+    }
+
+    /// Whether it is a part of the agent that works for the host, and no program.
+    pub fn is_worker(&self) -> bool {
+        self.is_worker
     }
 
     /// Where it will report whether it could start, as long as that is open.
@@ -176,9 +184,60 @@ impl Process {
         }
     }
 
+    /// The host has taken output.
+    pub fn credit(&mut self, stream: Stream, bytes: u32, now_ns: u64) {
+        self.output(stream).credit(bytes);
+        self.linger_anew(now_ns);
+    }
+
+    /// The host is lost. A program goes on; what only works for the host, or has not started, is killed,
+    /// and can be forgotten. Says whether it goes on.
+    pub fn lose_host(&mut self) -> bool {
+        self.stdout.lose_host();
+        self.stderr.lose_host();
+        let goes_on = self.has_started() && !self.is_worker;
+        if !goes_on {
+            // Before its pipes are closed, whose end would look like the end of the host's data.
+            self.signal(Signal { number: 9, group: true });
+        }
+        goes_on
+    }
+
+    /// Another host has come, and takes what is still to be said.
+    pub fn find_host(&mut self, window: u32, now_ns: u64) {
+        self.stdin.find_host();
+        self.stdout.find_host(window);
+        self.stderr.find_host(window);
+        self.linger_anew(now_ns);
+    }
+
+    /// What another host is told of it.
+    pub fn survivor(&self, channel: u32) -> Survivor {
+        let ended = self.last_word();
+        Survivor {
+            channel,
+            pid: self.pid.unsigned_abs(),
+            has_terminal: self.has_terminal,
+            stdin_free: if ended.is_none() { self.stdin.free() } else { None },
+            lost_bytes: self.stdout.in_doubt().saturating_add(self.stderr.in_doubt()),
+            ended,
+        }
+    }
+
+    /// A terminal's time runs only while somebody takes what it says.
+    fn linger_ns(&self) -> Option<u64> {
+        self.linger_until_ns.filter(|_| self.stdout.wanted().is_some())
+    }
+
+    fn linger_anew(&mut self, now_ns: u64) {
+        if let Some(until_ns) = &mut self.linger_until_ns {
+            *until_ns = now_ns.saturating_add(TERMINAL_LINGER_NS);
+        }
+    }
+
     /// When [`Process::time_has_come`] must be called next.
     pub fn next_deadline_ns(&self) -> Option<u64> {
-        [self.deadline_ns, self.linger_until_ns].into_iter().flatten().min()
+        [self.deadline_ns, self.linger_ns()].into_iter().flatten().min()
     }
 
     /// Does what was due by now.
@@ -188,7 +247,7 @@ impl Process {
             self.timed_out = true;
             tree::kill(self.pid);
         }
-        if self.linger_until_ns.is_some_and(|deadline| deadline <= now_ns) {
+        if self.linger_ns().is_some_and(|deadline| deadline <= now_ns) {
             self.linger_until_ns = None;
             self.stdout.end();
         }

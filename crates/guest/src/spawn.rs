@@ -10,7 +10,7 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-pub use self::plan::{Failure, Plan, refused};
+pub use self::plan::{Failure, Plan, Work, refused};
 
 use self::child::{Ends, Stdio};
 use crate::process::{Process, Sink, Wiring};

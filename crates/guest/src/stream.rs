@@ -1,4 +1,4 @@
-//! The one stream to the host: whole frames in, frames out, never blocking.
+//! The one stream to the host: whole frames in, frames out, never blocking. It may be without a host.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -10,7 +10,7 @@ use agentkernel_protocol::{
 use bytes::{BufMut, BytesMut};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::io::{Errno, read, writev};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, read, writev};
 use rustix::net::sockopt::{set_socket_send_buffer_size, set_socket_send_buffer_size_force};
 use rustix::pipe::fcntl_setpipe_size;
 
@@ -42,8 +42,10 @@ pub enum Received {
 
 /// Both directions of the stream, with a decoder for the one and a queue for the other.
 pub struct Stream {
-    input: OwnedFd,
-    output: OwnedFd,
+    /// Where the host is heard.
+    input: Option<OwnedFd>,
+    /// Where the host hears; without it, what is sent is thrown away.
+    output: Option<OwnedFd>,
     decoder: Decoder,
     queue: VecDeque<u8>,
     scratch: BytesMut,
@@ -64,20 +66,44 @@ impl Stream {
             .ok();
         let decoder = Decoder::new(Direction::ToGuest);
         let (queue, scratch) = (VecDeque::new(), BytesMut::new());
+        let (input, output) = (Some(input), Some(output));
         Ok(Self { input, output, decoder, queue, scratch, blocked: false })
+    }
+
+    /// A stream over one descriptor that goes both ways.
+    pub fn duplex(both: OwnedFd) -> rustix::io::Result<Self> {
+        let output = fcntl_dupfd_cloexec(&both, 0)?;
+        Self::new(both, output)
+    }
+
+    /// Whether there is a host to talk to.
+    pub fn is_open(&self) -> bool {
+        self.output.is_some()
+    }
+
+    /// Says nothing more, and still listens.
+    pub fn mute(&mut self) {
+        (self.output, self.queue, self.blocked) = (None, VecDeque::new(), false);
+    }
+
+    /// Leaves the host. What was queued is dropped, and so is what came of a frame that is not whole.
+    pub fn hang_up(&mut self) {
+        self.mute();
+        (self.input, self.scratch) = (None, BytesMut::new());
+        self.decoder = Decoder::new(Direction::ToGuest);
     }
 
     /// What to wait for in order to read, unless the host must first take what it asked for.
     pub fn input(&self) -> Option<BorrowedFd<'_>> {
-        (self.queue.len() < ANSWER_LIMIT).then(|| self.input.as_fd())
+        self.input.as_ref().filter(|_| self.queue.len() < ANSWER_LIMIT).map(AsFd::as_fd)
     }
 
     /// What to wait for in order to write, if anything is to be written.
     pub fn output(&self) -> Option<BorrowedFd<'_>> {
-        (!self.queue.is_empty()).then(|| self.output.as_fd())
+        self.output.as_ref().filter(|_| !self.queue.is_empty()).map(AsFd::as_fd)
     }
 
-    /// Whether output of processes would be taken now.
+    /// Whether output of processes would be taken now. Without a host no window is open, and none comes.
     pub fn takes_output(&self) -> bool {
         self.queue.len() < OUTPUT_LIMIT
     }
@@ -89,11 +115,12 @@ impl Stream {
 
     /// Reads once.
     pub fn receive(&mut self) -> rustix::io::Result<Received> {
+        let Some(input) = &self.input else { return Ok(Received::Nothing) };
         let buffer = self.decoder.buffer();
         buffer.reserve(READ_LEN);
         // SAFETY: the slice is only written to, by read.
         let spare = unsafe { buffer.chunk_mut().as_uninit_slice_mut() };
-        let len = match read(&self.input, spare) {
+        let len = match read(input, spare) {
             Ok((filled, _)) => filled.len(),
             Err(Errno::AGAIN | Errno::INTR) => return Ok(Received::Nothing),
             Err(error) => return Err(error),
@@ -113,7 +140,7 @@ impl Stream {
     pub fn send(&mut self, channel: u32, message: &ToHost) {
         self.scratch.clear();
         // Messages of the agent are far below the cap; one that is not cannot be sent at all.
-        if encode(channel, message, &mut self.scratch).is_ok() {
+        if self.is_open() && encode(channel, message, &mut self.scratch).is_ok() {
             self.queue.extend(&self.scratch[..]);
         }
     }
@@ -160,7 +187,8 @@ impl Stream {
             if self.flush().is_err() || self.queue.is_empty() {
                 return;
             }
-            match poll(&mut [PollFd::new(&self.output, PollFlags::OUT)], Some(&timeout)) {
+            let Some(output) = &self.output else { return };
+            match poll(&mut [PollFd::new(output, PollFlags::OUT)], Some(&timeout)) {
                 Ok(1) => {}
                 _ => return,
             }
@@ -176,7 +204,8 @@ impl Stream {
     }
 
     fn write(&self, slices: &[IoSlice<'_>]) -> rustix::io::Result<usize> {
-        match writev(&self.output, slices) {
+        let Some(output) = &self.output else { return Err(Errno::PIPE) };
+        match writev(output, slices) {
             Err(Errno::AGAIN | Errno::INTR) => Ok(0),
             result => result,
         }

@@ -152,11 +152,23 @@ pub fn close_range(first: RawFd, last: RawFd) {
 }
 
 /// Closes every descriptor that whoever started us left open, except `kept` and the standard three.
-pub fn close_all_but(mut kept: [RawFd; 2]) {
+pub fn close_all_but(kept: &mut [RawFd]) {
     kept.sort_unstable();
-    close_range(3, kept[0] - 1);
-    close_range(kept[0] + 1, kept[1] - 1);
-    close_range(kept[1] + 1, RawFd::MAX);
+    let mut first = 3;
+    for fd in kept {
+        close_range(first, *fd - 1);
+        first = *fd + 1;
+    }
+    close_range(first, RawFd::MAX);
+}
+
+/// A copy of a descriptor that whoever started us has left at this number, at `least` or above.
+pub fn inherited(fd: RawFd, least: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl takes three numbers, and what it returns is a new descriptor that nobody else owns.
+    unsafe {
+        let copy = checked(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, least))?;
+        Ok(OwnedFd::from_raw_fd(copy))
+    }
 }
 
 /// Puts `source` at the number `target`, whatever was there, and leaves it open across exec.

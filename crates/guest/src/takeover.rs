@@ -8,16 +8,22 @@ use rustix::pipe::pipe;
 use rustix::process::{DumpableBehavior, chdir, getpid, set_child_subreaper, set_dumpable_behavior, umask};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stdin, stdout};
 
+use crate::door::Door;
 use crate::stream::Stream;
 use crate::sys;
 
-/// Lowest number for the stream's descriptors: far from those that children use.
+/// Lowest number for the descriptors of the stream and the door: far from those that children use.
 const STREAM_FD_MIN: i32 = 64;
+
+/// Where whoever started us has put the door, if there is one.
+const DOOR_FD: i32 = 3;
 
 /// Everything the agent owns from the start.
 pub struct TakenOver {
     /// The stream to the host.
     pub stream: Stream,
+    /// Where other hosts come in, if any may.
+    pub door: Option<Door>,
     /// Becomes readable when a child has ended.
     pub children: OwnedFd,
     /// The limit of open descriptors that children get.
@@ -33,15 +39,28 @@ enum Source {
     Stdio,
 }
 
-impl Source {
-    fn parse(words: &[&[u8]]) -> Result<Self, String> {
-        match words {
-            [] => Ok(Self::Socket),
-            [b"--stdio"] => Ok(Self::Stdio),
-            _ => Err("usage: agentkernel-guest [--stdio]".into()),
-        }
-    }
+/// What whoever started us has said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Words {
+    source: Source,
+    has_door: bool,
+}
 
+impl Words {
+    fn parse(words: &[&[u8]]) -> Result<Self, String> {
+        let mut said = Self { source: Source::Socket, has_door: false };
+        for word in words {
+            match *word {
+                b"--stdio" if said.source == Source::Socket => said.source = Source::Stdio,
+                b"--door" if !said.has_door => said.has_door = true,
+                _ => return Err("usage: agentkernel-guest [--stdio] [--door]".into()),
+            }
+        }
+        Ok(said)
+    }
+}
+
+impl Source {
     /// The reading and the writing end, moved away from the standard streams.
     fn open(self) -> rustix::io::Result<(OwnedFd, OwnedFd)> {
         let output: BorrowedFd<'_> = match self {
@@ -54,14 +73,17 @@ impl Source {
 
 /// Takes the process over. Nothing runs in the sandbox before.
 pub fn take_over(words: &[&[u8]]) -> Result<TakenOver, String> {
-    let source = Source::parse(words)?;
+    let Words { source, has_door } = Words::parse(words)?;
     // First of all: from here on, no process of the same user can read our memory, trace us, or open
     // our descriptors through /proc.
     let failed = |what: &'static str| move |error: rustix::io::Errno| format!("{what}: {error}");
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("prctl(PR_SET_DUMPABLE)"))?;
     let (input, output) = source.open().map_err(failed("no stream"))?;
+    let door = if has_door { Some(open_door()?) } else { None };
     occupy_standard_streams().map_err(failed("standard streams"))?;
-    sys::close_all_but([input.as_raw_fd(), output.as_raw_fd()]);
+    let mut kept = vec![input.as_raw_fd(), output.as_raw_fd()];
+    kept.extend(door.as_ref().map(|door| door.wanted().as_raw_fd()));
+    sys::close_all_but(&mut kept);
     let children = sys::adopt_signals().map_err(|error| format!("signals: {error}"))?;
     if !getpid().is_init() {
         // Orphans come to us anyway where we are init.
@@ -70,7 +92,12 @@ pub fn take_over(words: &[&[u8]]) -> Result<TakenOver, String> {
     umask(Mode::WGRP | Mode::WOTH);
     chdir("/").ok(); // so that no folder is kept busy; where it cannot be, nothing is lost
     let stream = Stream::new(input, output).map_err(failed("stream"))?;
-    Ok(TakenOver { stream, children, descriptors: sys::raise_descriptor_limit() })
+    Ok(TakenOver { stream, door, children, descriptors: sys::raise_descriptor_limit() })
+}
+
+/// The door, moved away from where children have their own descriptors.
+fn open_door() -> Result<Door, String> {
+    Door::new(sys::inherited(DOOR_FD, STREAM_FD_MIN).map_err(|error| format!("door: {error}"))?)
 }
 
 /// Puts something harmless at 0, 1 and 2, so that no pipe ever gets these numbers.

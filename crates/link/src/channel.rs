@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use agentkernel_core::OutputStream;
-use agentkernel_protocol::{Exited, Refused, Signal, Stream, ToGuest, ToHost};
+use agentkernel_protocol::{Exited, Refused, STDIN_WINDOW, Signal, Stream, Survivor, ToGuest, ToHost};
 use bytes::Bytes;
 
 use crate::closed::Closed;
@@ -60,15 +60,25 @@ struct State {
 }
 
 impl Channel {
+    /// A channel of which Start is being sent.
     pub(crate) fn new(number: u32, has_stdin: bool) -> Self {
-        let state = State {
-            phase: Phase::Opening,
-            pid: None,
-            output: OutputQueue::new(),
-            abandoned: None,
-            waker: None,
-        };
-        Self { number, stdin: StdinPipe::new(has_stdin), state: Mutex::new(state) }
+        Self::at(Phase::Opening, None, number, has_stdin.then_some(STDIN_WINDOW))
+    }
+
+    /// The channel of a command that another host has started.
+    pub(crate) fn survivor(survivor: &Survivor) -> Self {
+        let phase = survivor.ended.clone().map_or(Phase::Running, Phase::Exited);
+        let has_ended = survivor.ended.is_some();
+        let channel = Self::at(phase, Some(survivor.pid), survivor.channel, survivor.stdin_free);
+        if has_ended {
+            channel.stdin.end();
+        }
+        channel
+    }
+
+    fn at(phase: Phase, pid: Option<u32>, number: u32, stdin_free: Option<u32>) -> Self {
+        let state = State { phase, pid, output: OutputQueue::new(), abandoned: None, waker: None };
+        Self { number, stdin: StdinPipe::new(stdin_free), state: Mutex::new(state) }
     }
 
     /// Takes a frame; an error says which rule it breaks.

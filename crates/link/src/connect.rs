@@ -2,20 +2,24 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use agentkernel_core::{DuplexStream, Ended, Error, ErrorKind, Result};
+use agentkernel_core::{DuplexStream, Ended, Error, ErrorKind, Process, Result};
 use agentkernel_protocol::{
-    Decoder, Direction, Frame, Hello, Mount, PROTOCOL_VERSION, Ready, ToGuest, ToHost, Token, encode,
+    Decoder, Direction, Frame, Hello, Mount, OUTPUT_WINDOW, PROTOCOL_VERSION, Ready, ToGuest, ToHost, Token,
+    encode,
 };
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::GUEST_BUILD;
+use crate::channel::Channel;
 use crate::driver;
 use crate::link::Link;
-use crate::table::guest_says;
+use crate::process::LinkedProcess;
+use crate::table::{Table, guest_says};
 use crate::text::printable;
 
 const GREET: &str = "greet the guest agent";
@@ -23,9 +27,9 @@ const GREET: &str = "greet the guest agent";
 /// What the guest is told before anything else.
 #[derive(Debug, Clone)]
 pub struct HelloOptions {
-    /// This sandbox's secret, random and used once.
+    /// This sandbox's secret, random and used for no other; a host that gets the sandbox back must know it.
     pub token: Token,
-    /// File systems that the guest shall mount first.
+    /// File systems that the guest shall mount first, unless it was greeted before.
     pub mounts: Vec<Mount>,
     /// How long the guest may take until it is ready.
     pub deadline: Duration,
@@ -38,7 +42,7 @@ pub struct ReadyInfo {
     pub pid: u32,
     /// When its `main` began, in nanoseconds of the guest's CLOCK_MONOTONIC.
     pub started_ns: u64,
-    /// When it was ready, on the same clock.
+    /// When it was ready for its first host, on the same clock.
     pub ready_ns: u64,
 }
 
@@ -61,23 +65,73 @@ pub async fn connect(stream: Box<dyn DuplexStream>, hello: HelloOptions) -> Resu
     connect_with(stream, hello, Box::pin(std::future::ready(None))).await
 }
 
+/// Greets a guest that has outlived its last host, over the stream that was brought in by its door.
+///
+/// The commands that it tells of come in the order in which they were started: those that run, and the
+/// last words of those that ended (see [`agentkernel_protocol::MAX_LAST_WORDS`]). Dropping one kills it.
+/// Nothing is known of what else the last host was doing: its file operations have ended. The guest may be
+/// of another build, as after an upgrade of this program, but must speak the same protocol.
+pub async fn reconnect(
+    stream: Box<dyn DuplexStream>,
+    hello: HelloOptions,
+) -> Result<(Link, ReadyInfo, Vec<Box<dyn Process>>)> {
+    reconnect_with(stream, hello, Box::pin(std::future::ready(None))).await
+}
+
 pub(crate) async fn connect_with(
-    mut stream: Box<dyn DuplexStream>,
+    stream: Box<dyn DuplexStream>,
     hello: HelloOptions,
     witness: Witness,
 ) -> Result<(Link, ReadyInfo)> {
+    let (stream, decoder, ready) = greet_in_time(stream, hello).await?;
+    if ready.build != GUEST_BUILD {
+        let theirs = printable(&ready.build);
+        return Err(boot(format!("it is build {theirs}, this program needs build {GUEST_BUILD}")));
+    }
+    if ready.last_channel > 0 {
+        return Err(broken("it tells of commands, and none was started".into()));
+    }
+    let table = driver::start(Table::new(0, &[]), stream, decoder, witness);
+    Ok((Link::new(table), info(&ready)))
+}
+
+pub(crate) async fn reconnect_with(
+    stream: Box<dyn DuplexStream>,
+    hello: HelloOptions,
+    witness: Witness,
+) -> Result<(Link, ReadyInfo, Vec<Box<dyn Process>>)> {
+    let (stream, decoder, ready) = greet_in_time(stream, hello).await?;
+    let channels: Vec<_> =
+        ready.survivors.iter().map(|survivor| Arc::new(Channel::survivor(survivor))).collect();
+    let table = Table::new(ready.last_channel, &channels);
+    let link = Link::new(driver::start(table, stream, decoder, witness));
+    let commands = ready.survivors.iter().zip(channels).map(|(survivor, channel)| {
+        Box::new(LinkedProcess::survivor(link.clone(), channel, survivor)) as Box<dyn Process>
+    });
+    let commands = commands.collect();
+    Ok((link, info(&ready), commands))
+}
+
+async fn greet_in_time(
+    mut stream: Box<dyn DuplexStream>,
+    hello: HelloOptions,
+) -> Result<(Box<dyn DuplexStream>, Decoder, Ready)> {
     let deadline = hello.deadline;
     let greeted = timeout(deadline, greet(&mut stream, hello)).await;
     let (decoder, ready) = greeted
         .unwrap_or_else(|_| Err(boot(format!("it was not ready within {} ms", deadline.as_millis()))))?;
-    let table = driver::start(stream, decoder, witness);
-    Ok((Link::new(table), ready))
+    Ok((stream, decoder, ready))
 }
 
-async fn greet(stream: &mut Box<dyn DuplexStream>, hello: HelloOptions) -> Result<(Decoder, ReadyInfo)> {
+async fn greet(stream: &mut Box<dyn DuplexStream>, hello: HelloOptions) -> Result<(Decoder, Ready)> {
     let token = hello.token;
-    let hello =
-        Hello { protocol: PROTOCOL_VERSION, build: GUEST_BUILD.to_owned(), token, mounts: hello.mounts };
+    let hello = Hello {
+        protocol: PROTOCOL_VERSION,
+        build: GUEST_BUILD.to_owned(),
+        token,
+        mounts: hello.mounts,
+        output_window: OUTPUT_WINDOW,
+    };
     let mut frame = BytesMut::new();
     encode(0, &ToGuest::Hello(hello), &mut frame)
         .map_err(|error| Error::new(ErrorKind::Internal, GREET, error))?;
@@ -88,7 +142,9 @@ async fn greet(stream: &mut Box<dyn DuplexStream>, hello: HelloOptions) -> Resul
     // A guest that is gone may still have said why.
     let mut decoder = Decoder::new(Direction::ToHost);
     let frame = first_frame(stream, &mut decoder, written).await?;
-    Ok((decoder, check(&hear(frame)?, token)?))
+    let ready = hear(frame)?;
+    check(&ready, token)?;
+    Ok((decoder, ready))
 }
 
 /// Reads until the first frame is complete.
@@ -122,19 +178,19 @@ fn hear(frame: Frame) -> Result<Ready> {
     }
 }
 
-fn check(ready: &Ready, token: Token) -> Result<ReadyInfo> {
+fn check(ready: &Ready, token: Token) -> Result<()> {
     if ready.protocol != PROTOCOL_VERSION {
         let theirs = ready.protocol;
         return Err(boot(format!("it speaks protocol {theirs}, this program protocol {PROTOCOL_VERSION}")));
     }
-    if ready.build != GUEST_BUILD {
-        let theirs = printable(&ready.build);
-        return Err(boot(format!("it is build {theirs}, this program needs build {GUEST_BUILD}")));
-    }
     if ready.token != token {
         return Err(broken("it answered with another sandbox's token".into()));
     }
-    Ok(ReadyInfo { pid: ready.pid, started_ns: ready.started_ns, ready_ns: ready.ready_ns })
+    Ok(())
+}
+
+fn info(ready: &Ready) -> ReadyInfo {
+    ReadyInfo { pid: ready.pid, started_ns: ready.started_ns, ready_ns: ready.ready_ns }
 }
 
 fn boot(why: String) -> Error {

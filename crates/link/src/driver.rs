@@ -25,8 +25,13 @@ const READ_LEN_MIN: usize = 64 * 1024;
 const LAST_WORDS_WAIT: Duration = Duration::from_millis(100);
 
 /// Serves the stream until it ends, is broken, or is let go of.
-pub(crate) fn start(stream: Box<dyn DuplexStream>, decoder: Decoder, witness: Witness) -> Arc<Table> {
-    let table = Arc::new(Table::new());
+pub(crate) fn start(
+    table: Table,
+    stream: Box<dyn DuplexStream>,
+    decoder: Decoder,
+    witness: Witness,
+) -> Arc<Table> {
+    let table = Arc::new(table);
     let closer = Closer(Arc::clone(&table));
     tokio::spawn(async move { drive(stream, decoder, &closer.0, witness).await });
     table

@@ -9,7 +9,8 @@
 //!
 //! [`connect`] greets the guest and starts one task, the driver: it reads frames and puts what they
 //! carry where a caller finds it, and it writes what callers left in the outbox. [`Link`] is the
-//! handle; the stream is closed when the last handle, process or file is dropped.
+//! handle; the stream is closed when the last handle, process or file is dropped. [`reconnect`] does the
+//! same with a guest that has outlived its last host, and gets that host's commands back.
 //! [`LinkedSandbox`] is a link together with the boundary that it leads through.
 //!
 //! Architecture invariants:
@@ -39,7 +40,7 @@ mod text;
 
 pub use agentkernel_protocol::{Mount, Token};
 pub use closed::{CloseReason, Closed};
-pub use connect::{HelloOptions, ReadyInfo, connect};
+pub use connect::{HelloOptions, ReadyInfo, connect, reconnect};
 pub use exec::ExecDefaults;
 pub use files::LinkedFiles;
 pub use guest::{GUEST, GUEST_BUILD};

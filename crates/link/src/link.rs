@@ -12,7 +12,7 @@ use crate::closed::{CloseReason, Closed};
 use crate::exec::{self, ExecDefaults, START_COMMAND};
 use crate::files::LinkedFiles;
 use crate::outbox::FRAME_LEN_MAX;
-use crate::process::LinkedProcess;
+use crate::process::{KILL, LinkedProcess};
 use crate::table::{Table, wait_closed};
 
 /// How long the guest may take for an answer that it gives at once if it is well: to a ping, and
@@ -23,7 +23,8 @@ const ANSWER_WAIT: Duration = Duration::from_secs(30);
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(2);
 
 /// A connected guest. Clones are the same link; with the last of them, and of the processes and files
-/// that came from it, the stream is closed, and the guest ends everything that it runs.
+/// that came from it, the stream is closed, and the guest ends everything that it runs. A guest with a
+/// door only ends its files then, and waits for another host.
 #[derive(Clone)]
 pub struct Link {
     handle: Arc<Handle>,
@@ -53,8 +54,7 @@ impl Link {
         if command.argv.is_empty() {
             return Err(Error::new(ErrorKind::Usage, START_COMMAND, "it has no words"));
         }
-        let kill = Signal { number: 9, group: true };
-        match self.start(exec::start(command, defaults), START_COMMAND, kill).await? {
+        match self.start(exec::start(command, defaults), START_COMMAND, KILL).await? {
             Ok(process) => Ok(Box::new(process)),
             Err(refused) => Err(exec::refusal(&refused, command, defaults)),
         }

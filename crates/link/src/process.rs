@@ -9,13 +9,16 @@ use agentkernel_core::{
     Error, ErrorKind, ExitStatus, Exited, Process, ProcessControl, ProcessEvent, Result, SignalTarget,
     TerminalSize, Usage,
 };
-use agentkernel_protocol::{HEADER_LEN, Refused, Signal, Status, ToGuest, WindowSize};
+use agentkernel_protocol::{HEADER_LEN, Refused, Signal, Status, Survivor, ToGuest, WindowSize};
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::channel::{Channel, Event};
 use crate::closed::Closed;
 use crate::link::Link;
+
+/// What ends a command that nobody wants any more.
+pub(crate) const KILL: Signal = Signal { number: 9, group: true };
 
 const HEAR: &str = "hear from the command";
 
@@ -27,6 +30,8 @@ const BODY_LEN_MAX: usize = 8;
 pub(crate) struct LinkedProcess {
     control: Arc<LinkedControl>,
     pid: u32,
+    /// Bytes of its output that another host may not have heard before it was lost.
+    lost_bytes: u64,
     on_drop: Signal,
     /// The last event was handed out.
     is_over: bool,
@@ -40,7 +45,15 @@ pub(crate) struct LinkedControl {
 
 impl LinkedProcess {
     pub(crate) fn new(link: Link, channel: Arc<Channel>, on_drop: Signal) -> Self {
-        Self { control: Arc::new(LinkedControl { channel, link }), pid: 0, on_drop, is_over: false }
+        let control = Arc::new(LinkedControl { channel, link });
+        Self { control, pid: 0, lost_bytes: 0, on_drop, is_over: false }
+    }
+
+    /// A command that another host has started.
+    pub(crate) fn survivor(link: Link, channel: Arc<Channel>, survivor: &Survivor) -> Self {
+        let mut process = Self::new(link, channel, KILL);
+        (process.pid, process.lost_bytes) = (survivor.pid, survivor.lost_bytes);
+        process
     }
 
     /// Waits until it is known whether it runs.
@@ -89,6 +102,10 @@ impl Process for LinkedProcess {
 
     fn control(&self) -> Arc<dyn ProcessControl> {
         Arc::clone(&self.control) as Arc<dyn ProcessControl>
+    }
+
+    fn lost_bytes(&self) -> u64 {
+        self.lost_bytes
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::closed::Closed;
-use crate::connect::{HelloOptions, ReadyInfo, Witness, connect_with};
+use crate::connect::{HelloOptions, ReadyInfo, Witness, connect_with, reconnect_with};
 use crate::exec::ExecDefaults;
 use crate::files::LinkedFiles;
 use crate::link::Link;
@@ -51,16 +51,46 @@ impl LinkedSandbox {
         hello: HelloOptions,
         defaults: ExecDefaults,
     ) -> Result<(Self, ReadyInfo)> {
-        let backend = boundary.kind();
-        let slot = Arc::new(Slot::new(Some(boundary)));
-        let (link, ready) = match connect_with(stream, hello, witness(Arc::downgrade(&slot))).await {
-            Ok(connected) => connected,
-            Err(error) => return Err(give_up(error, &slot).await),
-        };
+        let (backend, slot) = held(boundary);
+        match connect_with(stream, hello, witness(Arc::downgrade(&slot))).await {
+            Ok((link, ready)) => Ok((Self::new(spec, backend, slot, link, defaults), ready)),
+            Err(error) => Err(give_up(error, &slot).await),
+        }
+    }
+
+    /// Greets the guest of a sandbox that has outlived its last host, and gets back that host's commands,
+    /// in the order in which they were started. The stream was brought in by the guest's door, and the
+    /// token is the one of the first greeting.
+    ///
+    /// If that fails, the boundary is dropped and not stopped: what was made to outlive its holders stays
+    /// as it is, for another try. Only a guest that breaks the protocol is taken down.
+    pub async fn adopt(
+        spec: &SandboxSpec,
+        boundary: Box<dyn Boundary>,
+        stream: Box<dyn DuplexStream>,
+        hello: HelloOptions,
+        defaults: ExecDefaults,
+    ) -> Result<(Self, ReadyInfo, Vec<Box<dyn Process>>)> {
+        let (backend, slot) = held(boundary);
+        match reconnect_with(stream, hello, witness(Arc::downgrade(&slot))).await {
+            Ok((link, ready, commands)) => {
+                Ok((Self::new(spec, backend, slot, link, defaults), ready, commands))
+            }
+            Err(error) if error.kind == ErrorKind::ProtocolBroken => Err(give_up(error, &slot).await),
+            Err(error) => Err(let_go(error, &slot).await),
+        }
+    }
+
+    fn new(
+        spec: &SandboxSpec,
+        backend: BackendKind,
+        slot: Arc<Slot>,
+        link: Link,
+        defaults: ExecDefaults,
+    ) -> Self {
         let guard = tokio::spawn(stop_when_broken(Arc::clone(link.table()), Arc::downgrade(&slot)));
         let files = LinkedFiles::new(link.clone(), defaults.user);
-        let name = spec.name().clone();
-        Ok((Self { name, backend, defaults, link, files, slot, guard: Some(guard) }, ready))
+        Self { name: spec.name().clone(), backend, defaults, link, files, slot, guard: Some(guard) }
     }
 
     /// The link itself.
@@ -79,19 +109,34 @@ fn witness(slot: Weak<Slot>) -> Witness {
     })
 }
 
+fn held(boundary: Box<dyn Boundary>) -> (BackendKind, Arc<Slot>) {
+    (boundary.kind(), Arc::new(Slot::new(Some(boundary))))
+}
+
 /// Takes down a boundary whose guest could not be greeted, and adds what it knows to the error.
 async fn give_up(mut error: Error, slot: &Slot) -> Error {
     let Some(boundary) = slot.write().await.take() else { return error };
+    explain(&mut error, &*boundary).await;
+    if let Err(cleanup) = boundary.stop().await {
+        error.why = format!("{}; then the clean-up failed: {cleanup}", error.why);
+    }
+    error
+}
+
+/// Lets go of a boundary whose guest could not be greeted now, and adds what it knows to the error.
+async fn let_go(mut error: Error, slot: &Slot) -> Error {
+    let Some(boundary) = slot.write().await.take() else { return error };
+    explain(&mut error, &*boundary).await;
+    error
+}
+
+async fn explain(error: &mut Error, boundary: &dyn Boundary) {
     if error.kind == ErrorKind::Boot
         && let Ok(ended) = timeout(WORD_WAIT, boundary.ended()).await
     {
         let word = Closed::ended("").explained(&ended).why;
         error.why = format!("{}; the boundary says: {word}", error.why);
     }
-    if let Err(cleanup) = boundary.stop().await {
-        error.why = format!("{}; then the clean-up failed: {cleanup}", error.why);
-    }
-    error
 }
 
 /// A guest that breaks the protocol may have broken more: its sandbox goes at once.

@@ -24,11 +24,13 @@ pub(crate) struct StdinPipe {
 }
 
 impl StdinPipe {
-    pub(crate) fn new(open: bool) -> Self {
+    /// Stdin of which so many bytes may be sent at once; without a number, none ever.
+    pub(crate) fn new(free: Option<u32>) -> Self {
+        let window = free.unwrap_or(STDIN_WINDOW).min(STDIN_WINDOW);
         Self {
-            window: Semaphore::new(STDIN_WINDOW as usize),
-            outstanding: AtomicU32::new(0),
-            open: Mutex::new(open),
+            window: Semaphore::new(window as usize),
+            outstanding: AtomicU32::new(STDIN_WINDOW - window),
+            open: Mutex::new(free.is_some()),
         }
     }
 

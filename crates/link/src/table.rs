@@ -36,9 +36,13 @@ struct Entries {
 }
 
 impl Table {
-    pub(crate) fn new() -> Self {
-        let entries =
-            Entries { next_channel: 1, channels: HashMap::new(), next_ping: 1, pings: VecDeque::new() };
+    /// A table in which the channels of the survivors are open, and no other one.
+    pub(crate) fn new(last_channel: u32, survivors: &[Arc<Channel>]) -> Self {
+        let open = survivors.iter().filter(|channel| !channel.has_exited());
+        let channels = open.map(|channel| (channel.number, Arc::clone(channel))).collect();
+        // After the very last number there is none, which is told when one is needed.
+        let next_channel = last_channel.saturating_add(1);
+        let entries = Entries { next_channel, channels, next_ping: 1, pings: VecDeque::new() };
         Self { outbox: Outbox::new(), entries: Mutex::new(entries), closed: watch::Sender::new(None) }
     }
 

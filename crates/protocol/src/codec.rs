@@ -5,7 +5,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::frame::put_header;
-use crate::{Frame, Kind, MAX_PAYLOAD, ProtocolError, Signal, Status, Stream, ToGuest, ToHost, WindowSize};
+use crate::{
+    Exited, Frame, Kind, MAX_CHANNELS, MAX_PAYLOAD, ProtocolError, Ready, STDIN_WINDOW, Signal, Status,
+    Stream, Survivor, ToGuest, ToHost, WindowSize,
+};
 
 /// A message of either direction, as a kind and a body.
 trait Message {
@@ -117,13 +120,40 @@ fn empty(frame: &Frame) -> Result<(), ProtocolError> {
     }
 }
 
-fn signal_number(number: u8, kind: Kind) -> Result<u8, ProtocolError> {
+fn signal_number(number: u8, kind: Kind) -> Result<(), ProtocolError> {
     // 64 is SIGRTMAX on Linux.
     if (1..=64).contains(&number) {
-        Ok(number)
+        Ok(())
     } else {
         Err(ProtocolError::Malformed { kind, reason: "no such signal" })
     }
+}
+
+fn exited(exited: &Exited, kind: Kind) -> Result<(), ProtocolError> {
+    match exited.status {
+        Status::Signal(number) => signal_number(number, kind),
+        Status::Code(_) => Ok(()),
+    }
+}
+
+/// Whether the survivors could be what a host has left behind.
+fn survivors(ready: &Ready) -> Result<(), ProtocolError> {
+    let malformed = |reason| Err(ProtocolError::Malformed { kind: Kind::Ready, reason });
+    if ready.survivors.len() > MAX_CHANNELS {
+        return malformed("more survivors than there are channels");
+    }
+    let mut before = 0;
+    for Survivor { channel, stdin_free, ended, .. } in &ready.survivors {
+        if *channel <= before || *channel > ready.last_channel {
+            return malformed("a survivor on a channel that it cannot have");
+        }
+        before = *channel;
+        if stdin_free.is_some_and(|bytes| bytes > STDIN_WINDOW) {
+            return malformed("a survivor with more than a window for stdin");
+        }
+        ended.as_ref().map_or(Ok(()), |last| exited(last, Kind::Ready))?;
+    }
+    Ok(())
 }
 
 impl TryFrom<Frame> for ToGuest {
@@ -157,17 +187,19 @@ impl TryFrom<Frame> for ToHost {
 
     fn try_from(frame: Frame) -> Result<Self, ProtocolError> {
         Ok(match frame.kind {
-            Kind::Ready => Self::Ready(parse(&frame)?),
+            Kind::Ready => {
+                let ready = parse(&frame)?;
+                survivors(&ready)?;
+                Self::Ready(ready)
+            }
             Kind::Started => Self::Started(parse(&frame)?),
             Kind::Refused => Self::Refused(parse(&frame)?),
             Kind::Stdout => Self::Stdout(frame.payload),
             Kind::Stderr => Self::Stderr(frame.payload),
             Kind::Exited => {
-                let exited: crate::Exited = parse(&frame)?;
-                if let Status::Signal(number) = exited.status {
-                    signal_number(number, frame.kind)?;
-                }
-                Self::Exited(exited)
+                let last = parse(&frame)?;
+                exited(&last, frame.kind)?;
+                Self::Exited(last)
             }
             Kind::StdinCredit => Self::StdinCredit(parse(&frame)?),
             Kind::Pong => Self::Pong(parse(&frame)?),

@@ -7,7 +7,7 @@
 //! ```text
 //! host                                   guest (PID 1)
 //!   Hello{protocol, build, token} ──────▶
-//!                                 ◀────── Ready{protocol, build, token, started_ns, ready_ns}
+//!                                 ◀────── Ready{protocol, build, token, survivors, …}
 //!   Start{channel, task}          ──────▶ fork + exec, or a file worker
 //!                                 ◀────── Started | Refused
 //!   Stdin, StdinEnd, Signal, …    ──────▶
@@ -16,8 +16,12 @@
 //!                                 ◀────── Exited: the last frame of that channel, always
 //! ```
 //!
+//! A guest that was given a *door* outlives its host: it takes another stream by the door, hears the same
+//! token in its `Hello`, and tells in `Ready` which commands survived. Their channels go on where the
+//! lost host had them, with new windows.
+//!
 //! Architecture invariants:
-//! - The host alone opens channels, and never uses a number twice on one stream.
+//! - The host alone opens channels, and never uses a number twice, nor one that a host before it used.
 //! - A frame that breaks a rule is an error with no way to go on: the host destroys the sandbox.
 //! - Output is bounded by a window of its own for each channel and stream, so that one flooding
 //!   process delays nobody but itself.
@@ -34,7 +38,7 @@ pub use files::{FileError, FileInfo, FileKind, FileRequest};
 pub use frame::{Decoder, Direction, Frame, HEADER_LEN, Kind, MAX_PAYLOAD, ProtocolError};
 pub use message::{
     Exec, Exited, Hello, Mount, PROTOCOL_VERSION, Ready, Refused, Signal, Stage, Start, Status, StdinMode,
-    Stream, Task, ToGuest, ToHost, Token, Usage, UserIds, WindowSize,
+    Stream, Survivor, Task, ToGuest, ToHost, Token, Usage, UserIds, WindowSize,
 };
 
 /// Bytes of one output stream that may be on their way without the host having taken them.
@@ -45,5 +49,10 @@ pub const OUTPUT_WINDOW: u32 = 1 << 20;
 /// Bytes of one process's stdin that may be on their way without the process having taken them.
 pub const STDIN_WINDOW: u32 = 1 << 20;
 
-/// Channels that may be open at once on one stream; more are refused with `EAGAIN`.
+/// Channels that may be open at once on one stream; more are refused with `EAGAIN`. A guest tells of no
+/// more survivors than that either, so that [`Ready`] always fits a frame.
 pub const MAX_CHANNELS: usize = 1024;
+
+/// Commands of which the guest remembers the last word although it was said: those that ended last. The
+/// host may have been lost before it took it, and the next one is told again.
+pub const MAX_LAST_WORDS: usize = 64;

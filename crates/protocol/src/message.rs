@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::FileRequest;
 
 /// Version of everything in this crate. Host and guest must agree on it exactly.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// A secret of one sandbox: the guest repeats it in [`Ready`], so that an old answer, or another
-/// sandbox's, is not taken for this one's.
+/// sandbox's, is not taken for this one's. A host that comes later proves by it that it may have the
+/// sandbox.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token(pub [u8; 32]);
 
@@ -81,12 +82,16 @@ pub enum Stream {
 pub struct Hello {
     /// [`PROTOCOL_VERSION`] of the host.
     pub protocol: u32,
-    /// Build that the host embeds; the guest refuses to serve another.
+    /// Build that the host embeds. The first host of a guest must be of its build; one that comes later
+    /// need not, if it speaks the same protocol.
     pub build: String,
     /// This sandbox's secret.
     pub token: Token,
-    /// File systems to mount first, in this order (micro VMs; containers come with theirs).
+    /// File systems to mount first, in this order (micro VMs; containers come with theirs). A host that
+    /// comes later finds them mounted: the guest passes over them.
     pub mounts: Vec<Mount>,
+    /// Bytes that may be sent on each output stream of each survivor before the first credit.
+    pub output_window: u32,
 }
 
 /// A file system that the guest mounts before it is ready.
@@ -115,10 +120,33 @@ pub struct Ready {
     pub token: Token,
     /// When the guest's `main` began, in nanoseconds of the guest's CLOCK_MONOTONIC.
     pub started_ns: u64,
-    /// When it became ready, on the same clock.
+    /// When it became ready for its first host, on the same clock.
     pub ready_ns: u64,
     /// The guest's own PID: 1 where it is init.
     pub pid: u32,
+    /// Highest channel that any host has opened; the next one is above it.
+    pub last_channel: u32,
+    /// Commands of hosts that were lost, in the order in which they were started; at most
+    /// [`crate::MAX_CHANNELS`].
+    pub survivors: Vec<Survivor>,
+}
+
+/// A command that outlived the host that had started it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Survivor {
+    /// Its channel, which stays its own, and is open unless it has ended.
+    pub channel: u32,
+    /// Its PID inside the sandbox.
+    pub pid: u32,
+    /// Whether it has a terminal.
+    pub has_terminal: bool,
+    /// Bytes of stdin that the host may send now; `None` where stdin was never there or has ended.
+    pub stdin_free: Option<u32>,
+    /// Bytes of its output that were sent on lost streams and for which no credit had come. At most so
+    /// many are missing; what follows them is whole.
+    pub lost_bytes: u64,
+    /// Its last word, if nothing more will come on its channel.
+    pub ended: Option<Exited>,
 }
 
 /// Opens a channel.

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 
 use agentkernel_protocol::{
     Direction, Encodable, Exec, Exited, FileRequest, HEADER_LEN, Hello, Kind, MAX_PAYLOAD, Mount,
-    PROTOCOL_VERSION, Ready, Refused, Signal, Stage, Start, Status, StdinMode, Stream, Task, ToGuest, ToHost,
-    Token, Usage, UserIds, WindowSize, encode,
+    PROTOCOL_VERSION, Ready, Refused, Signal, Stage, Start, Status, StdinMode, Stream, Survivor, Task,
+    ToGuest, ToHost, Token, Usage, UserIds, WindowSize, encode,
 };
 use bytes::{Bytes, BytesMut};
 
@@ -100,6 +100,7 @@ fn to_guest_seeds() -> Seeds {
             build: "dev".into(),
             token,
             mounts: vec![mount()],
+            output_window: 1 << 20,
         })
     };
     let mut seeds = broken(Kind::Start, Kind::Ready);
@@ -131,19 +132,49 @@ fn to_guest_seeds() -> Seeds {
     seeds
 }
 
-fn to_host_seeds() -> Seeds {
-    let ready = || {
-        let (build, token) = ("dev".into(), Token([7; 32]));
-        ToHost::Ready(Ready { protocol: PROTOCOL_VERSION, build, token, started_ns: 1, ready_ns: 2, pid: 1 })
+fn ready(last_channel: u32, survivors: Vec<Survivor>) -> ToHost {
+    let (build, token) = ("dev".into(), Token([7; 32]));
+    ToHost::Ready(Ready {
+        protocol: PROTOCOL_VERSION,
+        build,
+        token,
+        started_ns: 1,
+        ready_ns: 2,
+        pid: 1,
+        last_channel,
+        survivors,
+    })
+}
+
+/// What a guest says to a second host, and what it must not.
+fn survivor_seeds() -> Seeds {
+    let survivor = |channel, ended: Option<Status>| Survivor {
+        channel,
+        pid: 300,
+        has_terminal: ended.is_none(),
+        stdin_free: ended.is_none().then_some(1 << 20),
+        lost_bytes: u64::MAX,
+        ended: ended.map(|status| Exited { status, timed_out: true, usage: Usage::default() }),
     };
+    let code = || Some(Status::Code(3));
+    Seeds::from([
+        ("ready_survivors", one(&ready(9, vec![survivor(1, None), survivor(7, code()), survivor(9, None)]))),
+        ("ready_survivor_no_signal", one(&ready(1, vec![survivor(1, Some(Status::Signal(0)))]))),
+        ("ready_survivor_twice", one(&ready(9, vec![survivor(1, None), survivor(1, None)]))),
+        ("ready_survivor_unopened", one(&ready(1, vec![survivor(2, code())]))),
+    ])
+}
+
+fn to_host_seeds() -> Seeds {
     let exited = |status| {
         let usage = Usage { user_us: 1, system_us: 2, max_rss_kib: 3, wall_ns: u64::MAX };
         ToHost::Exited(Exited { status, timed_out: true, usage })
     };
     let refused = |stage| one(&ToHost::Refused(Refused { stage, errno: -1, subject: "sh".into() }));
     let mut seeds = broken(Kind::Exited, Kind::Ping);
+    seeds.extend(survivor_seeds());
     seeds.extend([
-        ("ready", one(&ready())),
+        ("ready", one(&ready(0, Vec::new()))),
         ("started", one(&ToHost::Started(300))),
         ("refused_prepare", refused(Stage::Prepare)),
         ("refused_user", refused(Stage::User)),
@@ -162,7 +193,7 @@ fn to_host_seeds() -> Seeds {
     let whole = seed(
         7,
         &[
-            frame(0, &ready()),
+            frame(0, &ready(0, Vec::new())),
             frame(1, &ToHost::Started(2)),
             frame(1, &ToHost::Stdout(Bytes::from_static(b"out"))),
             frame(1, &ToHost::StdinCredit(5)),

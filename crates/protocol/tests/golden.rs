@@ -4,7 +4,7 @@
 use agentkernel_protocol::{
     Direction, Encodable, Exec, Exited, FileError, FileInfo, FileKind, FileRequest, Frame, HEADER_LEN, Hello,
     Kind, MAX_PAYLOAD, Mount, PROTOCOL_VERSION, Ready, Refused, Signal, Stage, Start, Status, StdinMode,
-    Stream, Task, ToGuest, ToHost, Token, Usage, UserIds, WindowSize, encode, encode_record,
+    Stream, Survivor, Task, ToGuest, ToHost, Token, Usage, UserIds, WindowSize, encode, encode_record,
 };
 use bytes::{Bytes, BytesMut};
 
@@ -26,8 +26,8 @@ fn start(task: Task, user: Option<UserIds>, timeout_ms: Option<u64>, output_wind
 }
 
 #[test]
-fn these_are_the_numbers_of_version_one() {
-    assert_eq!((PROTOCOL_VERSION, HEADER_LEN, MAX_PAYLOAD), (1, 9, 262_144));
+fn these_are_the_numbers_of_version_two() {
+    assert_eq!((PROTOCOL_VERSION, HEADER_LEN, MAX_PAYLOAD), (2, 9, 262_144));
     let kinds: Vec<_> = Kind::ALL.iter().map(|kind| (*kind as u8, kind.direction())).collect();
     let expected = (1..=9).map(|kind| (kind, Direction::ToGuest));
     let expected = expected.chain((65..=73).map(|kind| (kind, Direction::ToHost)));
@@ -44,15 +44,55 @@ fn the_greeting_is_these_bytes() {
         data: String::new(),
     };
     let token = Token([0xab; 32]);
-    let hello = Hello { protocol: 1, build: "b7".into(), token, mounts: vec![mount] };
+    let hello = Hello { protocol: 2, build: "b7".into(), token, mounts: vec![mount], output_window: 300 };
     let token_bytes = "ab".repeat(32);
     is(
         0,
         &ToGuest::Hello(hello),
-        &format!("37000000 01 00000000  01 026237 {token_bytes} 01 0470726f63 052f70726f63 0470726f63 0e 00"),
+        &format!(
+            "39000000 01 00000000  02 026237 {token_bytes} 01 0470726f63 052f70726f63 0470726f63 0e 00 ac02"
+        ),
     );
-    let ready = Ready { protocol: 1, build: "b7".into(), token, started_ns: 1, ready_ns: 300, pid: 1 };
-    is(0, &ToHost::Ready(ready), &format!("28000000 41 00000000  01 026237 {token_bytes} 01 ac02 01"));
+    let (build, survivors) = ("b7".into(), Vec::new());
+    let ready =
+        Ready { protocol: 2, build, token, started_ns: 1, ready_ns: 300, pid: 1, last_channel: 0, survivors };
+    is(0, &ToHost::Ready(ready), &format!("2a000000 41 00000000  02 026237 {token_bytes} 01 ac02 01 00 00"));
+}
+
+#[test]
+fn the_greeting_of_a_second_host_is_these_bytes() {
+    let usage = Usage { user_us: 1, system_us: 2, max_rss_kib: 3, wall_ns: 300 };
+    let ended = Exited { status: Status::Signal(9), timed_out: true, usage };
+    let runs = Survivor {
+        channel: 2,
+        pid: 300,
+        has_terminal: true,
+        stdin_free: Some(1),
+        lost_bytes: 65_536,
+        ended: None,
+    };
+    let ended = Survivor {
+        channel: 300,
+        pid: 4,
+        has_terminal: false,
+        stdin_free: None,
+        lost_bytes: 0,
+        ended: Some(ended),
+    };
+    let ready = Ready {
+        protocol: 2,
+        build: String::new(),
+        token: Token([0xab; 32]),
+        started_ns: 1,
+        ready_ns: 2,
+        pid: 1,
+        last_channel: 301,
+        survivors: vec![runs, ended],
+    };
+    let survivors = "02  02 ac02 01 01 01 808004 00  ac02 04 00 00 00 01 01 09 01 01 02 03 ac02";
+    let token = "ab".repeat(32);
+    let body = format!("02 00 {token} 01 02 01 ad02 {survivors}");
+    is(0, &ToHost::Ready(ready), &format!("41000000 41 00000000  {body}"));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use rustix::io::Errno;
 use super::{Agent, End};
 use crate::process::Process;
 use crate::spawn::{refused, spawn};
+use crate::sys;
 
 impl Agent {
     /// Does what all whole messages among the received bytes say.
@@ -66,7 +67,7 @@ fn instruct(process: &mut Process, message: ToGuest) -> Result<(), &'static str>
     match message {
         ToGuest::Stdin(bytes) => process.stdin.push(&bytes)?,
         ToGuest::StdinEnd => process.stdin.end(),
-        ToGuest::Credit(stream, bytes) => process.output(stream).credit(bytes),
+        ToGuest::Credit(stream, bytes) => process.credit(stream, bytes, sys::monotonic_ns()),
         ToGuest::Signal(signal) => process.signal(signal),
         ToGuest::Resize(size) => process.resize(size),
         // The others concern no process, and were dealt with before.

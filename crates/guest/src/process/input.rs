@@ -24,6 +24,8 @@ pub enum Sink {
 /// What the host sent and the process has not taken.
 pub struct Input {
     sink: Sink,
+    /// The host was offered a stdin at all.
+    offered: bool,
     queue: VecDeque<u8>,
     /// The host has said that no more will come.
     ended: bool,
@@ -36,7 +38,24 @@ pub struct Input {
 impl Input {
     /// Input that goes to `sink`.
     pub fn new(sink: Sink) -> Self {
-        Self { sink, queue: VecDeque::new(), ended: false, outstanding: 0, within_line: false }
+        let offered = !matches!(sink, Sink::Nothing);
+        Self { sink, offered, queue: VecDeque::new(), ended: false, outstanding: 0, within_line: false }
+    }
+
+    /// Another host has come: it owes what is still queued, and is told so instead of being given credit.
+    pub fn find_host(&mut self) {
+        self.outstanding = if self.ended { 0 } else { self.queued() };
+    }
+
+    /// Bytes that the host may send now; none where stdin was never there or has ended.
+    pub fn free(&self) -> Option<u32> {
+        (self.offered && !self.ended).then(|| STDIN_WINDOW.saturating_sub(self.outstanding))
+    }
+
+    /// Bytes of the host's that were not taken yet.
+    fn queued(&self) -> u32 {
+        // The end character of a terminal was never the host's: hence the minimum.
+        u32::try_from(self.queue.len()).unwrap_or(u32::MAX).min(self.outstanding)
     }
 
     /// Takes bytes of the host; an error says which rule they broke.
@@ -109,8 +128,7 @@ impl Input {
 
     /// The credit that is due to the host, if it is worth a frame.
     pub fn take_credit(&mut self) -> Option<u32> {
-        // The end character of a terminal was never the host's: hence the minimum.
-        let queued = u32::try_from(self.queue.len()).unwrap_or(u32::MAX).min(self.outstanding);
+        let queued = self.queued();
         let due = self.outstanding - queued;
         if due == 0 || (due < CREDIT_STEP && queued > 0) {
             return None;
@@ -152,6 +170,27 @@ mod tests {
         input.write();
         assert_eq!(input.take_credit(), Some(5000));
         assert_eq!(input.take_credit(), None);
+    }
+
+    #[test]
+    fn another_host_owes_what_is_queued_and_gets_credit_for_nothing_else() {
+        let (reader, mut input) = pipe();
+        input.push(&[b'x'; 200_000]).expect("within the window");
+        input.write();
+        input.find_host();
+        assert_eq!(input.free(), Some(STDIN_WINDOW - (200_000 - 4096)));
+        assert_eq!(input.take_credit(), None, "what was written before is forgotten");
+        read(&reader, &mut [0; 8192]).expect("a full pipe");
+        input.write();
+        input.end();
+        input.find_host();
+        assert_eq!(input.free(), None);
+        while input.wanted().is_some() {
+            read(&reader, &mut [0; 8192]).expect("a full pipe");
+            input.write();
+            assert_eq!(input.take_credit(), None, "a host that sends nothing is owed nothing");
+        }
+        assert_eq!(Input::new(Sink::Nothing).free(), None);
     }
 
     #[test]

@@ -18,18 +18,39 @@ pub struct Output {
     window: u64,
     /// Bytes that are still due, once the process has ended.
     left: Option<u64>,
+    /// Bytes that were sent on the stream that is open, and that no host has paid for.
+    unpaid: u64,
+    /// The same of the streams that were lost.
+    lost: u64,
     large: bool,
 }
 
 impl Output {
     /// Output that comes from `fd`; none at all without.
     pub fn new(fd: Option<OwnedFd>, window: u32) -> Self {
-        Self { fd, window: window.into(), left: None, large: false }
+        Self { fd, window: window.into(), left: None, unpaid: 0, lost: 0, large: false }
     }
 
     /// The host has taken that many bytes.
     pub fn credit(&mut self, bytes: u32) {
         self.window = self.window.saturating_add(bytes.into());
+        self.unpaid = self.unpaid.saturating_sub(bytes.into());
+    }
+
+    /// The host is lost: nobody takes anything, and what it had not paid for may never have reached it.
+    pub fn lose_host(&mut self) {
+        self.lost = self.in_doubt();
+        (self.unpaid, self.window) = (0, 0);
+    }
+
+    /// Another host takes what is still to come.
+    pub fn find_host(&mut self, window: u32) {
+        self.window = window.into();
+    }
+
+    /// Bytes that were sent, and that no host has paid for: at least as many as were ever lost.
+    pub fn in_doubt(&self) -> u64 {
+        self.lost.saturating_add(self.unpaid)
     }
 
     /// What to wait for, if anything could be read *and* sent.
@@ -69,6 +90,7 @@ impl Output {
 
     fn taken(&mut self, len: usize) -> usize {
         self.window -= len as u64;
+        self.unpaid += len as u64;
         if let Some(left) = &mut self.left {
             *left -= len as u64;
             if *left == 0 {

@@ -72,6 +72,16 @@ impl Guest {
         self.child.id()
     }
 
+    /// Talks over this socket from now on; what was said on the old ones is forgotten.
+    pub fn talk_over(&mut self, socket: UnixStream) {
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        socket.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+        self.writer = socket.try_clone().expect("a copy");
+        self.reader = socket;
+        self.decoder = Decoder::new(Direction::ToHost);
+        self.early.clear();
+    }
+
     pub fn send(&mut self, channel: u32, message: &ToGuest) {
         let mut frame = BytesMut::new();
         encode(channel, message, &mut frame).expect("a message that fits");
@@ -97,6 +107,13 @@ impl Guest {
     /// Says no more, and still listens.
     pub fn hush(&self) {
         self.writer.shutdown(std::net::Shutdown::Write).expect("an open socket");
+    }
+
+    /// Neither says nor hears any more.
+    pub fn shut(&self) {
+        for socket in [&self.reader, &self.writer] {
+            socket.shutdown(std::net::Shutdown::Both).ok(); // the agent may have closed it
+        }
     }
 
     /// The next frame; `None` at the end of the stream.

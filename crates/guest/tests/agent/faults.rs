@@ -152,7 +152,7 @@ fn a_million_tiny_frames_are_answered_within_bounded_memory() {
 fn a_host_of_another_protocol_is_told_both_versions() {
     let mut guest = Guest::strange();
     guest.send(0, &ToGuest::Hello(Hello { protocol: PROTOCOL_VERSION + 1, ..hello() }));
-    assert_eq!(guest.fault(), ("the host speaks protocol 2, the guest protocol 1".into(), Some(4)));
+    assert_eq!(guest.fault(), ("the host speaks protocol 3, the guest protocol 2".into(), Some(4)));
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn the_greeting_is_answered_with_its_token() {
 fn who_starts_it_wrongly_is_told() {
     let output = program().arg("--help").output().expect("it runs");
     assert_eq!(output.status.code(), Some(2));
-    assert_eq!(output.stderr, b"agentkernel-guest: usage: agentkernel-guest [--stdio]\n");
+    assert_eq!(output.stderr, b"agentkernel-guest: usage: agentkernel-guest [--stdio] [--door]\n");
 }
 
 #[test]

@@ -11,13 +11,17 @@ use tempfile::tempdir;
 use crate::client::{Guest, until};
 use crate::files::{bytes, done, failure};
 use crate::launch::{command, hello};
+use crate::porter::{Porter, at_door, running};
 use crate::request::{shell, words};
+
+/// What makes a program PID 1 of namespaces of its own.
+const UNSHARE: [&str; 6] = ["--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--"];
 
 /// A command that makes it PID 1; nothing where this machine does not let us.
 fn as_init() -> Option<Command> {
     let in_namespaces = || {
         let mut command = command(Path::new("unshare"));
-        command.args(["--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--"]);
+        command.args(UNSHARE);
         command
     };
     if in_namespaces().arg("true").status().is_ok_and(|status| status.success()) {
@@ -55,6 +59,30 @@ fn as_init_it_kills_all_with_the_stream() {
     let exists = || command_lines().into_iter().any(|line| line == format!("sleep\0{name}\0"));
     until("it is seen from outside", exists);
     assert_eq!(guest.close().code(), Some(0));
+    until("it is gone", || !exists());
+}
+
+#[test]
+fn as_init_it_outlives_its_host_and_ends_with_its_door() {
+    if as_init().is_none() {
+        return;
+    }
+    let (porter, door) = Porter::new();
+    let mut guest = Guest::spawn(at_door(&format!("unshare {} \"$0\"", UNSHARE.join(" ")), door));
+    guest.greet();
+    let name = format!("{}", 2_000_000 + std::process::id());
+    let (channel, pid) =
+        guest.started(words(&["sh", "-c", "(setsid sleep $0 &); read code; exit $code", &name]));
+    let exists = || command_lines().into_iter().any(|line| line == format!("sleep\0{name}\0"));
+    until("it is seen from outside", exists);
+    guest.lose_host();
+    let ready = guest.find_host(&porter);
+    assert_eq!((ready.pid, ready.survivors), (1, vec![running(channel, pid, 0)]));
+    guest.send(channel, &ToGuest::Stdin("42\n".into()));
+    assert_eq!(guest.exited(channel).status, Status::Code(42));
+    guest.lose_host();
+    drop(porter);
+    assert_eq!(guest.end().code(), Some(0));
     until("it is gone", || !exists());
 }
 

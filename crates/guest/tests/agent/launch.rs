@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use agentkernel_protocol::{Hello, PROTOCOL_VERSION, Ready, Status, ToGuest, ToHost, Token};
+use agentkernel_protocol::{Hello, OUTPUT_WINDOW, PROTOCOL_VERSION, Ready, Status, ToGuest, ToHost, Token};
 use rustix::process::geteuid;
 
 use crate::client::Guest;
@@ -18,7 +18,8 @@ pub const TOKEN: Token = Token([42; 32]);
 
 pub fn hello() -> Hello {
     let build = option_env!("AGENTKERNEL_GUEST_BUILD").unwrap_or("dev").into();
-    Hello { protocol: PROTOCOL_VERSION, build, token: TOKEN, mounts: Vec::new() }
+    let (mounts, output_window) = (Vec::new(), OUTPUT_WINDOW);
+    Hello { protocol: PROTOCOL_VERSION, build, token: TOKEN, mounts, output_window }
 }
 
 /// The agent's program.

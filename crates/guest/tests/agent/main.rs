@@ -2,14 +2,18 @@
 //! pair, by a host that knows nothing but the protocol.
 
 mod client;
+mod door;
 mod exec;
 mod faults;
 mod files;
 mod folders;
 mod init;
 mod launch;
+mod porter;
 mod request;
+mod resumption;
 mod stop;
 mod streams;
+mod survival;
 mod tars;
 mod terminal;

@@ -29,16 +29,16 @@ fn pids_of_tree(guest: &mut Guest, channel: u32) -> Vec<u32> {
 }
 
 /// State of a process, if there is one: `Z` for one that nobody has waited for.
-fn state(pid: u32) -> Option<char> {
+pub fn state(pid: u32) -> Option<char> {
     let stat = read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit(") ").next()?.chars().next()
 }
 
-fn until_gone(pids: &[u32]) {
+pub fn until_gone(pids: &[u32]) {
     until("nothing of the tree is left", || pids.iter().all(|pid| matches!(state(*pid), None | Some('Z'))));
 }
 
-fn children_of(parent: u32) -> Vec<u32> {
+pub fn children_of(parent: u32) -> Vec<u32> {
     let pids = read_dir("/proc").expect("/proc").flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     pids.filter(|pid| {

@@ -9,7 +9,7 @@ use crate::client::{Guest, until};
 use crate::request::{exec, program_of, shell, words};
 
 /// Bytes that no pattern would produce by accident.
-fn noise(len: usize) -> Vec<u8> {
+pub fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = || {
         state ^= state << 13;

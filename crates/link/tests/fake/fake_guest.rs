@@ -130,6 +130,8 @@ pub fn ready(token: Token) -> Ready {
         started_ns: 1_000,
         ready_ns: 4_000,
         pid: 1,
+        last_channel: 0,
+        survivors: Vec::new(),
     }
 }
 

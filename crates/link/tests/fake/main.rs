@@ -7,6 +7,7 @@ macro_rules! joined {
     };
 }
 
+mod adoption;
 mod exec;
 mod fake_boundary;
 mod fake_guest;

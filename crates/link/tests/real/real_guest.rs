@@ -36,9 +36,7 @@ impl RealGuest {
         host.set_nonblocking(true).expect("non-blocking");
         let child = spawn(guest.into());
         let stream = UnixStream::from_std(host).expect("registered");
-        let hello =
-            HelloOptions { token: Token([9; 32]), mounts: Vec::new(), deadline: Duration::from_secs(10) };
-        let (link, info) = connect(Box::new(stream), hello).await.expect("greeted");
+        let (link, info) = connect(Box::new(stream), hello()).await.expect("greeted");
         Self { link, info, folder: TempDir::new().expect("a folder"), child }
     }
 
@@ -74,6 +72,10 @@ impl Drop for RealGuest {
     }
 }
 
+pub fn hello() -> HelloOptions {
+    HelloOptions { token: Token([9; 32]), mounts: Vec::new(), deadline: Duration::from_secs(10) }
+}
+
 /// A command of a shell's.
 pub fn shell(script: &str) -> Command {
     Command::new(["sh", "-c", script])
@@ -102,7 +104,7 @@ fn spawn(stream: OwnedFd) -> Child {
 
 /// The embedded bytes as a file: written before anything is spawned, because a program cannot be
 /// executed while some child in the making still holds it open for writing.
-fn program() -> &'static PathBuf {
+pub fn program() -> &'static PathBuf {
     static PROGRAM: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = PROGRAM.get_or_init(|| {
         let folder = TempDir::new().expect("a folder");

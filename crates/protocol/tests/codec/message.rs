@@ -1,8 +1,8 @@
 //! Any message there can be.
 
 use agentkernel_protocol::{
-    Exec, Exited, FileInfo, FileKind, FileRequest, Hello, Mount, Ready, Refused, Signal, Stage, Start,
-    Status, StdinMode, Stream, Task, ToGuest, ToHost, Token, Usage, UserIds, WindowSize,
+    Exec, Exited, FileInfo, FileKind, FileRequest, Hello, Mount, Ready, Refused, STDIN_WINDOW, Signal, Stage,
+    Start, Status, StdinMode, Stream, Survivor, Task, ToGuest, ToHost, Token, Usage, UserIds, WindowSize,
 };
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -33,8 +33,14 @@ fn hello() -> impl Strategy<Value = Hello> {
     let mount = (".*", ".*", ".*", any::<u64>(), ".*");
     let mount =
         mount.prop_map(|(source, target, fstype, flags, data)| Mount { source, target, fstype, flags, data });
-    let parts = (any::<u32>(), ".*", token(), vec(mount, 0..4));
-    parts.prop_map(|(protocol, build, token, mounts)| Hello { protocol, build, token, mounts })
+    let parts = (any::<u32>(), ".*", token(), vec(mount, 0..4), any::<u32>());
+    parts.prop_map(|(protocol, build, token, mounts, output_window)| Hello {
+        protocol,
+        build,
+        token,
+        mounts,
+        output_window,
+    })
 }
 
 fn file_request() -> impl Strategy<Value = FileRequest> {
@@ -99,17 +105,36 @@ fn exited() -> impl Strategy<Value = Exited> {
     (status, any::<bool>(), usage).prop_map(|(status, timed_out, usage)| Exited { status, timed_out, usage })
 }
 
-/// Any message of the guest.
-pub fn to_host() -> impl Strategy<Value = ToHost> {
-    let ready = (any::<u32>(), ".*", token(), any::<[u64; 2]>(), any::<u32>());
-    let ready = ready.prop_map(|(protocol, build, token, [started_ns, ready_ns], pid)| Ready {
+/// Survivors on channels that are not taken twice, and the highest channel there was.
+fn survivors() -> impl Strategy<Value = (u32, Vec<Survivor>)> {
+    let one = (1..1000_u32, any::<(u32, bool, u64)>(), option::of(0..=STDIN_WINDOW), option::of(exited()));
+    (vec(one, 0..6), 0..1000_u32).prop_map(|(all, more)| {
+        let mut channel = 0;
+        let place = |(step, (pid, has_terminal, lost_bytes), stdin_free, ended)| {
+            channel += step;
+            Survivor { channel, pid, has_terminal, stdin_free, lost_bytes, ended }
+        };
+        let survivors: Vec<_> = all.into_iter().map(place).collect();
+        (channel + more, survivors)
+    })
+}
+
+fn ready() -> impl Strategy<Value = Ready> {
+    let parts = (any::<u32>(), ".*", token(), any::<[u64; 2]>(), any::<u32>(), survivors());
+    parts.prop_map(|(protocol, build, token, [started_ns, ready_ns], pid, (last_channel, survivors))| Ready {
         protocol,
         build,
         token,
         started_ns,
         ready_ns,
         pid,
-    });
+        last_channel,
+        survivors,
+    })
+}
+
+/// Any message of the guest.
+pub fn to_host() -> impl Strategy<Value = ToHost> {
     let stage = prop_oneof![
         Just(Stage::Prepare),
         Just(Stage::User),
@@ -120,7 +145,7 @@ pub fn to_host() -> impl Strategy<Value = ToHost> {
     let refused = (stage, any::<i32>(), ".*");
     let refused = refused.prop_map(|(stage, errno, subject)| Refused { stage, errno, subject });
     prop_oneof![
-        ready.prop_map(ToHost::Ready),
+        ready().prop_map(ToHost::Ready),
         any::<u32>().prop_map(ToHost::Started),
         refused.prop_map(ToHost::Refused),
         raw().prop_map(ToHost::Stdout),
