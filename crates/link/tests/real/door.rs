@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::process::{Child, Command as Program, Stdio};
+use std::time::{Duration, Instant};
 
 use agentkernel_core::{Command, Process};
 use agentkernel_link::{HelloOptions, Link, connect, reconnect};
@@ -22,9 +23,10 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::real_guest::{RealGuest, hello, program};
 
-/// A running guest agent, and our end of its door. Dropping it closes the door and kills the agent.
+/// A running guest agent, and our end of its door. Dropping it closes the door, with which an agent that has
+/// no host ends, and everything that it runs with it.
 pub struct House {
-    door: OwnedFd,
+    door: Option<OwnedFd>,
     agent: Child,
 }
 
@@ -43,7 +45,7 @@ impl House {
         let (door, theirs) = socketpair(AddressFamily::UNIX, kind, flags, None).expect("a socket pair");
         let (host, guest) = StdUnixStream::pair().expect("a socket pair");
         let agent = spawn(guest.into(), theirs);
-        (Self { door, agent }, host)
+        (Self { door: Some(door), agent }, host)
     }
 
     /// An agent and its first host.
@@ -62,7 +64,8 @@ impl House {
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         let brought = [theirs.as_fd()];
         assert!(ancillary.push(SendAncillaryMessage::ScmRights(&brought)), "there is room");
-        sendmsg(&self.door, &[IoSlice::new(b"s")], &mut ancillary, SendFlags::NOSIGNAL).expect("it goes in");
+        let door = self.door.as_ref().expect("open while there is a house");
+        sendmsg(door, &[IoSlice::new(b"s")], &mut ancillary, SendFlags::NOSIGNAL).expect("it goes in");
         ours
     }
 
@@ -103,6 +106,11 @@ pub fn answer(mut stream: StdUnixStream, build: &str) -> Result<ToHost, Protocol
 
 impl Drop for House {
     fn drop(&mut self) {
+        self.door = None;
+        let patience = Instant::now() + Duration::from_secs(10);
+        while self.agent.try_wait().is_ok_and(|ended| ended.is_none()) && Instant::now() < patience {
+            std::thread::yield_now();
+        }
         self.agent.kill().ok();
         self.agent.wait().ok();
     }

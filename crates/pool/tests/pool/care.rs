@@ -147,3 +147,13 @@ async fn who_gives_up_while_a_sandbox_is_asked_takes_it_along() {
     sleep(SECOND).await;
     assert_eq!((pool.stats().warm, stub.living().len()), (2, 2), "and another one is booted");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_sandbox_that_is_leased_is_nobodys_business() {
+    let stub = Stub::new();
+    let pool = stub.warm_pool(1, PoolSettings { age_max: SECOND * 60, ..PoolSettings::default() }).await;
+    let lease = pool.acquire(&spec()).await.expect("warm");
+    sleep(SECOND * 200).await;
+    let remote = stub.remote(lease.sandbox().name()).expect("it lives, however old it is");
+    assert_eq!(remote.pings.load(SeqCst), 0);
+}

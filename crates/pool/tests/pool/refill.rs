@@ -239,3 +239,13 @@ async fn a_lease_shows_that_sandboxes_last_again() {
     assert!(matches!(lease.origin, Origin::Warm { .. }));
     assert_eq!(only_key(&pool).circuit, CircuitState::Closed);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_sandbox_that_had_answered_before_it_died_is_no_reason_to_wait() {
+    let stub = Stub::new();
+    let pool = stub.warm_pool(1, PoolSettings { backoff_min: MINUTE, ..PoolSettings::default() }).await;
+    sleep(Duration::from_secs(6)).await;
+    stub.living()[0].die();
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!((only_key(&pool).failures_in_a_row, pool.stats().warm, stub.begun()), (0, 1, 2));
+}
