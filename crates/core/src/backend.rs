@@ -126,7 +126,8 @@ pub trait Backend: Send + Sync {
     /// Makes a sandbox.
     async fn boot(&self, spec: &SandboxSpec) -> Result<Booted>;
     /// Gets back a sandbox that was made to this description, and that outlived whoever held it (see
-    /// [`Sandbox::persist`]). [`crate::ErrorKind::NoSuchSandbox`] if it has ended.
+    /// [`Sandbox::persist`]). One that was paused is paused. [`crate::ErrorKind::NoSuchSandbox`] if it has ended,
+    /// [`crate::ErrorKind::NameTaken`] while somebody holds it.
     async fn adopt(&self, spec: &SandboxSpec) -> Result<Adopted> {
         Err(sandbox::not_supported("get the sandbox back", self.kind()).on(spec.name()))
     }

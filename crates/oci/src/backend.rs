@@ -5,13 +5,14 @@ use std::sync::{Arc, Once};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use agentkernel_core::{
-    Availability, Backend, BackendKind, Booted, Capabilities, Error, ErrorKind, Limit, Limits, Posture,
-    Profile, Result, Sandbox, SandboxName, SandboxSpec,
+    Adopted, Availability, Backend, BackendKind, Booted, Capabilities, Error, ErrorKind, Limit, Limits,
+    Posture, Profile, Result, Sandbox, SandboxName, SandboxSpec,
 };
 use agentkernel_link::{ExecDefaults, HelloOptions, LinkedSandbox, Token};
 use async_trait::async_trait;
 use tokio::net::UnixStream;
 
+use crate::adopt;
 use crate::boundary::{OciBoundary, first_report};
 use crate::bundle;
 use crate::facts::HostFacts;
@@ -25,7 +26,7 @@ use crate::zygote::Zygote;
 
 /// How long a container may take to come up. It takes some milliseconds; a hundred at once on two
 /// busy cores take a second.
-const BOOT_DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const BOOT_DEADLINE: Duration = Duration::from_secs(20);
 
 /// The embedded container runtime.
 pub struct OciBackend {
@@ -163,11 +164,11 @@ fn random_bytes<const N: usize>() -> Result<[u8; N]> {
     Ok(bytes)
 }
 
-fn hello(record: &Record) -> HelloOptions {
+pub(crate) fn hello(record: &Record) -> HelloOptions {
     HelloOptions { token: Token(record.token), mounts: Vec::new(), deadline: BOOT_DEADLINE }
 }
 
-fn async_stream(stream: StdUnixStream) -> Result<UnixStream> {
+pub(crate) fn async_stream(stream: StdUnixStream) -> Result<UnixStream> {
     stream
         .set_nonblocking(true)
         .and_then(|()| UnixStream::from_std(stream))
@@ -184,7 +185,7 @@ fn write_record(lock: &mut LockFile, record: &Record) -> Result<()> {
 }
 
 /// Takes a sandbox that is not as planned down again.
-async fn prove(sandbox: LinkedSandbox, posture: &Posture) -> Result<LinkedSandbox> {
+pub(crate) async fn prove(sandbox: LinkedSandbox, posture: &Posture) -> Result<LinkedSandbox> {
     if posture.holds() {
         return Ok(sandbox);
     }
@@ -213,7 +214,7 @@ impl Backend for OciBackend {
             terminal: true,
             bind_mounts: true,
             pause: self.facts.can_pause(),
-            adopt: false,
+            adopt: true,
             own_kernel: false,
             resize: self.facts.can_limit(),
         }
@@ -246,5 +247,9 @@ impl Backend for OciBackend {
         let posture = posture.map_err(|why| Error::new(ErrorKind::Internal, "read the posture", why))?;
         let sandbox = if self.weaken.is_some() { sandbox } else { prove(sandbox, &posture).await? };
         Ok(Booted { sandbox: Box::new(sandbox), boot, ready: began.elapsed().saturating_sub(boot) })
+    }
+
+    async fn adopt(&self, spec: &SandboxSpec) -> Result<Adopted> {
+        adopt::adopt(spec, &self.runtime).await
     }
 }

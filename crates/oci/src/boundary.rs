@@ -54,9 +54,7 @@ pub(crate) async fn first_report(control: UnixStream) -> Result<(Control, i32)> 
     match next_report(&mut reader).await {
         Some(Report::Started { pid }) => Ok((Control { reader, write }, pid)),
         Some(Report::Failed { what, why }) => Err(explain(&what, &why)),
-        Some(Report::Refused { why }) => {
-            Err(Error::new(ErrorKind::NoSuchSandbox, "get the sandbox back", why))
-        }
+        Some(Report::Refused { why }) => Err(Error::new(ErrorKind::NameTaken, "get the sandbox back", why)),
         _ => {
             let why = "its supervisor ended without a word";
             Err(Error::new(ErrorKind::Boot, "start the sandbox", why))
@@ -64,7 +62,7 @@ pub(crate) async fn first_report(control: UnixStream) -> Result<(Control, i32)> 
     }
 }
 
-fn line_of(ask: Ask) -> Vec<u8> {
+pub(crate) fn line_of(ask: Ask) -> Vec<u8> {
     let mut line = serde_json::to_vec(&ask).unwrap_or_default();
     line.push(b'\n');
     line
@@ -118,6 +116,13 @@ impl OciBoundary {
         let freeze = move || Hierarchy::detect().group(&plan.path).freeze(frozen);
         let frozen = tokio::task::spawn_blocking(freeze).await;
         frozen.map_err(|why| failed(why.to_string()))?.map_err(|why| failed(why.to_string()))
+    }
+
+    /// Whether time stands still in it.
+    pub(crate) fn is_paused(&self) -> bool {
+        // Where the group has no freezer, nothing was ever paused.
+        let plan = self.record().expected.cgroup.clone();
+        plan.is_some_and(|plan| Hierarchy::detect().group(&plan.path).is_frozen().unwrap_or(false))
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {

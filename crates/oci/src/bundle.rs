@@ -163,7 +163,7 @@ fn config(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
         "process": {
             "terminal": false,
             "user": {"uid": user.uid, "gid": user.gid},
-            "args": ["agentkernel-guest"],
+            "args": ["agentkernel-guest", "--door"],
             "env": [],
             "cwd": "/",
             "noNewPrivileges": true,

@@ -16,6 +16,7 @@
 //! - A control that does not read back as planned means that the sandbox does not start.
 //! - Only the zygote and its forks have one thread, and only they clone without executing.
 
+mod adopt;
 mod backend;
 mod boundary;
 pub mod bundle;

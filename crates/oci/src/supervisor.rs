@@ -29,6 +29,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
 use control::Control;
+pub(crate) use control::{enter, send_with_descriptor};
 use watch::Watch;
 
 use crate::cgroup::{Group, Hierarchy};

@@ -15,6 +15,7 @@ mod exec;
 mod files;
 mod folders;
 mod isolation;
+mod life;
 mod lifecycle;
 mod limits;
 mod names;
@@ -51,6 +52,7 @@ const GROUPS: &[&[Rule]] = &[
     archives::RULES,
     time::RULES,
     lifecycle::RULES,
+    life::RULES,
     names::RULES,
     limits::RULES,
     resize::RULES,

@@ -121,7 +121,11 @@ impl Backend for FakeBackend {
             let why = "it has ended, or was not made to outlive its holder";
             Error::new(ErrorKind::NoSuchSandbox, "get the sandbox back", why).on(spec.name())
         };
-        let house = self.names.house(spec.name()).filter(|house| house.is_left()).ok_or_else(ended)?;
+        let house = self.names.house(spec.name()).ok_or_else(ended)?;
+        if !house.is_left() {
+            let error = Error::new(ErrorKind::NameTaken, "get the sandbox back", "somebody holds it");
+            return Err(error.on(spec.name()));
+        }
         let commands = house.take_back();
         let sandbox = Box::new(FakeSandbox::of(house));
         let commands = commands.into_iter().map(|left| Ok(Box::new(left.take_back()?) as Box<_>));

@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agentkernel_core::{
-    Availability, Backend, BackendKind, Booted, Capabilities, Command, Error, ErrorKind, Process, Result,
-    Sandbox, SandboxName, SandboxSpec,
+    Adopted, Availability, Backend, BackendKind, Booted, Capabilities, Command, Error, ErrorKind, Process,
+    Result, Sandbox, SandboxName, SandboxSpec,
 };
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
@@ -35,6 +35,8 @@ pub struct FaultyBackend {
     inner: Arc<dyn Backend>,
     fault: Fault,
     memory: Arc<Memory>,
+    /// Its sandboxes end with their holder.
+    mortal: bool,
 }
 
 /// What the liar remembers between sandboxes.
@@ -76,7 +78,13 @@ impl FaultyBackend {
     pub fn new(inner: Arc<dyn Backend>, fault: Fault) -> Self {
         let (parked, first, left) = (Mutex::default(), Mutex::default(), Mutex::default());
         let memory = Memory { parked, first, turn: Arc::new(Semaphore::new(1)), left };
-        Self { inner, fault, memory: Arc::new(memory) }
+        Self { inner, fault, memory: Arc::new(memory), mortal: false }
+    }
+
+    /// The same for sandboxes that cannot be got back, and say so.
+    #[must_use]
+    pub fn mortal(self) -> Self {
+        Self { mortal: true, ..self }
     }
 
     /// A sandbox of the backend behind: a new one, or one from before where that is the fault.
@@ -97,7 +105,7 @@ impl FaultyBackend {
             }
             (booted, _) => Up::from(booted?),
         };
-        if self.fault == Fault::SharedSandbox {
+        if matches!(self.fault, Fault::SharedSandbox | Fault::TwoHolders) {
             *lock(&self.memory.first) = Some(up.inner.clone());
         }
         Ok(up)
@@ -124,8 +132,8 @@ impl Backend for FaultyBackend {
     }
 
     fn capabilities(&self) -> Capabilities {
-        // A liar is not worth getting back.
-        Capabilities { adopt: false, ..self.inner.capabilities() }
+        let can = self.inner.capabilities();
+        Capabilities { adopt: can.adopt && !self.mortal, ..can }
     }
 
     async fn probe(&self) -> Availability {
@@ -148,11 +156,36 @@ impl Backend for FaultyBackend {
         }
         let bent = spec::bent(spec, self.fault)?;
         let mut up = self.up(&bent).await?;
+        if self.fault == Fault::PersistsAlways {
+            up.inner.persist().await?;
+        }
         if self.fault == Fault::WrongTimes {
             up.boot += Duration::from_secs(3600);
         }
         let backend = self.inner.clone();
         let sandbox = FaultySandbox::new(up.inner, bent, self.fault, backend, self.memory.clone(), turn);
         Ok(Booted { sandbox: Box::new(sandbox), boot: up.boot, ready: up.ready })
+    }
+
+    async fn adopt(&self, spec: &SandboxSpec) -> Result<Adopted> {
+        let second = match self.fault {
+            Fault::TwoHolders => lock(&self.memory.first).take(),
+            _ => None,
+        };
+        let (inner, mut commands) = match second {
+            Some(inner) => (inner, Vec::new()),
+            None => {
+                let adopted = self.inner.adopt(spec).await?;
+                (Arc::new(adopted.sandbox), adopted.commands)
+            }
+        };
+        match self.fault {
+            Fault::CommandsAreLost => commands.clear(),
+            Fault::AdoptionResumes => inner.resume().await?,
+            _ => {}
+        }
+        let (backend, memory) = (self.inner.clone(), self.memory.clone());
+        let sandbox = FaultySandbox::new(inner, spec.clone(), self.fault, backend, memory, None);
+        Ok(Adopted { sandbox: Box::new(sandbox), commands })
     }
 }

@@ -68,6 +68,7 @@ async fn what_is_no_boundary_breaks_the_rules_of_boundaries() {
         pids: all,
         resize_memory: all,
         resize_cpus: all,
+        ..options.rules
     };
     let by_root = if rustix::process::geteuid().is_root() { BROKEN_BY_ROOT } else { &[] };
     for (rule, found) in BROKEN_WITHOUT_BOUNDARY.iter().chain(by_root) {

@@ -26,6 +26,7 @@ mod life;
 mod pools;
 mod service;
 mod serving;
+mod survival;
 mod ways;
 
 /// Whether a daemon runs the commands.

@@ -156,7 +156,8 @@ impl Group {
         }
     }
 
-    fn is_frozen(&self) -> io::Result<bool> {
+    /// Whether time stands still for all that is in it.
+    pub(crate) fn is_frozen(&self) -> io::Result<bool> {
         match self {
             Self::V1(_) => Ok(self.read("freezer", "freezer.state")? == "FROZEN"),
             Self::V2(_) => Ok(self.read("", "cgroup.events")?.lines().any(|line| line == "frozen 1")),
@@ -165,14 +166,25 @@ impl Group {
 
     /// Stops time for what is in it, or lets it go on; returns when that is so. Bounded: a process deep in the
     /// kernel may take a while to stop.
+    ///
+    /// On v1 a process that is forked in the wrong moment keeps its group from ever being frozen (the kernel's
+    /// freezer-subsystem.rst: "userspace may retry"): the order is given again, and now and then all are let go on first.
     pub(crate) fn freeze(&self, frozen: bool) -> io::Result<()> {
+        const ATTEMPTS: u32 = 1000;
         let (file, [stop, go_on]) = self.freezer();
-        fs::write(file, if frozen { stop } else { go_on })?;
-        for _attempt in 0..400 {
+        for attempt in 1..=ATTEMPTS {
+            if frozen && attempt % 20 == 0 {
+                fs::write(&file, go_on)?;
+                sys::pause(1);
+            }
+            fs::write(&file, if frozen { stop } else { go_on })?;
             if self.is_frozen()? == frozen {
                 return Ok(());
             }
-            sys::pause(5);
+            sys::pause(if attempt < 10 { 1 } else { 5 });
+        }
+        if frozen {
+            fs::write(&file, go_on)?;
         }
         Err(io::Error::other("some of its processes do not stop"))
     }

@@ -9,8 +9,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags, open, unlinkat};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen,
-    recvmsg, sendmsg, socket_with, sockopt::socket_peercred,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect,
+    listen, recvmsg, sendmsg, socket_with, sockopt::socket_peercred,
 };
 
 use super::{Ask, Report};
@@ -118,8 +118,18 @@ impl AsFd for Entrance {
     }
 }
 
+/// Comes in by the socket beside this record, as the sandbox's next holder. The stream does not block: a supervisor
+/// that stands still must not hold anybody up.
+pub(crate) fn enter(record: &Path) -> io::Result<UnixStream> {
+    let (_folder, _name, address) = address(record)?;
+    let socket = unix_socket()?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    connect(&socket, &address)?;
+    Ok(socket.into())
+}
+
 /// Sends some bytes and one descriptor, without waiting: who takes nothing any more must not hold anybody up.
-pub(super) fn send_with_descriptor(to: impl AsFd, bytes: &[u8], descriptor: &OwnedFd) -> io::Result<()> {
+pub(crate) fn send_with_descriptor(to: impl AsFd, bytes: &[u8], descriptor: &OwnedFd) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     let descriptors = [descriptor.as_fd()];

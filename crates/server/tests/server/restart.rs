@@ -81,8 +81,8 @@ async fn time_goes_on_while_nobody_is_there() {
 async fn where_nothing_outlives_the_daemon_the_end_is_told() {
     let folder = folder();
     let backend = std::sync::Arc::new(agentkernel_testkit::FakeBackend::new());
-    // A fault that does nothing here, and takes away the capability.
-    let faulty = || std::sync::Arc::new(FaultyBackend::new(backend.clone(), Fault::WrongTimes));
+    // The fault does nothing here.
+    let faulty = || std::sync::Arc::new(FaultyBackend::new(backend.clone(), Fault::WrongTimes).mortal());
     let daemon = Daemon::of(settings(folder.path()), faulty(), backend.clone()).await.expect("it serves");
     create(&daemon.client(), json!({"name": "web"})).await;
     daemon.crash().await;

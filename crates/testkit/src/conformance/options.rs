@@ -97,6 +97,10 @@ pub struct Rules {
     pub resize_memory: bool,
     /// It can change the processors of a live sandbox here.
     pub resize_cpus: bool,
+    /// It stops time.
+    pub pause: bool,
+    /// Its sandboxes can outlive whoever holds them.
+    pub adopt: bool,
 }
 
 impl Rules {
@@ -115,6 +119,8 @@ impl Rules {
             pids: boundary,
             resize_memory: capabilities.resize,
             resize_cpus: boundary && capabilities.resize,
+            pause: capabilities.pause,
+            adopt: capabilities.adopt,
         }
     }
 
@@ -131,6 +137,11 @@ impl Rules {
             Needs::Pids => (self.pids, "processes cannot be limited here"),
             Needs::ResizeMemory => (self.resize_memory, "memory of a live sandbox cannot be changed here"),
             Needs::ResizeCpus => (self.resize_cpus, "processors of a live sandbox cannot be changed here"),
+            Needs::Pause => (self.pause, "time cannot be stopped here"),
+            Needs::Adopt => (self.adopt, "sandboxes do not outlive their holder here"),
+            Needs::PauseAndAdopt => {
+                (self.pause && self.adopt, "a paused sandbox does not outlive its holder here")
+            }
         };
         (!has).then_some(why)
     }

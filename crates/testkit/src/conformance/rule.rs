@@ -30,6 +30,9 @@ pub enum Needs {
     Pids,
     ResizeMemory,
     ResizeCpus,
+    Pause,
+    Adopt,
+    PauseAndAdopt,
 }
 
 /// A rule's function. It is done when the rule holds.

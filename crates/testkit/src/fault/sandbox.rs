@@ -148,7 +148,11 @@ impl Sandbox for FaultySandbox {
     }
 
     async fn pause(&self) -> Result<()> {
-        self.inner().pause().await
+        if self.fault == Fault::PauseIsLost { Ok(()) } else { self.inner().pause().await }
+    }
+
+    async fn persist(&self) -> Result<()> {
+        if self.fault == Fault::PersistIsLost { Ok(()) } else { self.inner().persist().await }
     }
 
     async fn resume(&self) -> Result<()> {

@@ -163,6 +163,18 @@ pub enum Fault {
     CpuLimitIsIgnored,
     /// New limits of a live sandbox do not arrive.
     NewLimitsAreLost,
+    /// Pausing has no effect.
+    PauseIsLost,
+    /// What was to persist does not.
+    PersistIsLost,
+    /// Every sandbox persists.
+    PersistsAlways,
+    /// Commands do not come back.
+    CommandsAreLost,
+    /// Whoever asks gets a sandbox, whoever holds it.
+    TwoHolders,
+    /// What comes back is not paused.
+    AdoptionResumes,
 }
 
 /// That a fault is noticed: by which rule, in which words.
@@ -275,4 +287,10 @@ pub const EXPECTATIONS: &[Expectation] = &[
     expect(Fault::CpuLimitIsIgnored, "limits.cpus", "half a processor was"),
     expect(Fault::NewLimitsAreLost, "resize.memory", "200 MiB were held"),
     expect(Fault::NewLimitsAreLost, "resize.cpus", "half a processor was"),
+    expect(Fault::PauseIsLost, "life.pause_stops_time", "time goes on"),
+    expect(Fault::PersistIsLost, "life.what_persists_outlives_its_holder", "NoSuchSandbox"),
+    expect(Fault::CommandsAreLost, "life.what_persists_outlives_its_holder", "did not come back"),
+    expect(Fault::PersistsAlways, "life.what_does_not_persist_ends_with_its_holder", "it came back"),
+    expect(Fault::TwoHolders, "life.one_holder_at_a_time", "was not refused"),
+    expect(Fault::AdoptionResumes, "life.what_is_paused_comes_back_paused", "time goes on"),
 ];
