@@ -82,6 +82,11 @@ impl LockFile {
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))
     }
 
+    /// Whether somebody has removed the file. A failure to look is no answer.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.file.metadata().is_ok_and(|facts| facts.nlink() == 0)
+    }
+
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -131,6 +136,15 @@ mod tests {
         assert_eq!(second.content().expect("read"), b"mine", "an unclean end is visible");
         second.remove().expect("remove");
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_somebody_removes_is_noticed() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let lock = LockFile::acquire(&folder.path().join("a")).expect("io").expect("free");
+        assert!(!lock.is_removed());
+        drop(folder);
+        assert!(lock.is_removed());
     }
 
     #[test]

@@ -109,6 +109,17 @@ fn one_that_died_meanwhile_is_told_with_its_cause_and_leaves_nothing() {
 }
 
 #[test]
+fn one_that_nobody_can_get_back_any_more_ends() {
+    let Some(mut trial) = Trial::booting() else { return };
+    let name = trial.name.clone();
+    trial.say(&["create", "--name", &name]).assert_success();
+    let init = init_of(&trial, &name);
+    trial.daemon().crash();
+    fs::remove_dir_all(trial.environment.agentkernel_home().join("run")).expect("removed");
+    assert!(comes_true(DEADLINE, || !lives(init)), "it lives for nobody");
+}
+
+#[test]
 fn one_that_is_told_to_end_with_the_daemon_does() {
     let Some(mut trial) = Trial::booting() else { return };
     let name = trial.name.clone();

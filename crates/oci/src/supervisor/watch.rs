@@ -14,6 +14,9 @@ use crate::cgroup::Group;
 use crate::lock::LockFile;
 use crate::sys;
 
+/// How often a sandbox without a holder looks whether anybody could still get it back.
+const RECORD_CHECK: Duration = Duration::from_secs(5);
+
 /// A running sandbox, seen from its supervisor.
 pub(super) struct Watch {
     /// None while nobody holds a sandbox that persists.
@@ -34,6 +37,8 @@ enum Awake {
     Control,
     Entrance,
     Deadline,
+    /// Nobody; nobody has held the sandbox for a while.
+    Nobody,
 }
 
 impl Watch {
@@ -59,6 +64,9 @@ impl Watch {
                 }
                 Ok(Some(Awake::Agent)) => return how_it_ended(self.init, group),
                 Ok(Some(Awake::Entrance)) => self.receive_another(),
+                // Whoever removes the record, or the home that it is in, gives the sandbox up.
+                Ok(Some(Awake::Nobody)) if locks.first().is_none_or(LockFile::is_removed) => return None,
+                Ok(Some(Awake::Nobody)) => {}
                 Ok(Some(Awake::Control)) => self.hear(locks)?,
                 Err(error) => {
                     let detail = format!("cannot watch the sandbox: {error}");
@@ -69,7 +77,9 @@ impl Watch {
     }
 
     fn wait(&self, pidfd: &OwnedFd) -> io::Result<Option<Awake>> {
-        let timeout = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let remaining = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let check = self.control.is_none().then_some(RECORD_CHECK);
+        let timeout = [remaining, check].into_iter().flatten().min();
         let mut fds = vec![PollFd::new(pidfd, PollFlags::IN)];
         let mut who = vec![Awake::Agent];
         if let Some(control) = &self.control {
@@ -81,7 +91,8 @@ impl Watch {
             who.push(Awake::Entrance);
         }
         match poll(&mut fds, timeout.map(sys::timespec).as_ref()) {
-            Ok(0) => return Ok(Some(Awake::Deadline)),
+            Ok(0) if timeout == remaining => return Ok(Some(Awake::Deadline)),
+            Ok(0) => return Ok(Some(Awake::Nobody)),
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => return Ok(None),
             Err(error) => return Err(error.into()),
