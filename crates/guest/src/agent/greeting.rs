@@ -44,7 +44,9 @@ impl Agent {
         self.introduce(Vec::new());
         // Whatever the host sent along with its greeting is waiting in the decoder already.
         self.obey_received()?;
-        self.flush()
+        self.flush()?;
+        sys::forget_code();
+        Ok(())
     }
 
     /// Tells a host that has greeted who is here.
