@@ -3,6 +3,8 @@
 
 mod enter;
 mod group;
+mod read_back;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +12,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
-pub(crate) use group::{Group, has_swap};
+pub(crate) use group::Group;
+pub(crate) use read_back::has_swap;
 
 const ROOT: &str = "/sys/fs/cgroup";
 

@@ -12,8 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::NEEDED;
-use super::group::{Group, has_swap};
+use super::{Group, NEEDED, has_swap};
 use crate::bundle::CPU_PERIOD_US;
 use crate::container::GroupDoor;
 use crate::plan::CgroupPlan;
