@@ -81,7 +81,7 @@ impl OciBackend {
         let mut block = if self.facts.root { Some(self.take_block(spec)?) } else { None };
         let facts = self.facts.for_plan(spec, block.as_ref().map(|block| block.first_id));
         let mut plan = bundle::plan(spec, &facts)?;
-        let expected = Expected::of(spec, &facts, plan.cgroup.clone());
+        let expected = Expected::of(spec, &facts, &plan);
         if let Some(weaken) = &self.weaken {
             weaken(&mut plan);
         }

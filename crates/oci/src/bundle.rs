@@ -1,6 +1,7 @@
 //! `config.json` and the root folder of a sandbox, by a pure function from its description.
 
 mod host_image;
+mod limits;
 mod lists;
 
 use std::path::{Path, PathBuf};
@@ -10,7 +11,8 @@ use agentkernel_core::{
 };
 use serde_json::{Value, json};
 
-pub(crate) use lists::{DEVICES, MASKED_PATHS, READ_ONLY_PATHS, ROOT_CAPABILITIES};
+pub(crate) use limits::{CPU_PERIOD_US, rlimit_values};
+pub(crate) use lists::{DEVICE_NUMBERS, DEVICES, MASKED_PATHS, READ_ONLY_PATHS, ROOT_CAPABILITIES};
 
 use crate::capability;
 use crate::plan::{BindOptions, CgroupPlan, IdMap, Owners, Plan, Privilege, SeccompPlan, Step};
@@ -42,6 +44,8 @@ pub struct PlanFacts {
     pub swap: bool,
     /// The caller's own hard limit of open files, which it may not exceed.
     pub open_files_max: u64,
+    /// The caller's own hard limit of pending signals, likewise.
+    pub signals_max: u64,
     /// Where programs and libraries are, for the host image.
     pub host_layout: HostLayout,
 }
@@ -168,7 +172,7 @@ fn config(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
             "cwd": "/",
             "noNewPrivileges": true,
             "capabilities": capability_sets(spec, facts.privilege),
-            "rlimits": rlimits(spec, facts),
+            "rlimits": limits::rlimits(spec, facts),
         },
         "mounts": mounts(spec),
         "linux": {
@@ -185,7 +189,7 @@ fn config(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
     linux["gidMappings"] = mapping(gids);
     if let Some(cgroup) = &facts.cgroup {
         linux["cgroupsPath"] = json!(cgroup);
-        linux["resources"] = resources(spec, facts.swap);
+        linux["resources"] = limits::resources(spec, facts.swap);
     }
     config
 }
@@ -209,54 +213,6 @@ fn capability_names(spec: &SandboxSpec, privilege: Privilege) -> &'static [&'sta
 fn capability_sets(spec: &SandboxSpec, privilege: Privilege) -> Value {
     let names = capability_names(spec, privilege);
     json!({"bounding": names, "permitted": names, "effective": names, "inheritable": [], "ambient": []})
-}
-
-/// The rlimits of a sandbox's processes: kind, soft, hard.
-pub(crate) fn rlimit_values(spec: &SandboxSpec, facts: &PlanFacts) -> Vec<(&'static str, u64, u64)> {
-    let limits = spec.limits();
-    let soft = u64::from(limits.open_files).min(facts.open_files_max);
-    let hard = (u64::from(limits.open_files) * 4).min(facts.open_files_max);
-    let disk = limits.disk.get();
-    let mut values = vec![
-        ("RLIMIT_NOFILE", soft, hard),
-        ("RLIMIT_CORE", 0, 0),
-        ("RLIMIT_MEMLOCK", 64 << 10, 64 << 10),
-        ("RLIMIT_FSIZE", disk, disk),
-    ];
-    if let Limit::At(pids) = limits.pids {
-        values.push(("RLIMIT_NPROC", u64::from(pids), u64::from(pids)));
-    }
-    values
-}
-
-fn rlimits(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
-    rlimit_values(spec, facts)
-        .into_iter()
-        .map(|(kind, soft, hard)| json!({"type": kind, "soft": soft, "hard": hard}))
-        .collect()
-}
-
-/// 100 ms, the kernel's own default period. Microseconds.
-pub(crate) const CPU_PERIOD_US: u64 = 100_000;
-
-fn resources(spec: &SandboxSpec, swap: bool) -> Value {
-    let limits = spec.limits();
-    let mut resources = json!({"devices": [{"allow": false, "access": "rwm"}]});
-    if let Limit::At(memory) = limits.memory {
-        resources["memory"] = json!({"limit": memory.get()});
-        if swap {
-            // OCI counts memory and swap together: equal means no swap.
-            resources["memory"]["swap"] = json!(memory.get());
-        }
-    }
-    if let Limit::At(cpus) = limits.cpus {
-        let quota = CPU_PERIOD_US * u64::from(cpus.as_milli()) / 1000;
-        resources["cpu"] = json!({"quota": quota, "period": CPU_PERIOD_US});
-    }
-    if let Limit::At(pids) = limits.pids {
-        resources["pids"] = json!({"limit": pids});
-    }
-    resources
 }
 
 fn mounts(spec: &SandboxSpec) -> Value {

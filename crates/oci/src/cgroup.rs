@@ -12,8 +12,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
+pub(crate) use enter::DeviceRule;
 pub(crate) use group::Group;
 pub(crate) use read_back::has_swap;
+
+use crate::mountinfo::MountLine;
 
 const ROOT: &str = "/sys/fs/cgroup";
 
@@ -67,12 +70,12 @@ impl Hierarchy {
         let mut mounts = BTreeMap::new();
         let mut hybrid = false;
         for mount in mountinfo.lines().filter_map(MountLine::parse) {
-            match mount.fstype {
-                "cgroup2" if mount.target == Path::new(ROOT) => return Self::V2 { base: v2_base() },
+            match mount.kind {
+                "cgroup2" if mount.place == ROOT => return Self::V2 { base: v2_base() },
                 "cgroup2" => hybrid = true,
                 "cgroup" => {
                     for option in mount.super_options.split(',').filter(|option| *option != "rw") {
-                        mounts.insert(option.to_owned(), mount.target.clone());
+                        mounts.insert(option.to_owned(), PathBuf::from(&mount.place));
                     }
                 }
                 _ => {}
@@ -140,22 +143,6 @@ impl Hierarchy {
             ),
             Self::None(_) => Group::V1(BTreeMap::new()),
         }
-    }
-}
-
-struct MountLine<'a> {
-    target: PathBuf,
-    fstype: &'a str,
-    super_options: &'a str,
-}
-
-impl<'a> MountLine<'a> {
-    /// `ID PARENT DEV ROOT TARGET OPTIONS [TAGS…] - FSTYPE SOURCE SUPER_OPTIONS`, proc(5).
-    fn parse(line: &'a str) -> Option<Self> {
-        let (before, after) = line.split_once(" - ")?;
-        let target = before.split(' ').nth(4)?;
-        let mut after = after.split(' ');
-        Some(Self { target: PathBuf::from(target), fstype: after.next()?, super_options: after.nth(1)? })
     }
 }
 

@@ -97,7 +97,7 @@ pub(crate) struct Parts<'a> {
 /// Makes the container and returns the PID of the guest agent, which has been executed. `order` becomes
 /// readable or ends when all is to be given up. Only for a process with one thread.
 pub(crate) fn create(parts: Parts<'_>, order: BorrowedFd<'_>) -> Result<i32, Failure> {
-    let config = Config::read(&parts.plan.config).map_err(during("read the bundle"))?;
+    let config = Config::of(parts.plan).map_err(during("read the bundle"))?;
     let maps = IdMaps::prepare(parts.plan).map_err(during("map owners"))?;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .map_err(during("make a channel"))?;
@@ -121,10 +121,10 @@ pub(crate) fn create(parts: Parts<'_>, order: BorrowedFd<'_>) -> Result<i32, Fai
     }
 }
 
-/// Whether a configuration asks for nothing that is not done here.
+/// Whether a plan asks for nothing that is not done here.
 #[cfg(test)]
-pub(crate) fn understands(config: &serde_json::Value) -> Result<(), String> {
-    Config::read(config).map(drop)
+pub(crate) fn understands(plan: &Plan) -> Result<(), String> {
+    Config::of(plan).map(drop)
 }
 
 /// The user namespace comes last, and is entered by the process itself: see the invariants. Without root

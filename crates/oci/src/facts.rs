@@ -28,6 +28,7 @@ pub struct HostFacts {
     /// Release of the kernel.
     pub kernel: String,
     open_files_max: u64,
+    signals_max: u64,
     host_layout: HostLayout,
 }
 
@@ -43,6 +44,7 @@ impl HostFacts {
             swap: cgroup::has_swap(),
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             open_files_max: getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX),
+            signals_max: getrlimit(Resource::Sigpending).maximum.unwrap_or(u64::MAX),
             host_layout: HostLayout { folders: top_level_folders() },
         }
     }
@@ -85,6 +87,7 @@ impl HostFacts {
                 .then(|| self.hierarchy.name(&format!("agentkernel-{owner}-{}", spec.name()))),
             swap: self.swap,
             open_files_max: self.open_files_max,
+            signals_max: self.signals_max,
             host_layout: self.host_layout.clone(),
         }
     }
@@ -141,7 +144,8 @@ fn maps_every_id() -> bool {
     })
 }
 
-fn kernel_version(release: &str) -> Option<(u32, u32)> {
+/// Major and minor version of a release.
+pub(crate) fn kernel_version(release: &str) -> Option<(u32, u32)> {
     let mut parts = release.split(['.', '-']);
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }

@@ -26,6 +26,7 @@ mod container;
 mod facts;
 mod idblock;
 mod lock;
+mod mountinfo;
 mod paths;
 pub mod plan;
 mod posture;

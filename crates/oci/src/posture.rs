@@ -1,21 +1,26 @@
 //! The posture of a live sandbox: what it must be, decided with the bundle, and what the host reads.
 
+mod descriptors;
 mod mounts;
+mod planned;
 mod process;
 
 use std::fs;
 use std::path::Path;
 
-use agentkernel_core::{Access, Control, Limit, Posture, SandboxSpec};
+use agentkernel_core::{Control, Limit, Posture, SandboxSpec};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::bundle::{self, PlanFacts};
-use crate::cgroup::{Group, Hierarchy};
-use crate::plan::{CgroupPlan, Privilege};
+use crate::cgroup::{DeviceRule, Group, Hierarchy};
+use crate::mountinfo::MountLine;
+use crate::plan::{CgroupPlan, Plan, Privilege};
 use crate::seccomp::SeccompFilters;
+use planned::PlannedMounts;
 
 /// What the posture of one sandbox must be. Kept in its record, so that another program can check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expected {
     /// `uid_map` and `gid_map`, as `INSIDE OUTSIDE COUNT`, seen from the host.
     uid_map: String,
@@ -25,10 +30,13 @@ pub struct Expected {
     host_gid: u32,
     /// Permitted, effective and bounding capabilities; the other two sets are empty.
     capabilities: u64,
-    /// Hard limits, as `/proc/PID/limits` names them.
-    rlimits: Vec<(String, u64)>,
-    /// Places that may be mounted writable.
-    writable: Vec<String>,
+    /// Soft and hard limits, as `/proc/PID/limits` names them.
+    rlimits: Vec<(String, u64, u64)>,
+    mounts: PlannedMounts,
+    /// What the guest agent was started with, separated by spaces.
+    arguments: String,
+    /// The rules of its control group, where there are some for devices.
+    devices: Vec<String>,
     pub(crate) cgroup: Option<CgroupPlan>,
     /// Made by an ordinary user: his supplementary groups cannot be dropped (CVE-2014-8989), and the
     /// descriptors of the undumpable guest agent cannot be read by him.
@@ -36,18 +44,15 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// The posture that belongs to a description.
+    /// The posture that belongs to a description and its plan.
     #[must_use]
-    pub fn of(spec: &SandboxSpec, facts: &PlanFacts, cgroup: Option<CgroupPlan>) -> Self {
+    pub fn of(spec: &SandboxSpec, facts: &PlanFacts, plan: &Plan) -> Self {
         let (uids, gids) = facts.privilege.id_maps();
         let host = facts.privilege;
         let host_gid = match host {
             Privilege::Root { first_id } => first_id + spec.user().gid,
             Privilege::Rootless { gid, .. } => gid,
         };
-        let mounts = spec.mounts().iter().filter(|mount| mount.access() == Access::ReadWrite);
-        let mut writable: Vec<String> = bundle::WRITABLE.iter().map(|place| (*place).to_owned()).collect();
-        writable.extend(mounts.map(|mount| mount.target().to_string_lossy().into_owned()));
         Self {
             uid_map: uids.to_string(),
             gid_map: gids.to_string(),
@@ -55,8 +60,10 @@ impl Expected {
             host_gid,
             capabilities: bundle::capabilities(spec, host).bits(),
             rlimits: rlimits(spec, facts),
-            writable,
-            cgroup,
+            mounts: PlannedMounts::of(plan),
+            arguments: words(&plan.config["process"]["args"]),
+            devices: devices(&plan.config["linux"]["resources"]["devices"]),
+            cgroup: plan.cgroup.clone(),
             rootless: matches!(host, Privilege::Rootless { .. }),
         }
     }
@@ -67,7 +74,7 @@ impl Expected {
     pub fn check(&self, init: i32, siblings: &[i32]) -> Posture {
         let group = self.cgroup.as_ref().map(|plan| Hierarchy::detect().group(&plan.path));
         let processes = process::of_sandbox(init, siblings, group.as_ref());
-        self.read(init, siblings, &processes, group)
+        self.read(init, siblings, &processes, group, false)
     }
 
     /// The same for a sandbox that has just been made, and has no process but its first. A new namespace that is
@@ -75,23 +82,36 @@ impl Expected {
     #[must_use]
     pub fn check_at_start(&self, init: i32) -> Posture {
         let group = self.cgroup.as_ref().map(|plan| Hierarchy::detect().group(&plan.path));
-        self.read(init, &[], &[init], group)
+        self.read(init, &[], &[init], group, true)
     }
 
-    fn read(&self, init: i32, siblings: &[i32], processes: &[i32], group: Option<Group>) -> Posture {
+    fn read(
+        &self,
+        init: i32,
+        siblings: &[i32],
+        processes: &[i32],
+        group: Option<Group>,
+        at_start: bool,
+    ) -> Posture {
         let mut controls = Vec::new();
         let threads = process::threads(processes);
         controls.extend(process::identity(self, init, &threads));
         controls.extend(process::privileges(self, &threads));
         controls.extend(process::namespaces(init, siblings));
         controls.extend(process::limits(self, init));
-        controls.extend(mounts::controls(self, &read(init, "mountinfo")));
+        let mountinfo = read(init, "mountinfo");
+        let mounts = MountLine::all(&mountinfo);
+        controls.extend(mounts::controls(self, init, &mounts, at_start));
         controls.push(process::network_is_empty(init));
+        controls.push(process::arguments(self, init));
         if !self.rootless {
-            controls.push(process::descriptors(init));
+            controls.push(descriptors::control(init, &mounts, at_start));
         }
         match (&self.cgroup, group) {
-            (Some(plan), Some(group)) => controls.extend(cgroup(plan, &group, processes)),
+            (Some(plan), Some(group)) => {
+                controls.extend(cgroup(plan, &group, processes));
+                controls.extend(device_rules(&self.devices, &group));
+            }
             _ => controls.push(Control::judged("cgroup", "given up by name", "none", true)),
         }
         Posture { controls }
@@ -99,19 +119,20 @@ impl Expected {
 }
 
 /// `/proc/PID/limits` names of the bundle's rlimits.
-fn rlimits(spec: &SandboxSpec, facts: &PlanFacts) -> Vec<(String, u64)> {
+fn rlimits(spec: &SandboxSpec, facts: &PlanFacts) -> Vec<(String, u64, u64)> {
     let name = |kind: &str| match kind {
         "RLIMIT_NOFILE" => "Max open files",
         "RLIMIT_CORE" => "Max core file size",
         "RLIMIT_MEMLOCK" => "Max locked memory",
         "RLIMIT_FSIZE" => "Max file size",
         "RLIMIT_NPROC" => "Max processes",
+        "RLIMIT_SIGPENDING" => "Max pending signals",
         other => unreachable!("the bundle sets no {other}"),
     };
     debug_assert!(spec.limits().pids != Limit::At(0));
     bundle::rlimit_values(spec, facts)
         .into_iter()
-        .map(|(kind, _soft, hard)| (name(kind).to_owned(), hard))
+        .map(|(kind, soft, hard)| (name(kind).to_owned(), soft, hard))
         .collect()
 }
 
@@ -148,10 +169,36 @@ fn cgroup(plan: &CgroupPlan, group: &Group, processes: &[i32]) -> Vec<Control> {
     controls
 }
 
+/// Which devices may be used, in the words of the kernel; nothing where it has none for that.
+fn device_rules(planned: &[String], group: &Group) -> Option<Control> {
+    group.rules_devices().then(|| {
+        let actual = group.devices().map_or_else(|error| error.to_string(), |lines| lines.join(", "));
+        Control::exact("devices.rules", planned.join(", "), actual)
+    })
+}
+
+fn devices(rules: &Value) -> Vec<String> {
+    let rules: Vec<DeviceRule> = serde_json::from_value(rules.clone()).unwrap_or_default();
+    let mut lines: Vec<String> = rules.iter().filter(|rule| rule.allow).map(DeviceRule::line).collect();
+    lines.sort_unstable();
+    lines
+}
+
+fn words(list: &Value) -> String {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
+}
+
 /// A line of a file of /proc, or the reason why there is none: that never equals an expectation.
 fn read(init: i32, file: &str) -> String {
-    let path = Path::new("/proc").join(init.to_string()).join(file);
-    fs::read_to_string(&path).unwrap_or_else(|error| format!("unreadable: {error}"))
+    read_lossy(&Path::new("/proc").join(init.to_string()).join(file))
+}
+
+/// Paths in it may be of any bytes.
+fn read_lossy(path: &Path) -> String {
+    fs::read(path).map_or_else(
+        |error| format!("unreadable: {error}"),
+        |bytes| String::from_utf8_lossy(&bytes).into_owned(),
+    )
 }
 
 /// Number of seccomp filters that every process has.

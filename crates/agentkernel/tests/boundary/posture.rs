@@ -1,7 +1,10 @@
 //! The posture of a live sandbox, and the proof that it is not blind: each control is taken away once,
 //! and must be the one that is reported.
 
+mod changes;
+mod places;
 mod sibling;
+mod sweep;
 mod table;
 
 use std::collections::BTreeSet;
@@ -10,12 +13,12 @@ use std::time::Duration;
 use agentkernel_core::{Availability, Backend as _, Command, Error, ErrorKind, Posture, Sandbox};
 use agentkernel_oci::plan::Plan;
 use agentkernel_oci::{Record, RuntimeDir};
-use agentkernel_testkit::available_or_skip;
+use agentkernel_testkit::{TestEnvironment, available_or_skip, tool_or_skip};
 
 use crate::host;
 use crate::support::{Fixture, fixture, runtime_below, spec};
 use sibling::Sibling;
-use table::{Away, EXCEPTIONS, Row, TABLE};
+use table::{Away, ELSEWHERE, EXCEPTIONS, Row, TABLE};
 
 #[tokio::test]
 async fn every_control_of_a_live_sandbox_holds() {
@@ -42,8 +45,8 @@ async fn every_control_that_can_be_reported_has_its_negative_control() {
     let reported: BTreeSet<&str> = posture.controls.iter().map(|control| control.name.as_str()).collect();
     let uncovered: Vec<_> = reported.difference(&covered).collect();
     assert!(uncovered.is_empty(), "nobody has seen these fail: {uncovered:?}");
-    // `cgroup` is reported only where the group cannot be read.
-    let unknown: Vec<_> = covered.difference(&reported).filter(|control| **control != "cgroup").collect();
+    let is_elsewhere = |control: &&str| ELSEWHERE.iter().any(|(name, _)| name == control);
+    let unknown: Vec<_> = covered.difference(&reported).filter(|control| !is_elsewhere(control)).collect();
     assert!(unknown.is_empty(), "there are no such controls: {unknown:?}");
 }
 
@@ -103,7 +106,11 @@ async fn take_away(away: &Away, fixture: Fixture) -> Option<Found> {
     let record = host::record(&fixture.runtime, &*sandbox);
     let posture = match away {
         Away::SharedWithASibling(kind) => shared(kind, &record).await,
-        Away::FileIsOpen => Some(with_an_open_file(&*sandbox, record).await),
+        Away::SomethingIsOpen(what) => with_something_open(&*sandbox, record, what).await,
+        Away::FromTheHost(words) => match in_its_mounts(&record, words) {
+            Some(()) => Some(sandbox.posture().await.expect("readable")),
+            None => None,
+        },
         Away::GroupIsMissing => Some(without_a_group(&record, &fixture.runtime)),
         Away::MovedOutOfItsGroup => {
             move_out(&record);
@@ -132,25 +139,35 @@ async fn shared(kind: &str, record: &Record) -> Option<Posture> {
 }
 
 /// The process is held to what the first one is held to.
-async fn with_an_open_file(sandbox: &dyn Sandbox, mut record: Record) -> Posture {
+async fn with_something_open(sandbox: &dyn Sandbox, mut record: Record, what: &str) -> Option<Posture> {
+    tool_or_skip("python3")?;
     let init = host::init_of(&record).pid;
-    let command = Command::new(["sh", "-c", "exec 3</etc/hostname; exec sleep 1000"]);
-    let _process = sandbox.exec(&command).await.expect("it starts");
+    let program = format!("import select, socket, time; kept = {what}; open('ready', 'w'); time.sleep(1000)");
+    let _process = sandbox.exec(&Command::new(["python3", "-c", &program])).await.expect("it starts");
     let began = std::time::Instant::now();
-    let has_it = |pid: &i32| {
-        *pid != init
-            && std::fs::read_link(format!("/proc/{pid}/fd/3"))
-                .is_ok_and(|target| target.ends_with("etc/hostname"))
+    let is_ready = |pid: &i32| {
+        *pid != init && std::fs::exists(format!("/proc/{pid}/root/workspace/ready")).is_ok_and(|is| is)
     };
     record.init = loop {
-        match host::processes_beside(init).into_iter().find(has_it) {
+        match host::processes_beside(init).into_iter().find(is_ready) {
             Some(pid) => break sibling::process(pid),
-            None if began.elapsed() > Duration::from_secs(20) => panic!("it does not open the file"),
+            None if began.elapsed() > Duration::from_secs(20) => panic!("{what}: it does not open it"),
             None => tokio::time::sleep(Duration::from_millis(5)).await,
         }
     };
     let nobody_else = tempfile::tempdir().expect("a folder");
-    record.posture(&runtime_below(nobody_else.path()))
+    Some(record.posture(&runtime_below(nobody_else.path())))
+}
+
+/// Runs a program in the mounts of the sandbox, with the rights of the host.
+fn in_its_mounts(record: &Record, words: &[&str]) -> Option<()> {
+    let program = tool_or_skip("nsenter")?;
+    let environment = TestEnvironment::new();
+    let target = host::init_of(record).pid.to_string();
+    let mut all = vec!["--target", &target, "--mount"];
+    all.extend(words);
+    environment.run(program, &all).assert_success();
+    Some(())
 }
 
 fn without_a_group(record: &Record, runtime: &RuntimeDir) -> Posture {

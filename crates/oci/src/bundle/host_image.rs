@@ -86,15 +86,18 @@ fn etc(spec: &SandboxSpec) -> Vec<Step> {
         steps.push(Step::Link { path: root(path), target: target.into() });
     }
     steps.push(Step::Folder { path: root("etc/ssl"), mode: 0o755 });
-    for name in ETC_FOLDERS {
-        steps.push(Step::Bind {
-            path: root("etc").join(name),
-            source: Path::new("/etc").join(name),
-            options: BindOptions::IF_PRESENT,
-        });
-    }
-    for name in ETC_FILES {
-        steps.push(Step::Copy { path: root("etc").join(name), source: Path::new("/etc").join(name) });
-    }
+    steps.extend(ETC_FOLDERS.iter().map(|name| {
+        let (path, source) = etc_of_the_host(name);
+        Step::Bind { path, source, options: BindOptions::IF_PRESENT }
+    }));
+    steps.extend(ETC_FILES.iter().map(|name| {
+        let (path, source) = etc_of_the_host(name);
+        Step::Copy { path, source }
+    }));
     steps
+}
+
+/// Where it goes, and where it is.
+fn etc_of_the_host(name: &str) -> (PathBuf, PathBuf) {
+    (root("etc").join(name), Path::new("/etc").join(name))
 }

@@ -30,6 +30,19 @@ pub(crate) const READ_ONLY_PATHS: &[&str] =
 /// The devices in /dev. Bound from the host, for a user namespace cannot make any.
 pub(crate) const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
 
+/// Their numbers, those of the terminals beside them (`devices.txt` of the kernel), and none for "any". Where
+/// control groups have rules for devices, they say once more what the mounts say.
+pub(crate) const DEVICE_NUMBERS: &[(u32, Option<u32>)] = &[
+    (1, Some(3)),
+    (1, Some(5)),
+    (1, Some(7)),
+    (1, Some(8)),
+    (1, Some(9)),
+    (5, Some(0)),
+    (5, Some(2)),
+    (136, None),
+];
+
 /// What root keeps in the permissive profile: enough to install packages and drop to other users,
 /// all of it ending at the sandbox's own user namespace. Docker's default without NET_RAW, MKNOD,
 /// AUDIT_WRITE, SYS_CHROOT and NET_BIND_SERVICE.

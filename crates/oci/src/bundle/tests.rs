@@ -13,6 +13,7 @@ fn facts(privilege: Privilege, cgroup: Option<&str>) -> PlanFacts {
         cgroup: cgroup.map(str::to_owned),
         swap: true,
         open_files_max: 20_000,
+        signals_max: 20_000,
         host_layout: HostLayout { folders: vec![("bin".into(), Some("usr/bin".into()))] },
     }
 }
@@ -33,7 +34,7 @@ fn restrictive() -> SandboxSpec {
 fn the_configuration_is_an_oci_one_and_all_of_it_is_carried_out() {
     let plan = plan(&restrictive(), &root_facts()).expect("plan");
     let spec: oci_spec::runtime::Spec = serde_json::from_value(plan.config.clone()).expect("an OCI spec");
-    crate::container::understands(&plan.config).expect("nothing is left undone");
+    crate::container::understands(&plan).expect("nothing is left undone");
     assert_eq!(spec.process().as_ref().and_then(oci_spec::runtime::Process::no_new_privileges), Some(true));
 }
 

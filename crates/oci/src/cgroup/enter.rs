@@ -10,6 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Group, NEEDED, has_swap};
@@ -17,9 +18,35 @@ use crate::bundle::CPU_PERIOD_US;
 use crate::container::GroupDoor;
 use crate::plan::CgroupPlan;
 
-/// Character devices that a sandbox may use: null, zero, full, random, urandom, tty, ptmx and terminals
-/// (`devices.txt` of the kernel). The control group of v1 says it once more than the mounts do.
-const DEVICES: [&str; 8] = ["1:3", "1:5", "1:7", "1:8", "1:9", "5:0", "5:2", "136:*"];
+/// One of `linux.resources.devices`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeviceRule {
+    pub(crate) allow: bool,
+    /// Without one, all devices are meant.
+    #[serde(rename = "type")]
+    kind: Option<char>,
+    major: Option<u32>,
+    minor: Option<u32>,
+    access: String,
+}
+
+impl DeviceRule {
+    /// Refuses one of which the kernel would read a part.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let is_whole = !self.access.is_empty() && self.access.chars().all(|one| "rwm".contains(one));
+        if is_whole { Ok(()) } else { Err(format!("{:?} is no access to a device", self.access)) }
+    }
+
+    /// As a group of v1 takes it, and lists it.
+    pub(crate) fn line(&self) -> String {
+        let any = |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |number| number.to_string());
+        match self.kind {
+            None => "a".to_owned(),
+            Some(kind) => format!("{kind} {}:{} {}", any(self.major), any(self.minor), self.access),
+        }
+    }
+}
 
 impl Group {
     /// Makes the group with the limits of an OCI configuration's `linux.resources`.
@@ -85,14 +112,14 @@ impl Group {
     fn limit_v1(&self, resources: &Value) -> io::Result<()> {
         self.limit_memory_and_cpu_v1(resources)?;
         self.write("pids", "pids.max", &resources["pids"]["limit"])?;
-        let Self::V1(folders) = self else { return Ok(()) };
-        if folders.contains_key("devices") {
-            self.write("devices", "devices.deny", &"a".into())?;
-            for device in DEVICES {
-                self.write("devices", "devices.allow", &format!("c {device} rwm").into())?;
-            }
+        if !self.rules_devices() {
+            return Ok(());
         }
-        Ok(())
+        let rules: Vec<DeviceRule> = serde_json::from_value(resources["devices"].clone())?;
+        rules.iter().try_for_each(|rule| {
+            let file = if rule.allow { "devices.allow" } else { "devices.deny" };
+            self.write("devices", file, &rule.line().into())
+        })
     }
 
     fn limit_v2(&self, resources: &Value) -> io::Result<()> {

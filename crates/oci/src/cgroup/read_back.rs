@@ -45,9 +45,24 @@ impl Group {
         Ok(ReadBack {
             memory_bytes,
             swap_bytes,
-            cpu_milli: u64::try_from(quota).ok().map(|quota| quota * 1000 / period.max(1)),
+            cpu_milli: u64::try_from(quota).ok().map(|quota| milli(quota, period)),
             pids: number_or_max(&self.read("pids", "pids.max")?),
         })
+    }
+
+    /// Whether it has rules for devices. On v2 a program in the kernel would judge them, which only root may load
+    /// and which says nothing of what it does: there, mounts without devices and the missing right to make any must
+    /// do.
+    pub(crate) fn rules_devices(&self) -> bool {
+        matches!(self, Self::V1(folders) if folders.contains_key("devices"))
+    }
+
+    /// The devices that may be used in it, as the kernel lists them; in order.
+    pub(crate) fn devices(&self) -> io::Result<Vec<String>> {
+        let mut lines: Vec<String> =
+            self.read("devices", "devices.list")?.lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        Ok(lines)
     }
 
     /// Compares what was asked for with what the kernel says.
@@ -87,7 +102,12 @@ fn number_or_max(text: &str) -> Option<u64> {
 /// `QUOTA PERIOD` or `max PERIOD`, in thousandths of a processor.
 fn cpu_max(text: &str) -> Option<u64> {
     let (quota, period) = text.split_once(' ')?;
-    Some(quota.parse::<u64>().ok()? * 1000 / period.parse::<u64>().ok()?.max(1))
+    Some(milli(quota.parse().ok()?, period.parse().ok()?))
+}
+
+/// Rounded up: what is a little more than was asked for is more.
+fn milli(quota: u64, period: u64) -> u64 {
+    (quota * 1000).div_ceil(period.max(1))
 }
 
 #[cfg(test)]

@@ -1,17 +1,20 @@
 //! The part of the OCI runtime configuration that is carried out here. Anything else is refused, so that
 //! whatever a bundle says is also what holds.
 
+mod check;
+
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::capability;
+use crate::cgroup::DeviceRule;
+use crate::plan::Plan;
 
 /// `config.json`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Config {
-    #[serde(rename = "ociVersion")]
-    _oci_version: String,
+    oci_version: String,
     pub(super) hostname: Option<String>,
     pub(super) root: Root,
     pub(super) process: Process,
@@ -32,14 +35,14 @@ pub(super) struct Root {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Process {
     /// False always: the guest agent makes the terminals.
-    #[serde(rename = "terminal")]
-    _terminal: bool,
+    terminal: bool,
     pub(super) user: User,
     pub(super) args: Vec<String>,
     /// Empty always: the guest agent gets its commands' variables by its stream.
     #[serde(rename = "env")]
     _env: [String; 0],
-    pub(super) cwd: String,
+    /// The root always: the guest agent goes there.
+    cwd: String,
     pub(super) no_new_privileges: bool,
     pub(super) capabilities: Capabilities,
     pub(super) rlimits: Vec<Rlimit>,
@@ -89,6 +92,8 @@ pub(super) enum RlimitKind {
     FileSize,
     #[serde(rename = "RLIMIT_NPROC")]
     Processes,
+    #[serde(rename = "RLIMIT_SIGPENDING")]
+    PendingSignals,
 }
 
 /// One of `mounts`.
@@ -142,10 +147,46 @@ pub(super) struct Linux {
     #[serde(default)]
     pub(super) gid_mappings: Vec<IdMapping>,
     /// The control group is made by the supervisor, see [`crate::cgroup`].
-    #[serde(rename = "cgroupsPath")]
-    _cgroups_path: Option<String>,
-    #[serde(rename = "resources")]
-    _resources: Option<Value>,
+    cgroups_path: Option<String>,
+    resources: Option<Resources>,
+}
+
+/// `linux.resources`: the keys that the supervisor carries out.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Resources {
+    devices: Vec<DeviceRule>,
+    #[serde(rename = "memory")]
+    _memory: Option<Memory>,
+    #[serde(rename = "cpu")]
+    _cpu: Option<Cpu>,
+    #[serde(rename = "pids")]
+    _pids: Option<Pids>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Memory {
+    #[serde(rename = "limit")]
+    _limit: u64,
+    #[serde(rename = "swap")]
+    _swap: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cpu {
+    #[serde(rename = "quota")]
+    _quota: u64,
+    #[serde(rename = "period")]
+    _period: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pids {
+    #[serde(rename = "limit")]
+    _limit: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -194,15 +235,17 @@ impl IdMapping {
 }
 
 impl Config {
-    /// Reads a configuration, and refuses one that asks for what is not done here.
-    pub(crate) fn read(value: &Value) -> Result<Self, String> {
+    /// Reads the configuration of a plan, and refuses one that asks for what is not done here, or that is
+    /// not the plan's.
+    pub(crate) fn of(plan: &Plan) -> Result<Self, String> {
+        let config = Self::read(&plan.config)?;
+        config.is_of(plan)?;
+        Ok(config)
+    }
+
+    fn read(value: &Value) -> Result<Self, String> {
         let config: Self = serde_json::from_value(value.clone()).map_err(|why| why.to_string())?;
-        if !config.has(NamespaceKind::Mount) {
-            return Err("the bundle lacks the mount namespace, and the host's mounts are not touched".into());
-        }
-        if config.hostname.is_some() && !config.has(NamespaceKind::Uts) {
-            return Err("the bundle lacks the uts namespace, and the host's name is not touched".into());
-        }
+        config.check()?;
         Ok(config)
     }
 
@@ -212,71 +255,4 @@ impl Config {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn bundle() -> Value {
-        json!({
-            "ociVersion": "1.0.2",
-            "hostname": "x",
-            "root": {"path": "rootfs", "readonly": true},
-            "process": {
-                "terminal": false,
-                "user": {"uid": 1, "gid": 1},
-                "args": ["a"],
-                "env": [],
-                "cwd": "/",
-                "noNewPrivileges": true,
-                "capabilities": {
-                    "bounding": ["CAP_CHOWN"], "permitted": [], "effective": [], "inheritable": [], "ambient": []
-                },
-                "rlimits": [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}],
-            },
-            "mounts": [{"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid"]}],
-            "linux": {
-                "namespaces": [{"type": "mount"}, {"type": "uts"}],
-                "maskedPaths": [],
-                "readonlyPaths": [],
-                "rootfsPropagation": "private",
-            },
-        })
-    }
-
-    #[test]
-    fn a_bundle_of_ours_is_understood() {
-        let config = Config::read(&bundle()).expect("understood");
-        assert!(config.has(NamespaceKind::Uts) && !config.has(NamespaceKind::User));
-        assert_eq!(config.process.capabilities.bounding.bits(), 1);
-    }
-
-    #[test]
-    fn what_is_not_carried_out_is_refused_by_name() {
-        let changes: [(&str, Value); 8] = [
-            ("/hooks", json!({})),
-            ("/annotations", json!({"dev.gvisor.flag.host-uds": "all"})),
-            ("/process/apparmorProfile", json!("unconfined")),
-            ("/process/env", json!(["LD_PRELOAD=/x"])),
-            ("/process/rlimits/0/type", json!("RLIMIT_RTPRIO")),
-            ("/process/capabilities/bounding", json!(["CAP_NONSENSE"])),
-            ("/linux/rootfsPropagation", json!("shared")),
-            ("/mounts/0/type", json!("cgroup")),
-        ];
-        for (pointer, value) in changes {
-            let mut changed = bundle();
-            let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
-            changed.pointer_mut(parent).expect("there")[name] = value;
-            assert!(Config::read(&changed).is_err(), "{pointer} was accepted");
-        }
-    }
-
-    #[test]
-    fn the_hosts_mounts_and_name_are_never_touched() {
-        let mut without = bundle();
-        without["linux"]["namespaces"] = json!([{"type": "uts"}]);
-        assert!(Config::read(&without).expect_err("refused").contains("mount namespace"));
-        without["linux"]["namespaces"] = json!([{"type": "mount"}]);
-        assert!(Config::read(&without).expect_err("refused").contains("uts namespace"));
-    }
-}
+mod tests;

@@ -93,6 +93,7 @@ fn resource(kind: RlimitKind) -> Resource {
         RlimitKind::LockedMemory => Resource::Memlock,
         RlimitKind::FileSize => Resource::Fsize,
         RlimitKind::Processes => Resource::Nproc,
+        RlimitKind::PendingSignals => Resource::Sigpending,
     }
 }
 

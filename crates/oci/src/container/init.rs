@@ -131,7 +131,7 @@ impl Job<'_> {
         for signal in [libc::SIGCHLD, libc::SIGPIPE] {
             sys::set_signal(signal, false);
         }
-        std::env::set_current_dir(&self.config.process.cwd).map_err(during("enter the first folder"))?;
+        std::env::set_current_dir("/").map_err(during("enter the first folder"))?;
         // It fails for a process that leads a session already, and that is what is wanted.
         rustix::process::setsid().ok();
         Ok(())

@@ -56,7 +56,7 @@ fn attributes(options: &[String]) -> u64 {
         "nosuid" => Some(libc::MOUNT_ATTR_NOSUID),
         "nodev" => Some(libc::MOUNT_ATTR_NODEV),
         "noexec" => Some(libc::MOUNT_ATTR_NOEXEC),
-        _ => None, // rbind and rw are so already
+        _ => None, // rbind and rw are so already, and no other one is let through
     });
     known.fold(0, |all, one| all | one)
 }

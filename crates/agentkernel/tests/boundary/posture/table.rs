@@ -1,7 +1,11 @@
 //! Every control that is taken away, how, and what must then be reported.
 
 use agentkernel_oci::plan::{Plan, SeccompPlan, Step};
-use serde_json::{Value, json};
+use serde_json::json;
+
+use super::changes::{
+    bind_of_usr, drop_mount_option, drop_namespace, drop_rlimit, group, root_with_one, usr_for_writing,
+};
 
 /// One negative control.
 pub struct Row {
@@ -26,8 +30,10 @@ pub enum Away {
     MovedOutOfItsGroup,
     /// The control group is another, which does not exist.
     GroupIsMissing,
-    /// A process has a file open that is no part of its command's streams.
-    FileIsOpen,
+    /// A process has something open that is no part of its command's streams: this program of Python's opens it.
+    SomethingIsOpen(&'static str),
+    /// The host's root runs these words in its mount namespace.
+    FromTheHost(&'static [&'static str]),
 }
 
 const fn row(control: &'static str, how: &'static str, away: Away) -> Row {
@@ -61,7 +67,13 @@ pub const EXCEPTIONS: &[(&str, &str)] = &[(
      `swap_that_is_not_limited_refuses_the_start`",
 )];
 
-pub const TABLE: &[&[Row]] = &[IDENTITY, CAPABILITIES, PRIVILEGES, NAMESPACES, LIMITS, FILES];
+/// Controls that only some hosts have something to read for.
+pub const ELSEWHERE: &[(&str, &str)] = &[
+    ("cgroup", "reported only where the group cannot be read"),
+    ("devices.rules", "only groups of v1 have rules for devices"),
+];
+
+pub const TABLE: &[&[Row]] = &[IDENTITY, CAPABILITIES, PRIVILEGES, NAMESPACES, LIMITS, MOUNTS, PATHS, AGENT];
 
 const IDENTITY: &[Row] = &[
     plan("user.uid", "another user", |plan| plan.config["process"]["user"]["uid"] = json!(1000)),
@@ -108,13 +120,6 @@ const CAPABILITIES: &[Row] = &[
 const OF_ROOT_WITH_ONE: &[&str] =
     &["user.uid", "user.gid", "capabilities.bounding", "capabilities.permitted", "capabilities.effective"];
 
-fn root_with_one(plan: &mut Plan) {
-    plan.config["process"]["user"] = json!({"uid": 0, "gid": 0});
-    for set in ["bounding", "permitted", "effective"] {
-        plan.config["process"]["capabilities"][set] = json!(["CAP_CHOWN"]);
-    }
-}
-
 const PRIVILEGES: &[Row] = &[
     plan("seccomp.mode", "no filter", |plan| plan.seccomp = SeccompPlan::Off).with(&["seccomp.filters"]),
     plan("seccomp.filters", "no filter", |plan| plan.seccomp = SeccompPlan::Off).with(&["seccomp.mode"]),
@@ -127,7 +132,7 @@ const PRIVILEGES: &[Row] = &[
 
 const NAMESPACES: &[Row] = &[
     plan("namespace.user", "not asked for", |plan| drop_namespace(plan, "user"))
-        .with(&["user.uid_map", "user.gid_map", "user.uid", "user.gid"])
+        .with(OF_THE_HOSTS_IDS)
         .or_refused(&["user namespace"]),
     // Without one of its own, a sandbox has no /proc of its own either, which the kernel may refuse.
     plan("namespace.pid", "not asked for", |plan| drop_namespace(plan, "pid")).or_refused(&[
@@ -152,11 +157,24 @@ const NAMESPACES: &[Row] = &[
     shared("namespace.cgroup", "cgroup"),
 ];
 
+/// Without a namespace of its own, what is the sandbox's is the host's users'.
+const OF_THE_HOSTS_IDS: &[&str] = &[
+    "user.uid_map",
+    "user.gid_map",
+    "user.uid",
+    "user.gid",
+    "mount./dev",
+    "mount./dev/shm",
+    "mount./tmp",
+    "mount./workspace",
+];
+
 const LIMITS: &[Row] = &[
     plan("rlimit.open_files", "the caller's", |plan| drop_rlimit(plan, "RLIMIT_NOFILE")),
     plan("rlimit.core_file_size", "the caller's", |plan| drop_rlimit(plan, "RLIMIT_CORE")),
     plan("rlimit.locked_memory", "the caller's", |plan| drop_rlimit(plan, "RLIMIT_MEMLOCK")),
     plan("rlimit.file_size", "the caller's", |plan| drop_rlimit(plan, "RLIMIT_FSIZE")),
+    plan("rlimit.pending_signals", "the caller's", |plan| drop_rlimit(plan, "RLIMIT_SIGPENDING")),
     plan("rlimit.processes", "the caller's", |plan| drop_rlimit(plan, "RLIMIT_NPROC")),
     // A group that is not as its plan refuses the start; here the plan agrees, and what was asked for does not.
     plan("limit.memory_bytes", "more in group and plan", |plan| {
@@ -175,51 +193,70 @@ const LIMITS: &[Row] = &[
         group(plan).pids = Some(300);
     }),
     row("cgroup.members", "its first process is moved out", Away::MovedOutOfItsGroup),
-    row("cgroup", "there is none", Away::GroupIsMissing),
+    row("cgroup", "there is none", Away::GroupIsMissing).with(&["devices.rules"]),
 ];
 
-const FILES: &[Row] = &[
+const MOUNTS: &[Row] = &[
     plan("root", "writable", |plan| plan.config["root"]["readonly"] = json!(false))
         .with(&["mounts.writable"]),
-    plan("paths.masked", "none", |plan| plan.config["linux"]["maskedPaths"] = json!([])),
-    plan("mounts.writable", "/tmp with set-id bits", |plan| drop_mount_option(plan, "/tmp", "nosuid")),
-    plan("mounts.writable", "/dev/shm with devices", |plan| drop_mount_option(plan, "/dev/shm", "nodev")),
-    plan("mounts.writable", "/usr for writing", usr_for_writing),
-    row("descriptors", "a file is open", Away::FileIsOpen),
+    plan("mount./proc", "with programs", |plan| drop_mount_option(plan, "/proc", "noexec")),
+    plan("mount./dev", "everybody's", |plan| drop_mount_option(plan, "/dev", "mode=755")),
+    plan("mount./dev/pts", "with terminals for everybody", |plan| {
+        drop_mount_option(plan, "/dev/pts", "mode=0620");
+    }),
+    plan("mount./dev/shm", "as large as may be", |plan| drop_mount_option(plan, "/dev/shm", "size=")),
+    plan("mount./tmp", "as large as may be", |plan| drop_mount_option(plan, "/tmp", "size=")),
+    plan("mount./tmp", "with as many files as may be", |plan| drop_mount_option(plan, "/tmp", "nr_inodes=")),
+    plan("mount./workspace", "another's", |plan| drop_mount_option(plan, "/workspace", "uid=")),
+    plan("mounts.writable", "/tmp with set-id bits", |plan| drop_mount_option(plan, "/tmp", "nosuid"))
+        .with(&["mount./tmp"]),
+    plan("mounts.writable", "/dev/shm with devices", |plan| drop_mount_option(plan, "/dev/shm", "nodev"))
+        .with(&["mount./dev/shm"]),
+    plan("mounts.writable", "/usr for writing", usr_for_writing).with(&["mounts.host"]),
+    plan("mounts.host", "/usr for writing", usr_for_writing).with(&["mounts.writable"]),
+    plan("mounts.host", "one of the host's folders more", |plan| {
+        let options = *bind_of_usr(plan).1;
+        plan.stage.push(Step::Bind { path: "rootfs/mnt/more".into(), source: "/usr/lib".into(), options });
+    }),
+    plan("mounts.host", "one of the bundle's mounts more", |plan| {
+        let more = json!({
+            "destination": "/workspace/more", "type": "bind", "source": "/tmp/rootfs/usr",
+            "options": ["rbind", "nosuid", "nodev", "ro"],
+        });
+        plan.config["mounts"].as_array_mut().expect("a list").push(more);
+    }),
+    plan("mounts.host", "another folder in the place of /usr", |plan| {
+        *bind_of_usr(plan).0 = "/usr/lib".into();
+    }),
+    row(
+        "mounts.private",
+        "mounts in /tmp are passed on",
+        Away::FromTheHost(&["mount", "--make-shared", "/tmp"]),
+    ),
 ];
 
-fn group(plan: &mut Plan) -> &mut agentkernel_oci::plan::CgroupPlan {
-    plan.cgroup.as_mut().expect("these limits need a control group")
-}
+const PATHS: &[Row] = &[
+    plan("paths.masked", "none", |plan| plan.config["linux"]["maskedPaths"] = json!([])),
+    plan("paths.read_only", "none", |plan| plan.config["linux"]["readonlyPaths"] = json!([]))
+        .with(&["mount./dev", "mounts.writable"]),
+    row("devices", "/dev/null is another", Away::FromTheHost(&["mount", "--bind", "/dev/zero", "/dev/null"]))
+        .with(&["mounts.host"]),
+    plan("devices.rules", "one more", |plan| {
+        let rule = json!({"allow": true, "type": "c", "major": 10, "minor": 200, "access": "rwm"});
+        let resources = &mut plan.config["linux"]["resources"];
+        resources["devices"].as_array_mut().expect("a list").push(rule);
+    }),
+];
 
-fn retain(list: &mut Value, keep: impl Fn(&Value) -> bool) {
-    list.as_array_mut().expect("a list").retain(|entry| keep(entry));
-}
+const AGENT: &[Row] = &[
+    plan("agent.arguments", "another name", |plan| plan.config["process"]["args"][0] = json!("another")),
+    row("descriptors", "a file", Away::SomethingIsOpen("open('/etc/hostname')")).with(ANOTHER_PROGRAM),
+    row("descriptors", "a stream more", Away::SomethingIsOpen("socket.socketpair()")).with(ANOTHER_PROGRAM),
+    row("descriptors", "a socket of the network", Away::SomethingIsOpen("socket.socket()"))
+        .with(ANOTHER_PROGRAM),
+    row("descriptors", "events of another kind", Away::SomethingIsOpen("select.epoll()"))
+        .with(ANOTHER_PROGRAM),
+];
 
-fn drop_namespace(plan: &mut Plan, kind: &str) {
-    retain(&mut plan.config["linux"]["namespaces"], |entry| entry["type"] != kind);
-    if kind == "uts" {
-        plan.config.as_object_mut().expect("an object").remove("hostname");
-    }
-}
-
-fn drop_rlimit(plan: &mut Plan, kind: &str) {
-    retain(&mut plan.config["process"]["rlimits"], |entry| entry["type"] != kind);
-}
-
-fn drop_mount_option(plan: &mut Plan, place: &str, option: &str) {
-    let mounts = plan.config["mounts"].as_array_mut().expect("a list");
-    let mount = mounts.iter_mut().find(|mount| mount["destination"] == place).expect("mounted");
-    retain(&mut mount["options"], |entry| entry != option);
-}
-
-/// Its files are nobody's inside, so that none can be written to all the same.
-fn usr_for_writing(plan: &mut Plan) {
-    for step in &mut plan.stage {
-        if let Step::Bind { path, options, .. } = step
-            && path.ends_with("usr")
-        {
-            options.read_only = false;
-        }
-    }
-}
+/// A command of the sandbox's is held to what the agent is held to.
+const ANOTHER_PROGRAM: &[&str] = &["agent.arguments", "rlimit.open_files"];

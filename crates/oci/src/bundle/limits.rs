@@ -1,0 +1,73 @@
+//! What a sandbox may use, as a bundle says it: `process.rlimits` and `linux.resources`.
+
+use agentkernel_core::{Limit, SandboxSpec};
+use serde_json::{Value, json};
+
+use super::{DEVICE_NUMBERS, PlanFacts};
+
+/// Signals that may wait for the processes of a sandbox, and timers of theirs, each of which keeps one ready: some
+/// hundred bytes of the kernel's memory apiece. A distribution's default is beyond 4000 on any host of 1 GiB.
+const SIGNALS_MAX: u64 = 4096;
+
+/// The rlimits of a sandbox's processes: kind, soft, hard.
+pub(crate) fn rlimit_values(spec: &SandboxSpec, facts: &PlanFacts) -> Vec<(&'static str, u64, u64)> {
+    let limits = spec.limits();
+    let soft = u64::from(limits.open_files).min(facts.open_files_max);
+    let hard = (u64::from(limits.open_files) * 4).min(facts.open_files_max);
+    let disk = limits.disk.get();
+    let signals = SIGNALS_MAX.min(facts.signals_max);
+    let mut values = vec![
+        ("RLIMIT_NOFILE", soft, hard),
+        ("RLIMIT_CORE", 0, 0),
+        ("RLIMIT_MEMLOCK", 64 << 10, 64 << 10),
+        ("RLIMIT_FSIZE", disk, disk),
+        ("RLIMIT_SIGPENDING", signals, signals),
+    ];
+    if let Limit::At(pids) = limits.pids {
+        values.push(("RLIMIT_NPROC", u64::from(pids), u64::from(pids)));
+    }
+    values
+}
+
+pub(super) fn rlimits(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
+    rlimit_values(spec, facts)
+        .into_iter()
+        .map(|(kind, soft, hard)| json!({"type": kind, "soft": soft, "hard": hard}))
+        .collect()
+}
+
+/// 100 ms, the kernel's own default period. Microseconds.
+pub(crate) const CPU_PERIOD_US: u64 = 100_000;
+
+pub(super) fn resources(spec: &SandboxSpec, swap: bool) -> Value {
+    let limits = spec.limits();
+    let mut resources = json!({"devices": devices()});
+    if let Limit::At(memory) = limits.memory {
+        resources["memory"] = json!({"limit": memory.get()});
+        if swap {
+            // OCI counts memory and swap together: equal means no swap.
+            resources["memory"]["swap"] = json!(memory.get());
+        }
+    }
+    if let Limit::At(cpus) = limits.cpus {
+        let quota = CPU_PERIOD_US * u64::from(cpus.as_milli()) / 1000;
+        resources["cpu"] = json!({"quota": quota, "period": CPU_PERIOD_US});
+    }
+    if let Limit::At(pids) = limits.pids {
+        resources["pids"] = json!({"limit": pids});
+    }
+    resources
+}
+
+/// No device, and then these.
+fn devices() -> Value {
+    let allow = |(major, minor): &(u32, Option<u32>)| {
+        let mut rule = json!({"allow": true, "type": "c", "major": major, "access": "rwm"});
+        if let Some(minor) = minor {
+            rule["minor"] = json!(minor);
+        }
+        rule
+    };
+    let none = json!({"allow": false, "access": "rwm"});
+    std::iter::once(none).chain(DEVICE_NUMBERS.iter().map(allow)).collect()
+}

@@ -1,0 +1,118 @@
+//! What the guest agent has open: its stream, its door, and what it has made itself.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use agentkernel_core::Control;
+use rustix::fs::getxattr;
+
+use super::read;
+use crate::facts::kernel_version;
+use crate::mountinfo::MountLine;
+
+/// What may be open beside what is said in full: pipes and terminals of its commands.
+const ALWAYS: &str =
+    "a stream and a door at most, child signals, pipes and terminals of its commands, /dev/null";
+/// Before there are commands.
+const AT_START: &str = "a stream, a door at most, child signals, /dev/null";
+
+/// Since this kernel a stream is told from other sockets of its family (`unix_stream_proto`).
+const TELLS_STREAMS: (u32, u32) = (5, 15);
+
+/// One open descriptor, or how many there are of a kind.
+type Kinds = BTreeMap<String, usize>;
+
+/// Reads the descriptors of a process. Nothing of the host is among them: files only if they are on these mounts of
+/// the sandbox, sockets only as many as the agent is given.
+pub(super) fn control(init: i32, lines: &[MountLine<'_>], at_start: bool) -> Control {
+    let wanted = if at_start { AT_START } else { ALWAYS };
+    let kinds = match kinds(init, lines) {
+        Ok(kinds) => kinds,
+        Err(error) => return Control::judged("descriptors", wanted, format!("unreadable: {error}"), false),
+    };
+    let count = |kind: &str| kinds.get(kind).copied().unwrap_or(0);
+    let beyond = kinds.iter().find(|(kind, number)| **number > most(kind, at_start));
+    let streams = count(STREAM) + count(OTHER_SOCKET);
+    let is_whole = !at_start || streams > 0;
+    let shown: Vec<String> = kinds.iter().map(|(kind, number)| format!("{number} × {kind}")).collect();
+    Control::judged("descriptors", wanted, shown.join(", "), beyond.is_none() && is_whole)
+}
+
+const STREAM: &str = "UNIX-STREAM";
+const OTHER_SOCKET: &str = "UNIX";
+const NULL: &str = "/dev/null";
+const TERMINAL: &str = "terminal";
+const PIPE: &str = "pipe";
+const SIGNALS: &str = "anon_inode:[signalfd]";
+
+/// How many there may be of a kind. The kernel does not say of a socket that is no stream whether it is of datagrams
+/// or, like the door, of packets in order.
+fn most(kind: &str, at_start: bool) -> usize {
+    let release = rustix::system::uname();
+    let tells =
+        kernel_version(&release.release().to_string_lossy()).is_some_and(|version| version >= TELLS_STREAMS);
+    match kind {
+        OTHER_SOCKET if !tells => 2,
+        STREAM | OTHER_SOCKET | SIGNALS => 1,
+        NULL => 3,
+        PIPE | TERMINAL if !at_start => usize::MAX,
+        _ => 0,
+    }
+}
+
+/// Copies of one socket are one.
+fn kinds(init: i32, lines: &[MountLine<'_>]) -> io::Result<Kinds> {
+    let mut kinds = Kinds::new();
+    let mut sockets = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{init}/fd"))? {
+        let path = entry?.path();
+        let target = match fs::read_link(&path) {
+            Ok(target) => target.to_string_lossy().into_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue, // closed meanwhile
+            Err(error) => return Err(error),
+        };
+        if target.starts_with("socket:") {
+            if sockets.contains(&target) {
+                continue;
+            }
+            sockets.push(target.clone());
+        }
+        *kinds.entry(kind(init, &path, target, lines)).or_default() += 1;
+    }
+    Ok(kinds)
+}
+
+fn kind(init: i32, path: &Path, target: String, lines: &[MountLine<'_>]) -> String {
+    if target.starts_with("socket:") {
+        return protocol(path).unwrap_or(target);
+    }
+    if target.starts_with("pipe:") {
+        return PIPE.to_owned();
+    }
+    if !target.starts_with('/') {
+        return target;
+    }
+    // A path says nothing: the host's /dev/null is called so too.
+    let mount = mount_of(init, path).and_then(|id| lines.iter().find(|line| line.id == id));
+    match mount {
+        Some(line) if line.place == NULL => NULL.to_owned(),
+        Some(line) if line.place == "/dev/pts" && line.kind == "devpts" => TERMINAL.to_owned(),
+        _ => target,
+    }
+}
+
+/// The name of a socket's protocol, which the kernel tells whoever may follow the descriptor, in whatever network
+/// namespace it was made.
+fn protocol(path: &Path) -> Option<String> {
+    let mut name = [0; 64];
+    let length = getxattr(path, "system.sockprotoname", &mut name[..]).ok()?;
+    Some(String::from_utf8_lossy(&name[..length]).trim_end_matches('\0').to_owned())
+}
+
+fn mount_of(init: i32, descriptor: &Path) -> Option<u64> {
+    let number = descriptor.file_name()?.to_str()?;
+    let facts = read(init, &format!("fdinfo/{number}"));
+    facts.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
+}
