@@ -166,6 +166,12 @@ impl SandboxSpecBuilder {
                 .on(format!("--user {}", spec.user))
                 .hint("add --profile permissive, or leave --user out"));
         }
+        if spec.limits.open_files < Limits::OPEN_FILES_MIN {
+            return refuse(
+                format!("open files {}", spec.limits.open_files),
+                &format!("the sandbox itself needs {}", Limits::OPEN_FILES_MIN),
+            );
+        }
         for (index, mount) in spec.mounts.iter().enumerate() {
             if spec.mounts[..index].iter().any(|earlier| earlier.target() == mount.target()) {
                 return refuse(
@@ -250,6 +256,18 @@ mod tests {
         assert!(refused.hint.is_some_and(|hint| hint.contains("permissive")));
         assert!(root(Profile::Moderate).is_err());
         assert!(root(Profile::Permissive).is_ok());
+    }
+
+    #[test]
+    fn fewer_open_files_than_the_sandbox_itself_needs_are_refused_with_the_least_number() {
+        let with = |open_files| {
+            let limits = Limits { open_files, ..Limits::of(Profile::Restrictive) };
+            SandboxSpec::builder(name(), Profile::Restrictive).limits(limits).build()
+        };
+        let refused = with(Limits::OPEN_FILES_MIN - 1).expect_err("refused");
+        assert_eq!(refused.kind, ErrorKind::Usage);
+        assert_eq!(refused.to_string(), "describe the sandbox: open files 66: the sandbox itself needs 67");
+        assert!(with(Limits::OPEN_FILES_MIN).is_ok());
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod lists;
 use std::path::{Path, PathBuf};
 
 use agentkernel_core::{
-    Access, ByteSize, Error, ErrorKind, Image, Limit, Profile, Result, SandboxSpec, User,
+    Access, ByteSize, Error, ErrorKind, Image, Limit, Limits, Profile, Result, SandboxSpec, User,
 };
 use serde_json::{Value, json};
 
@@ -82,6 +82,16 @@ fn cgroup_plan(spec: &SandboxSpec, path: &str) -> CgroupPlan {
 }
 
 fn refuse_what_cannot_be_enforced(spec: &SandboxSpec, facts: &PlanFacts) -> Result<()> {
+    let least = u64::from(Limits::OPEN_FILES_MIN);
+    if facts.open_files_max < least {
+        let why = format!(
+            "this user may open {} at most, and a sandbox itself needs {least}",
+            facts.open_files_max
+        );
+        return Err(Error::new(ErrorKind::ControlRefused, "start the sandbox", why)
+            .on("open files")
+            .hint(format!("raise the hard limit to {least} or more (ulimit -n)")));
+    }
     if facts.cgroup.is_some() {
         return Ok(());
     }

@@ -4,6 +4,7 @@
 mod attacks;
 mod host;
 mod images;
+mod least;
 mod overwriting;
 mod posture;
 mod probe;

@@ -53,11 +53,16 @@ pub struct Limits {
     pub pids: Limit<u32>,
     /// Size of each writable place, and of each file in it.
     pub disk: ByteSize,
-    /// Open files of a process: soft limit; the hard limit is four times that.
+    /// Open files of a process: soft limit; the hard limit is four times that. At least
+    /// [`Limits::OPEN_FILES_MIN`].
     pub open_files: u32,
 }
 
 impl Limits {
+    /// Fewest open files of a process. The guest agent keeps both ends of its stream and its door at numbers from 64
+    /// on, out of the way of what its children open, and a limit is one more than the highest number.
+    pub const OPEN_FILES_MIN: u32 = 64 + 3;
+
     /// The defaults of a profile.
     #[must_use]
     pub const fn of(profile: Profile) -> Self {

@@ -52,6 +52,15 @@ fn a_limit_that_needs_a_control_group_is_refused_by_name_without_one() {
 }
 
 #[test]
+fn a_caller_who_may_open_too_few_files_is_told_so() {
+    let few = PlanFacts { open_files_max: 66, ..root_facts() };
+    let error = plan(&restrictive(), &few).expect_err("refused");
+    assert_eq!(error.subject, "open files");
+    assert!(error.to_string().contains("67") && error.hint.is_some_and(|hint| hint.contains("ulimit -n")));
+    assert!(plan(&restrictive(), &PlanFacts { open_files_max: 67, ..root_facts() }).is_ok());
+}
+
+#[test]
 fn swap_is_limited_where_there_is_swap() {
     let with = plan(&restrictive(), &root_facts()).expect("plan").config;
     let memory = &with["linux"]["resources"]["memory"];
@@ -67,7 +76,7 @@ prop_compose! {
         memory in 1_u64..1 << 40,
         pids in 1_u32..100_000,
         disk in 1_u64..1 << 40,
-        open_files in 1_u32..1 << 20,
+        open_files in Limits::OPEN_FILES_MIN..1 << 20,
         lifetime in prop::option::of(1_u64..1_000_000),
         mounts in prop::collection::vec(("/[a-z]{1,8}", any::<bool>()), 0..4),
     ) -> SandboxSpec {

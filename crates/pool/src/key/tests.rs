@@ -37,7 +37,7 @@ fn what_is_fixed_at_boot_is_part_of_the_key() {
         ("user", builder("one").user(User::ROOT)),
         ("pids", limits(|limits| limits.pids = Limit::At(7))),
         ("disk", limits(|limits| limits.disk = ByteSize::mib(7))),
-        ("open files", limits(|limits| limits.open_files = 7)),
+        ("open files", limits(|limits| limits.open_files = 77)),
     ] {
         assert_ne!(key(RIGID, builder("one")), key(RIGID, other.clone()), "{what}");
         assert_ne!(key(ELASTIC, builder("one")), key(ELASTIC, other), "{what}");
