@@ -42,6 +42,8 @@ pub struct PlanFacts {
     pub cgroup: Option<String>,
     /// Whether the host has swap space: then it must be limited too, else there is none to limit.
     pub swap: bool,
+    /// Whether control groups have rules for devices here.
+    pub device_rules: bool,
     /// The caller's own hard limit of open files, which it may not exceed.
     pub open_files_max: u64,
     /// The caller's own hard limit of pending signals, likewise.
@@ -199,7 +201,7 @@ fn config(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
     linux["gidMappings"] = mapping(gids);
     if let Some(cgroup) = &facts.cgroup {
         linux["cgroupsPath"] = json!(cgroup);
-        linux["resources"] = limits::resources(spec, facts.swap);
+        linux["resources"] = limits::resources(spec, facts);
     }
     config
 }

@@ -99,6 +99,11 @@ impl Hierarchy {
         }
     }
 
+    /// Whether this controller of v1 has a tree.
+    pub(crate) fn has(&self, controller: &str) -> bool {
+        matches!(self, Self::V1 { mounts, .. } if mounts.contains_key(controller))
+    }
+
     /// The needed controllers that this host does not have.
     pub(crate) fn missing(&self) -> Vec<&'static str> {
         let has = |name: &str| match self {

@@ -59,9 +59,8 @@ impl HostFacts {
     #[must_use]
     pub fn can_pause(&self) -> bool {
         let has_freezer = match &self.hierarchy {
-            Hierarchy::V1 { mounts, .. } => mounts.contains_key("freezer"),
             Hierarchy::V2 { .. } => true, // since Linux 5.2
-            Hierarchy::None(_) => false,
+            hierarchy => hierarchy.has("freezer"),
         };
         has_freezer && self.can_limit()
     }
@@ -86,6 +85,7 @@ impl HostFacts {
                 .can_limit()
                 .then(|| self.hierarchy.name(&format!("agentkernel-{owner}-{}", spec.name()))),
             swap: self.swap,
+            device_rules: self.hierarchy.has("devices"),
             open_files_max: self.open_files_max,
             signals_max: self.signals_max,
             host_layout: self.host_layout.clone(),

@@ -39,12 +39,15 @@ pub(super) fn rlimits(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
 /// 100 ms, the kernel's own default period. Microseconds.
 pub(crate) const CPU_PERIOD_US: u64 = 100_000;
 
-pub(super) fn resources(spec: &SandboxSpec, swap: bool) -> Value {
+pub(super) fn resources(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
     let limits = spec.limits();
-    let mut resources = json!({"devices": devices()});
+    let mut resources = json!({});
+    if facts.device_rules {
+        resources["devices"] = devices();
+    }
     if let Limit::At(memory) = limits.memory {
         resources["memory"] = json!({"limit": memory.get()});
-        if swap {
+        if facts.swap {
             // OCI counts memory and swap together: equal means no swap.
             resources["memory"]["swap"] = json!(memory.get());
         }

@@ -12,6 +12,7 @@ fn facts(privilege: Privilege, cgroup: Option<&str>) -> PlanFacts {
         privilege,
         cgroup: cgroup.map(str::to_owned),
         swap: true,
+        device_rules: true,
         open_files_max: 20_000,
         signals_max: 20_000,
         host_layout: HostLayout { folders: vec![("bin".into(), Some("usr/bin".into()))] },

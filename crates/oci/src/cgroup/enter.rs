@@ -112,10 +112,17 @@ impl Group {
     fn limit_v1(&self, resources: &Value) -> io::Result<()> {
         self.limit_memory_and_cpu_v1(resources)?;
         self.write("pids", "pids.max", &resources["pids"]["limit"])?;
-        if !self.rules_devices() {
+        self.limit_devices(&resources["devices"])
+    }
+
+    fn limit_devices(&self, rules: &Value) -> io::Result<()> {
+        if rules.is_null() {
             return Ok(());
         }
-        let rules: Vec<DeviceRule> = serde_json::from_value(resources["devices"].clone())?;
+        if !self.rules_devices() {
+            return Err(io::Error::other("there are no rules for devices in this host's control groups"));
+        }
+        let rules: Vec<DeviceRule> = serde_json::from_value(rules.clone())?;
         rules.iter().try_for_each(|rule| {
             let file = if rule.allow { "devices.allow" } else { "devices.deny" };
             self.write("devices", file, &rule.line().into())
@@ -126,13 +133,14 @@ impl Group {
         let memory = &resources["memory"];
         self.write("memory", "memory.max", &memory["limit"])?;
         if !memory["swap"].is_null() {
-            self.write("memory", "memory.swap.max", &0.into())?;
+            self.write("memory", "memory.swap.max", &swap_alone(memory)?)?;
         }
         let cpu = &resources["cpu"];
         if !cpu.is_null() {
             self.write("cpu", "cpu.max", &format!("{} {}", cpu["quota"], cpu["period"]).into())?;
         }
-        self.write("pids", "pids.max", &resources["pids"]["limit"])
+        self.write("pids", "pids.max", &resources["pids"]["limit"])?;
+        self.limit_devices(&resources["devices"])
     }
 
     /// Writes a limit; one that was not asked for stays as the kernel has it.
@@ -166,6 +174,17 @@ impl Group {
             }
         }
     }
+}
+
+/// OCI, like v1, counts memory and swap together; v2 each alone.
+fn swap_alone(memory: &Value) -> io::Result<Value> {
+    let (limit, both) = (&memory["limit"], &memory["swap"]);
+    let apart = || both.as_u64()?.checked_sub(limit.as_u64()?).map(Value::from);
+    // No limit on either is no number, and still leaves no swap.
+    let apart = if limit == both { Some(0.into()) } else { apart() };
+    apart.ok_or_else(|| {
+        io::Error::other(format!("memory and swap together cannot be {both}, with memory {limit}"))
+    })
 }
 
 fn named(path: &Path, error: &io::Error) -> io::Error {
@@ -202,5 +221,22 @@ mod tests {
         assert_eq!(read("memory.swap.max"), "0");
         assert_eq!(read("cpu.max"), "150000 100000");
         assert_eq!(read("pids.max"), "7");
+    }
+
+    #[test]
+    fn swap_is_what_is_left_beyond_the_memory() {
+        let swap = |limit: Value, swap: Value| swap_alone(&json!({"limit": limit, "swap": swap})).ok();
+        assert_eq!(swap(4096.into(), 12288.into()), Some(8192.into()));
+        assert_eq!(swap("max".into(), "max".into()), Some(0.into()));
+        assert_eq!(swap(4096.into(), 0.into()), None);
+    }
+
+    #[test]
+    fn rules_for_devices_are_refused_where_nobody_would_keep_them() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let group = Group::V2(folder.path().to_owned());
+        let rules = json!([{"allow": false, "access": "rwm"}]);
+        assert!(group.limit_devices(&rules).is_err());
+        assert!(group.limit_devices(&Value::Null).is_ok());
     }
 }

@@ -155,7 +155,7 @@ pub(super) struct Linux {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Resources {
-    devices: Vec<DeviceRule>,
+    devices: Option<Vec<DeviceRule>>,
     #[serde(rename = "memory")]
     _memory: Option<Memory>,
     #[serde(rename = "cpu")]

@@ -42,7 +42,7 @@ const NOTHING_COMES_OF_IT: &[(&str, &str, &str, &str)] = &[
         "",
         "the agent's own is the hard one; rule `limits.open_files` reads it inside",
     ),
-    ("/linux/resources/memory/limit", "", "536870913", "the kernel keeps whole pages"),
+    ("/linux/resources/memory", "", "536870913", "the kernel keeps whole pages"),
     ("/linux/resources/cpu/period", "", "100001", "less than a thousandth of a processor less"),
     ("/mounts/1/options", "nosuid", "", LOCKED),
     ("/mounts/1/options", "nodev", "", LOCKED),
@@ -101,7 +101,7 @@ async fn every_word_of_a_bundle_is_read_back_or_refused_if_it_is_another() {
     let bundle = bench.lock().unwrap_or_else(PoisonError::into_inner).bundle.clone();
     let is_other = |change: &Change| change.to.as_ref() != bundle.pointer(&change.at);
     let all: Vec<Change> = changes(&bundle, "").into_iter().filter(is_other).collect();
-    assert!(all.len() > 400, "{} changes", all.len());
+    assert!(all.len() > 300, "{} changes", all.len());
     let (mut unnoticed, mut reasons) = (Vec::new(), BTreeSet::new());
     for change in &all {
         bench.lock().unwrap_or_else(PoisonError::into_inner).change = Some(change.clone());

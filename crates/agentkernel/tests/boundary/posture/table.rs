@@ -243,9 +243,12 @@ const PATHS: &[Row] = &[
         .with(&["mounts.host"]),
     plan("devices.rules", "one more", |plan| {
         let rule = json!({"allow": true, "type": "c", "major": 10, "minor": 200, "access": "rwm"});
-        let resources = &mut plan.config["linux"]["resources"];
-        resources["devices"].as_array_mut().expect("a list").push(rule);
-    }),
+        match &mut plan.config["linux"]["resources"]["devices"] {
+            serde_json::Value::Array(rules) => rules.push(rule),
+            none => *none = json!([rule]),
+        }
+    })
+    .or_refused(&["rules for devices"]),
 ];
 
 const AGENT: &[Row] = &[

@@ -35,8 +35,8 @@ impl Config {
         if let Some(path) = paths.find(|path| !path.starts_with('/')) {
             return Err(format!("the bundle hides or locks {path:?}, which is not an absolute path"));
         }
-        let devices = self.linux.resources.iter().flat_map(|resources| &resources.devices);
-        devices.into_iter().try_for_each(DeviceRule::check)
+        let devices = self.linux.resources.iter().filter_map(|resources| resources.devices.as_ref());
+        devices.flatten().try_for_each(DeviceRule::check)
     }
 
     /// Refuses one that differs from the rest of its plan, by which the supervisor goes.
