@@ -55,8 +55,11 @@ async fn enter(record: Record, runtime: &RuntimeDir) -> Result<(OciBoundary, Uni
         _ => failed(why),
     })?;
     let (stream, their_stream) = StdUnixStream::pair().map_err(failed)?;
-    supervisor::send_with_descriptor(&control, &line_of(Ask::Attach), &their_stream.into())
-        .map_err(failed)?;
+    match supervisor::send_with_descriptor(&control, &line_of(Ask::Attach), &their_stream.into()) {
+        // It has left already, and said why before: that is read next.
+        Err(why) if why.kind() == io::ErrorKind::BrokenPipe => {}
+        sent => sent.map_err(failed)?,
+    }
     let (control, stream) = (async_stream(control)?, async_stream(stream)?);
     let (control, pid) = tokio::time::timeout(BOOT_DEADLINE, first_report(control))
         .await
