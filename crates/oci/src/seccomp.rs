@@ -22,11 +22,13 @@
 
 mod argument;
 mod dispatch;
+mod profile;
 mod table;
 #[cfg(test)]
 mod verdict;
 
 use argument::GATED;
+pub(crate) use profile::profile;
 use dispatch::Verdict;
 use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch};
 use std::collections::BTreeMap;

@@ -1,0 +1,149 @@
+//! The same filter in OCI's words, for runtimes that compile it themselves.
+//!
+//! One list says here what two stacked filters say elsewhere, and so whatever arguments are refused answer ENOSYS and not
+//! EPERM. OCI compares whole registers, and of the arguments judged here the kernel looks at 32 bits: every comparison is
+//! masked, lest junk in the high half hide a forbidden value. There is no masked "is not", so what may be anything but
+//! some values is said by the stretches of numbers around them.
+
+use serde_json::{Value, json};
+
+use super::argument::{Check, GATED};
+use super::{allowed_names, denied_names};
+
+#[cfg(target_arch = "x86_64")]
+const ARCHITECTURE: &str = "SCMP_ARCH_X86_64";
+#[cfg(target_arch = "aarch64")]
+const ARCHITECTURE: &str = "SCMP_ARCH_AARCH64";
+
+/// Bits of an argument that the kernel looks at.
+const BITS: u32 = 32;
+
+/// That an argument, under a mask, is a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Masked {
+    argument: u8,
+    mask: u32,
+    value: u32,
+}
+
+/// `linux.seccomp` of an OCI configuration.
+pub(crate) fn profile() -> Value {
+    let mut calls = vec![
+        json!({"names": allowed_names().collect::<Vec<_>>(), "action": "SCMP_ACT_ALLOW"}),
+        json!({
+            "names": denied_names().collect::<Vec<_>>(),
+            "action": "SCMP_ACT_ERRNO",
+            "errnoRet": libc::EPERM,
+        }),
+    ];
+    for gated in GATED {
+        let clauses = gated.allow.iter().flat_map(|clause| expand(clause));
+        calls.extend(clauses.map(|clause| {
+            let args: Vec<Value> = clause.into_iter().map(Masked::words).collect();
+            json!({"names": [gated.syscall.name], "action": "SCMP_ACT_ALLOW", "args": args})
+        }));
+    }
+    json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "defaultErrnoRet": libc::ENOSYS,
+        "architectures": [ARCHITECTURE],
+        "syscalls": calls,
+    })
+}
+
+impl Masked {
+    fn words(self) -> Value {
+        let Self { argument, mask, value } = self;
+        json!({"index": argument, "op": "SCMP_CMP_MASKED_EQ", "value": mask, "valueTwo": value})
+    }
+}
+
+/// The clause as alternatives without "is not". Each looks at an argument once: runtimes take no more.
+fn expand(clause: &[Check]) -> Vec<Vec<Masked>> {
+    let mut plain = Vec::new();
+    let mut excluded: Vec<(u8, Vec<u32>)> = Vec::new();
+    for check in clause {
+        match *check {
+            Check::Is(argument, value) => plain.push(Masked { argument, mask: u32::MAX, value }),
+            Check::Lacks(argument, bits) => plain.push(Masked { argument, mask: bits, value: 0 }),
+            Check::Has(argument, bits) => plain.push(Masked { argument, mask: bits, value: bits }),
+            Check::IsNot(argument, value) => match excluded.iter_mut().find(|(of, _)| *of == argument) {
+                Some((_, values)) => values.push(value),
+                None => excluded.push((argument, vec![value])),
+            },
+        }
+    }
+    excluded.into_iter().fold(vec![plain], |alternatives, (argument, values)| {
+        let others = all_but(argument, &values);
+        let with = |clause: &Vec<Masked>, other: &Masked| clause.iter().copied().chain([*other]).collect();
+        alternatives.iter().flat_map(|clause| others.iter().map(move |other| with(clause, other))).collect()
+    })
+}
+
+/// Every number but these: from the highest bit down, the stretches that leave the way to each of them.
+fn all_but(argument: u8, values: &[u32]) -> Vec<Masked> {
+    let mut stretches: Vec<Masked> = Vec::new();
+    for value in values {
+        for bit in 0..BITS {
+            let mask = u32::MAX << bit;
+            let beside = Masked { argument, mask, value: (value ^ (1 << bit)) & mask };
+            let is_free = values.iter().all(|other| other & mask != beside.value);
+            if is_free && !stretches.contains(&beside) {
+                stretches.push(beside);
+            }
+        }
+    }
+    stretches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::argument::Gated;
+    use super::*;
+
+    fn lets_through(gated: &Gated, arguments: [u32; 3]) -> bool {
+        let holds = |one: &Masked| arguments[usize::from(one.argument)] & one.mask == one.value;
+        gated.allow.iter().flat_map(|clause| expand(clause)).any(|clause| clause.iter().all(holds))
+    }
+
+    fn allows(gated: &Gated, arguments: [u32; 3]) -> bool {
+        let holds = |check: &Check| match *check {
+            Check::Is(at, value) => arguments[usize::from(at)] == value,
+            Check::IsNot(at, value) => arguments[usize::from(at)] != value,
+            Check::Lacks(at, bits) => arguments[usize::from(at)] & bits == 0,
+            Check::Has(at, bits) => arguments[usize::from(at)] & bits == bits,
+        };
+        gated.allow.iter().any(|clause| clause.iter().all(holds))
+    }
+
+    #[test]
+    fn both_words_for_a_judged_call_mean_the_same() {
+        let near = |value: u32| [value, value ^ 1, value.wrapping_add(1), value.wrapping_sub(1)];
+        let mentioned = GATED.iter().flat_map(|gated| gated.allow).copied().flatten().map(|check| match *check {
+            Check::Is(_, value) | Check::IsNot(_, value) | Check::Lacks(_, value) | Check::Has(_, value) => value,
+        });
+        let values: Vec<u32> = mentioned.chain((0..BITS).map(|bit| 1 << bit)).flat_map(near).collect();
+        for gated in GATED {
+            let mut answers = Vec::new();
+            for value in &values {
+                for other in [0, 1, 2, *value] {
+                    let arguments = [*value, *value, other];
+                    let answer = allows(gated, arguments);
+                    assert_eq!(lets_through(gated, arguments), answer, "{} {arguments:x?}", gated.syscall.name);
+                    answers.push(answer);
+                }
+            }
+            assert!(answers.contains(&true) && answers.contains(&false), "{}", gated.syscall.name);
+        }
+    }
+
+    #[test]
+    fn no_alternative_looks_at_an_argument_twice() {
+        for clause in GATED.iter().flat_map(|gated| gated.allow).flat_map(|clause| expand(clause)) {
+            let mut seen: Vec<u8> = clause.iter().map(|one| one.argument).collect();
+            seen.sort_unstable();
+            seen.dedup();
+            assert_eq!(seen.len(), clause.len());
+        }
+    }
+}
