@@ -22,6 +22,7 @@ pub struct Environment {
     xdg_config_home: Option<PathBuf>,
     backend: Option<OsString>,
     log: Option<OsString>,
+    path: Option<PathBuf>,
     working_dir: Option<PathBuf>,
 }
 
@@ -43,8 +44,18 @@ impl Environment {
             xdg_config_home: path("XDG_CONFIG_HOME").filter(|home| home.is_absolute()),
             backend: path("AGENTKERNEL_BACKEND").map(PathBuf::into_os_string),
             log: path("AGENTKERNEL_LOG").map(PathBuf::into_os_string),
+            path: path("PATH"),
             working_dir: env::current_dir().ok(),
         })
+    }
+
+    /// Where programs of the host are looked for: PATH, and where distributions put what is for administrators, which not
+    /// every PATH has. Nothing is looked for in the working directory.
+    pub fn search_path(&self) -> Vec<PathBuf> {
+        let named = self.path.as_deref().map(env::split_paths).into_iter().flatten();
+        let standard = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+            .map(PathBuf::from);
+        named.filter(|folder| folder.is_absolute()).chain(standard).collect()
     }
 
     /// Where records of live sandboxes are.

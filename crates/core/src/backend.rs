@@ -19,19 +19,28 @@ use crate::{
 pub enum BackendKind {
     /// The embedded hardened Linux container.
     Oci,
+    /// The same container, made by runc.
+    Runc,
+    /// The same container, made by crun.
+    Crun,
+    /// A container under gVisor's kernel in user space.
+    Gvisor,
     /// The test suite's stand-in: no isolation, never chosen, not to be named by a user.
     Fake,
 }
 
 impl BackendKind {
     /// Every kind that a user can name, strongest boundary first: the order in which `auto` chooses.
-    pub const ALL: &'static [Self] = &[Self::Oci];
+    pub const ALL: &'static [Self] = &[Self::Gvisor, Self::Oci, Self::Runc, Self::Crun];
 
     /// The word that the user types.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Oci => "oci",
+            Self::Runc => "runc",
+            Self::Crun => "crun",
+            Self::Gvisor => "gvisor",
             Self::Fake => "fake",
         }
     }
@@ -41,6 +50,9 @@ impl BackendKind {
     pub fn description(self) -> &'static str {
         match self {
             Self::Oci => "embedded hardened Linux container (shared kernel)",
+            Self::Runc => "hardened Linux container made by runc (shared kernel)",
+            Self::Crun => "hardened Linux container made by crun (shared kernel)",
+            Self::Gvisor => "gVisor: a kernel in user space between the sandbox and the host's",
             Self::Fake => "no boundary at all, for tests",
         }
     }

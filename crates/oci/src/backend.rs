@@ -1,6 +1,7 @@
 //! The embedded backend: from a description to a sandbox whose posture is proven.
 
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::PathBuf;
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -11,10 +12,12 @@ use agentkernel_core::{
 use agentkernel_link::{ExecDefaults, HelloOptions, LinkedSandbox, Token};
 use async_trait::async_trait;
 use tokio::net::UnixStream;
+use tokio::sync::OnceCell;
 
 use crate::adopt;
 use crate::boundary::{OciBoundary, first_report};
 use crate::bundle;
+use crate::engine::{self, Engine, Runtime};
 use crate::facts::HostFacts;
 use crate::idblock::{self, IdBlock};
 use crate::lock::LockFile;
@@ -28,13 +31,34 @@ use crate::zygote::Zygote;
 /// busy cores take a second.
 pub(crate) const BOOT_DEADLINE: Duration = Duration::from_secs(20);
 
-/// The embedded container runtime.
+/// Makes hardened Linux containers: by itself, or by a container runtime of the host.
 pub struct OciBackend {
     zygote: Arc<Zygote>,
     runtime: RuntimeDir,
-    facts: HostFacts,
+    facts: Arc<HostFacts>,
     weaken: Option<Weaken>,
     reaped: Once,
+    engine: Option<EngineSlot>,
+}
+
+/// A container runtime, looked for when it is needed.
+struct EngineSlot {
+    engine: Engine,
+    folders: Vec<PathBuf>,
+    found: OnceCell<Runtime>,
+}
+
+impl EngineSlot {
+    async fn find(&self) -> Result<&Runtime, Availability> {
+        let (engine, folders) = (self.engine, self.folders.clone());
+        let find = || async move {
+            let found = tokio::task::spawn_blocking(move || engine::find(engine, &folders)).await;
+            found.unwrap_or_else(|why| {
+                Err(Availability::Unavailable { needs: why.to_string(), hint: "report this".into() })
+            })
+        };
+        self.found.get_or_try_init(find).await
+    }
 }
 
 /// Changes a plan for a test that shows what a control is good for.
@@ -52,7 +76,22 @@ impl OciBackend {
     /// A backend that boots through this zygote and keeps its records in this folder.
     #[must_use]
     pub fn new(zygote: Arc<Zygote>, runtime: RuntimeDir) -> Self {
-        Self { zygote, runtime, facts: HostFacts::gather(), weaken: None, reaped: Once::new() }
+        let facts = Arc::new(HostFacts::gather());
+        Self { zygote, runtime, facts, weaken: None, reaped: Once::new(), engine: None }
+    }
+
+    /// The same, with containers made by a runtime that is in one of these folders.
+    #[must_use]
+    pub fn by(&self, engine: Engine, folders: &[PathBuf]) -> Self {
+        let slot = EngineSlot { engine, folders: folders.to_vec(), found: OnceCell::new() };
+        Self {
+            zygote: self.zygote.clone(),
+            runtime: self.runtime.clone(),
+            facts: self.facts.clone(),
+            weaken: self.weaken.clone(),
+            reaped: Once::new(),
+            engine: Some(slot),
+        }
     }
 
     /// The same backend with every plan changed on its way, and with sandboxes that are handed out
@@ -70,7 +109,7 @@ impl OciBackend {
         &self.facts
     }
 
-    fn prepare(&self, spec: &SandboxSpec) -> Result<Prepared> {
+    fn prepare(&self, spec: &SandboxSpec, runtime: Option<&Runtime>) -> Result<Prepared> {
         self.runtime.prepare().map_err(|why| {
             Error::new(ErrorKind::Host, "prepare the runtime folder", why).on(self.runtime.path().display())
         })?;
@@ -79,7 +118,8 @@ impl OciBackend {
         self.reaped.call_once(|| drop(record::reap_stale(&self.runtime)));
         let mut name_lock = record::take_name(&self.runtime, spec.name())?;
         let mut block = if self.facts.root { Some(self.take_block(spec)?) } else { None };
-        let facts = self.facts.for_plan(spec, block.as_ref().map(|block| block.first_id));
+        let mut facts = self.facts.for_plan(spec, block.as_ref().map(|block| block.first_id));
+        facts.runtime = runtime.cloned();
         let mut plan = bundle::plan(spec, &facts)?;
         let expected = Expected::of(spec, &facts, &plan);
         if let Some(weaken) = &self.weaken {
@@ -87,7 +127,7 @@ impl OciBackend {
         }
         let record = Record {
             name: spec.name().clone(),
-            backend: BackendKind::Oci,
+            backend: self.kind(),
             cgroup: facts.cgroup.clone(),
             init: None,
             expected,
@@ -131,6 +171,19 @@ impl OciBackend {
         Ok((OciBoundary::new(control, pid, record, self.runtime.clone()), stream))
     }
 
+    /// The runtime that makes the containers, unless we do.
+    async fn runtime_program(&self) -> Result<Option<&Runtime>, Availability> {
+        match &self.engine {
+            None => Ok(None),
+            Some(_) if !self.facts.root => Err(Availability::Unavailable {
+                needs: "root: only root can have the ids, mounts and groups that are given to a runtime"
+                    .into(),
+                hint: "run as root, or with --backend oci, which needs no root".into(),
+            }),
+            Some(slot) => slot.find().await.map(Some),
+        }
+    }
+
     /// A description of the smallest sandbox that this user may have, for trying.
     fn trial(&self) -> Result<SandboxSpec> {
         let mut limits = Limits::of(Profile::Restrictive);
@@ -146,6 +199,10 @@ impl OciBackend {
         booted.sandbox.ping().await?;
         booted.sandbox.stop().await?;
         let mut facts = self.facts.describe();
+        if let Ok(Some(runtime)) = self.runtime_program().await {
+            facts.push(("runtime".into(), format!("{} ({})", runtime.version, runtime.path.display())));
+            facts.extend(runtime.platform.iter().map(|platform| ("platform".into(), platform.clone())));
+        }
         let time = booted.boot + booted.ready;
         facts.push(("trial start".into(), format!("{:.1} ms", time.as_secs_f64() * 1000.0)));
         Ok(facts)
@@ -173,6 +230,15 @@ pub(crate) fn async_stream(stream: StdUnixStream) -> Result<UnixStream> {
         .set_nonblocking(true)
         .and_then(|()| UnixStream::from_std(stream))
         .map_err(|why| Error::new(ErrorKind::Internal, "start the sandbox", why))
+}
+
+/// How a start is refused for want of a runtime.
+fn missing(kind: BackendKind, why: Availability) -> Error {
+    let error = |why: String| Error::new(ErrorKind::Unavailable, "start the sandbox", why).on(kind);
+    match why {
+        Availability::Unavailable { needs, hint } => error(format!("it needs {needs}")).hint(hint),
+        Availability::Available { .. } => error("it is there after all".into()),
+    }
 }
 
 fn unwritable(why: &dyn std::fmt::Display) -> Error {
@@ -205,7 +271,7 @@ pub(crate) async fn prove(sandbox: LinkedSandbox, posture: &Posture) -> Result<L
 #[async_trait]
 impl Backend for OciBackend {
     fn kind(&self) -> BackendKind {
-        BackendKind::Oci
+        self.engine.as_ref().map_or(BackendKind::Oci, |slot| slot.engine.kind())
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -214,8 +280,8 @@ impl Backend for OciBackend {
             terminal: true,
             bind_mounts: true,
             pause: self.facts.can_pause(),
-            adopt: true,
-            own_kernel: false,
+            adopt: self.engine.as_ref().is_none_or(|slot| slot.engine.has_door()),
+            own_kernel: self.engine.as_ref().is_some_and(|slot| slot.engine.has_own_kernel()),
             resize: self.facts.can_limit(),
         }
     }
@@ -223,6 +289,9 @@ impl Backend for OciBackend {
     async fn probe(&self) -> Availability {
         if let Some(obstacle) = self.facts.obstacle() {
             return obstacle;
+        }
+        if let Err(unavailable) = self.runtime_program().await {
+            return unavailable;
         }
         match self.try_one().await {
             Ok(facts) => Availability::Available { facts },
@@ -235,14 +304,20 @@ impl Backend for OciBackend {
 
     async fn boot(&self, spec: &SandboxSpec) -> Result<Booted> {
         let began = Instant::now();
-        let prepared = self.prepare(spec)?;
+        let runtime = self.runtime_program().await.map_err(|why| missing(self.kind(), why))?;
+        let prepared = self.prepare(spec, runtime)?;
         let hello = hello(&prepared.record);
         let (boundary, stream) = self.start(prepared).await?;
         let boot = began.elapsed();
-        let read = tokio::task::spawn_blocking(boundary.posture_at_start());
+        let posture_at_start = boundary.posture_at_start();
         let (boundary, stream) = (Box::new(boundary), Box::new(stream));
         let attached = LinkedSandbox::attach(spec, boundary, stream, hello, ExecDefaults::default());
-        let (attached, posture) = tokio::join!(attached, read);
+        let (attached, posture) = if runtime.is_some() {
+            // What a runtime has made is complete once the agent answers.
+            (attached.await, tokio::task::spawn_blocking(posture_at_start).await)
+        } else {
+            tokio::join!(attached, tokio::task::spawn_blocking(posture_at_start))
+        };
         let (sandbox, _ready) = attached?;
         let posture = posture.map_err(|why| Error::new(ErrorKind::Internal, "read the posture", why))?;
         let sandbox = if self.weaken.is_some() { sandbox } else { prove(sandbox, &posture).await? };

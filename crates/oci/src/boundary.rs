@@ -178,7 +178,7 @@ async fn listen(
 #[async_trait]
 impl Boundary for OciBoundary {
     fn kind(&self) -> BackendKind {
-        BackendKind::Oci
+        self.record().backend
     }
 
     async fn posture(&self) -> Result<Posture> {

@@ -3,6 +3,7 @@
 mod host_image;
 mod limits;
 mod lists;
+mod runtime;
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,8 @@ pub(crate) use limits::{CPU_PERIOD_US, rlimit_values};
 pub(crate) use lists::{DEVICE_NUMBERS, DEVICES, MASKED_PATHS, READ_ONLY_PATHS, ROOT_CAPABILITIES};
 
 use crate::capability;
-use crate::plan::{BindOptions, CgroupPlan, IdMap, Owners, Plan, Privilege, SeccompPlan, Step};
+use crate::engine::Runtime;
+use crate::plan::{BindOptions, CgroupPlan, IdMap, Launch, Owners, Plan, Privilege, SeccompPlan, Step};
 
 /// Where the supervisor mounts the stage, in its own mount namespace. A folder that every Linux has,
 /// and that everybody may pass through: the sandbox's root comes here with an id that owns nothing.
@@ -50,6 +52,8 @@ pub struct PlanFacts {
     pub signals_max: u64,
     /// Where programs and libraries are, for the host image.
     pub host_layout: HostLayout,
+    /// The runtime that makes the container, unless we do.
+    pub runtime: Option<Runtime>,
 }
 
 /// Top-level folders of the host: real, or links into /usr.
@@ -61,25 +65,31 @@ pub struct HostLayout {
 
 /// Decides everything about one sandbox, or refuses with the name of what cannot be enforced.
 pub fn plan(spec: &SandboxSpec, facts: &PlanFacts) -> Result<Plan> {
+    runtime::refuse_without_root(facts)?;
     refuse_what_cannot_be_enforced(spec, facts)?;
     Ok(Plan {
         name: spec.name().to_string(),
         privilege: facts.privilege,
         stage: stage(spec, facts),
         config: config(spec, facts),
-        cgroup: facts.cgroup.as_ref().map(|path| cgroup_plan(spec, path)),
+        cgroup: facts.cgroup.as_ref().map(|path| cgroup_plan(spec, path, facts)),
+        resources: facts.cgroup.as_ref().map_or(Value::Null, |_| limits::resources(spec, facts)),
         lifetime_ms: spec.lifetime().map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         seccomp: SeccompPlan::Full,
+        launch: match &facts.runtime {
+            Some(runtime) => Launch::Program(runtime.launcher(spec.name().as_str())),
+            None => Launch::Embedded,
+        },
     })
 }
 
-fn cgroup_plan(spec: &SandboxSpec, path: &str) -> CgroupPlan {
+fn cgroup_plan(spec: &SandboxSpec, path: &str, facts: &PlanFacts) -> CgroupPlan {
     let limits = spec.limits();
     CgroupPlan {
         path: path.to_owned(),
         memory_bytes: limits.memory.value().map(ByteSize::get),
         cpu_milli: limits.cpus.value().map(|cpus| u64::from(cpus.as_milli())),
-        pids: limits.pids.value().map(u64::from),
+        pids: limits.pids.value().map(|pids| runtime::host_pids(facts.runtime.as_ref(), u64::from(pids))),
     }
 }
 
@@ -202,6 +212,9 @@ fn config(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
     if let Some(cgroup) = &facts.cgroup {
         linux["cgroupsPath"] = json!(cgroup);
         linux["resources"] = limits::resources(spec, facts);
+    }
+    if let Some(runtime) = &facts.runtime {
+        runtime::adapt(&mut config, runtime);
     }
     config
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, access};
 
 pub(crate) use enter::DeviceRule;
-pub(crate) use group::Group;
+pub(crate) use group::{Group, INNER};
 pub(crate) use read_back::has_swap;
 
 use crate::mountinfo::MountLine;
@@ -139,14 +139,16 @@ impl Hierarchy {
         let name = name.trim_start_matches('/');
         match self {
             Self::V2 { .. } => Group::V2(Path::new(ROOT).join(name)),
-            Self::V1 { mounts, .. } => Group::V1(
-                mounts
+            Self::V1 { mounts, .. } => {
+                let folder =
+                    |(controller, mount): (&String, &PathBuf)| (controller.clone(), mount.join(name));
+                let (folders, others): (BTreeMap<_, _>, BTreeMap<_, _>) = mounts
                     .iter()
-                    .filter(|(controller, _)| USED.contains(&controller.as_str()))
-                    .map(|(controller, mount)| (controller.clone(), mount.join(name)))
-                    .collect(),
-            ),
-            Self::None(_) => Group::V1(BTreeMap::new()),
+                    .map(folder)
+                    .partition(|(controller, _)| USED.contains(&controller.as_str()));
+                Group::V1 { folders, others: others.into_values().collect() }
+            }
+            Self::None(_) => Group::V1 { folders: BTreeMap::new(), others: Vec::new() },
         }
     }
 }
@@ -199,7 +201,7 @@ mod tests {
         let hierarchy = Hierarchy::parse(HYBRID, || None);
         assert_eq!(hierarchy.describe(), "v1 (hybrid)");
         assert_eq!(hierarchy.missing(), ["pids"]);
-        let Group::V1(folders) = hierarchy.group("/agentkernel-x") else { panic!("v1") };
+        let Group::V1 { folders, .. } = hierarchy.group("/agentkernel-x") else { panic!("v1") };
         assert_eq!(folders["cpu"], Path::new("/sys/fs/cgroup/cpu,cpuacct/agentkernel-x"));
         assert!(!folders.contains_key("name=systemd"), "only where there is something to limit");
     }

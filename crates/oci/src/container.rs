@@ -23,10 +23,11 @@ mod idmap;
 mod init;
 mod loopback;
 mod mounts;
+mod program;
 mod stage;
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -35,7 +36,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Plan, Privilege};
+use crate::plan::{Launch, Plan, Privilege};
 use crate::seccomp::SeccompFilters;
 use crate::sys::{self, Forked};
 use crate::zygote::AgentFile;
@@ -78,6 +79,26 @@ pub(crate) enum GroupDoor {
     Folder(OwnedFd),
 }
 
+impl GroupDoor {
+    /// A thread that moves itself, by writing 0 to a v1 group's `tasks`, need not wait until no other process on
+    /// the host is in the middle of a fork, as one that moves another must (see docs/adr/0005).
+    fn enter(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tasks(files) => files.iter_mut().try_for_each(|file| file.write_all(b"0")),
+            Self::None | Self::Folder(_) => Ok(()),
+        }
+    }
+}
+
+/// A container that has been made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Running {
+    /// Its first process.
+    pub(crate) init: i32,
+    /// The child of the supervisor whose end follows the container's: the first process itself, or a runtime.
+    pub(crate) leader: i32,
+}
+
 /// All that a container is made of.
 pub(crate) struct Parts<'a> {
     /// What to make.
@@ -94,9 +115,20 @@ pub(crate) struct Parts<'a> {
     pub(crate) group: GroupDoor,
 }
 
-/// Makes the container and returns the PID of the guest agent, which has been executed. `order` becomes
-/// readable or ends when all is to be given up. Only for a process with one thread.
-pub(crate) fn create(parts: Parts<'_>, order: BorrowedFd<'_>) -> Result<i32, Failure> {
+/// Makes the container. `order` becomes readable or ends when all is to be given up. Only for a process with one
+/// thread.
+pub(crate) fn create(parts: Parts<'_>, order: BorrowedFd<'_>) -> Result<Running, Failure> {
+    match &parts.plan.launch {
+        Launch::Embedded => create_here(parts, order).map(|init| Running { init, leader: init }),
+        Launch::Program(launcher) => {
+            let launcher = launcher.clone();
+            program::create(parts, &launcher, order)
+        }
+    }
+}
+
+/// Makes the container without anybody's help, and returns the PID of the guest agent, which has been executed.
+fn create_here(parts: Parts<'_>, order: BorrowedFd<'_>) -> Result<i32, Failure> {
     let config = Config::of(parts.plan).map_err(during("read the bundle"))?;
     let maps = IdMaps::prepare(parts.plan).map_err(during("map owners"))?;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)

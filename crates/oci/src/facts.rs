@@ -80,6 +80,7 @@ impl HostFacts {
         // the user in it, so that equal names under different homes do not meet.
         let owner = first_id.unwrap_or(self.uid);
         PlanFacts {
+            runtime: None,
             privilege,
             cgroup: self
                 .can_limit()

@@ -23,6 +23,7 @@ pub mod bundle;
 mod capability;
 mod cgroup;
 mod container;
+pub mod engine;
 mod facts;
 mod idblock;
 mod lock;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::Launcher;
 use crate::idblock::BLOCK_SIZE;
 
 /// Everything that one sandbox needs to come up.
@@ -20,10 +21,23 @@ pub struct Plan {
     pub config: serde_json::Value,
     /// Its control group, if it has one.
     pub cgroup: Option<CgroupPlan>,
+    /// What that group allows, as `linux.resources` of an OCI configuration.
+    pub resources: serde_json::Value,
     /// Killed after so many milliseconds.
     pub lifetime_ms: Option<u64>,
     /// The system call filter.
     pub seccomp: SeccompPlan,
+    /// Who makes the container.
+    pub launch: Launch,
+}
+
+/// Who makes a container out of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Launch {
+    /// We do.
+    Embedded,
+    /// A container runtime of the host, by this order.
+    Program(Launcher),
 }
 
 /// The system call filter of a sandbox. [`crate::bundle::plan`] only ever says [`SeccompPlan::Full`];

@@ -28,8 +28,8 @@ mod table;
 mod verdict;
 
 use argument::GATED;
-pub(crate) use profile::profile;
 use dispatch::Verdict;
+pub(crate) use profile::profile;
 use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch};
 use std::collections::BTreeMap;
 use table::{ALLOWED, DENIED, Syscall, UNLISTED};

@@ -25,7 +25,6 @@ use std::time::{Duration, Instant};
 
 use agentkernel_core::CauseOfDeath;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
 use control::Control;
@@ -33,9 +32,9 @@ pub(crate) use control::{enter, send_with_descriptor};
 use watch::Watch;
 
 use crate::cgroup::{Group, Hierarchy};
-use crate::container::{self, Failure, Parts, during};
+use crate::container::{self, Failure, Parts, Running, during};
 use crate::lock::LockFile;
-use crate::plan::{Plan, SeccompPlan};
+use crate::plan::{Launch, Plan, SeccompPlan};
 use crate::seccomp::SeccompFilters;
 use crate::sys;
 use crate::zygote::AgentFile;
@@ -119,15 +118,15 @@ pub(crate) fn run(order: Order, tools: &Tools, living: OwnedFd) {
     let deadline = plan.lifetime_ms.map(|time| Instant::now() + Duration::from_millis(time));
     let mut control = Control::new(control);
     match bring_up(&plan, agent_stream, group.as_ref(), &control, tools) {
-        Ok((init, door)) => {
-            control.say(&Report::Started { pid: init });
+        Ok((running, door)) => {
+            control.say(&Report::Started { pid: running.init });
             sys::forget_code();
-            let mut watch = Watch::new(control, init, door, deadline, living);
+            let mut watch = Watch::new(control, running, door, deadline, living);
             // Said before the end of the agent's stream is seen: whoever sees that asks for the cause.
             let report = watch.run(group.as_ref(), &locks);
             watch.say(report.as_ref());
             let mut left: Vec<String> = watch.close().err().into_iter().collect();
-            let stopped = take_down(Some(init), group.as_ref(), locks, &mut left);
+            let stopped = take_down(Some(running), group.as_ref(), locks, &mut left);
             watch.say(Some(&stopped));
         }
         Err(failure) => {
@@ -148,12 +147,17 @@ fn bring_up(
     group: Option<&Group>,
     control: &Control,
     tools: &Tools,
-) -> Result<(i32, OwnedFd), Failure> {
+) -> Result<(Running, OwnedFd), Failure> {
     let mut group_door = container::GroupDoor::None;
     if let (Some(group), Some(cgroup)) = (group, &plan.cgroup) {
-        group.create(&plan.config["linux"]["resources"]).map_err(during("make the control group"))?;
+        group.create(&plan.resources).map_err(during("make the control group"))?;
+        if makes_group(plan) {
+            group.allow_what_runtimes_want().map_err(during("prepare the control group"))?;
+        }
         group.prove(cgroup).map_err(during("prove the limits"))?;
-        group_door = group.door().map_err(during("open the control group"))?;
+        if !makes_group(plan) {
+            group_door = group.door().map_err(during("open the control group"))?;
+        }
     }
     let weakened = match &plan.seccomp {
         SeccompPlan::Full | SeccompPlan::Off => None,
@@ -170,12 +174,27 @@ fn bring_up(
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .map_err(during("make the agent's door"))?;
     let parts = Parts { plan, agent: &tools.agent, filters, stream, door: theirs, group: group_door };
-    Ok((container::create(parts, control.as_fd())?, ours))
+    let running = container::create(parts, control.as_fd())?;
+    if let Some(group) = group.filter(|_| makes_group(plan))
+        && let Err(why) = group.deny_what_runtimes_want()
+    {
+        take_down(Some(running), Some(group), Vec::new(), &mut Vec::new());
+        return Err(during("limit the devices")(why));
+    }
+    Ok((running, ours))
 }
+
+/// Whether a runtime makes a group within ours for its container.
+fn makes_group(plan: &Plan) -> bool {
+    matches!(&plan.launch, Launch::Program(launcher) if launcher.engine.makes_group())
+}
+
+/// How long a container runtime may take to tidy up behind its container.
+const RUNTIME_END: Duration = Duration::from_secs(5);
 
 /// Kills everything and removes everything. Every step is tried, whatever the others did.
 fn take_down(
-    init: Option<i32>,
+    running: Option<Running>,
     group: Option<&Group>,
     locks: Vec<LockFile>,
     left: &mut Vec<String>,
@@ -184,16 +203,21 @@ fn take_down(
         // What is frozen does not die. If this fails, that which does not end is reported below.
         group.freeze(false).ok();
     }
-    if let Some(pid) = init.and_then(Pid::from_raw) {
-        // The first process of a PID namespace takes all others with it, and can be waited for only
-        // when they are gone. ESRCH: it is gone already.
-        kill_process(pid, Signal::KILL).ok();
-        drop(sys::wait_for(pid.as_raw_nonzero().get()));
-    }
     let (mut out_of_memory_kills, mut memory_peak_bytes) = (0, None);
     if let Some(group) = group {
         out_of_memory_kills = group.out_of_memory_kills();
         memory_peak_bytes = group.memory_peak();
+    }
+    if let Some(Running { init, leader }) = running {
+        // The first process of a PID namespace takes all others with it, and can be waited for only
+        // when they are gone. A runtime first has to see its container die, to remove what it keeps of it.
+        sys::kill(init);
+        if leader != init && !sys::ends_within(leader, RUNTIME_END) {
+            sys::kill(leader);
+        }
+        drop(sys::wait_for(leader));
+    }
+    if let Some(group) = group {
         for result in [group.kill_all(), group.remove()] {
             left.extend(result.err().map(|error| error.to_string()));
         }

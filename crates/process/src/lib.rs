@@ -8,10 +8,12 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 /// A program to spawn.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +75,38 @@ impl Program {
     }
 }
 
+impl Program {
+    /// Runs it to its end without input, and gives what it prints on both streams, of which it may not print much. A
+    /// program that fails, or takes longer than this, is an error and is gone.
+    pub fn output(&self, deadline: Duration) -> io::Result<String> {
+        let (mut output, theirs) = io::pipe()?;
+        #[expect(clippy::disallowed_methods, reason = "this is the place that spawns")]
+        let child = Command::new(&self.path)
+            .args(&self.arguments)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(theirs.try_clone()?)
+            .stderr(theirs)
+            .spawn()
+            .map_err(|why| io::Error::new(why.kind(), format!("{}: {why}", self.path.display())))?;
+        let mut spawned = Spawned { child };
+        let (said, heard) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let read = (&mut output).take(OUTPUT_MAX).read_to_end(&mut text);
+            // Nobody listens any more once the deadline has passed.
+            drop(said.send(read.map(|_| String::from_utf8_lossy(&text).into_owned())));
+        });
+        let text = heard.recv_timeout(deadline).map_err(|_| io::ErrorKind::TimedOut)??;
+        let status = spawned.child.wait()?;
+        if status.success() { Ok(text) } else { Err(io::Error::other(format!("{status}: {}", text.trim()))) }
+    }
+}
+
+/// Most that is taken of a program's output, bytes: a list of flags has some ten thousand.
+const OUTPUT_MAX: u64 = 1 << 20;
+
 /// A program that runs on when this is dropped.
 #[derive(Debug)]
 pub struct Staying {
@@ -127,6 +161,17 @@ mod tests {
     fn a_name_is_never_looked_up() {
         assert!(Program::new(Path::new("sh")).is_err());
         assert!(Program::new(Path::new("./sh")).is_err());
+    }
+
+    #[test]
+    fn output_is_taken_and_whatever_hangs_or_fails_is_gone() {
+        let sh = |script: &str, deadline| {
+            let program = Program::new(Path::new("/bin/sh")).expect("absolute");
+            program.argument("-c").argument(script).output(Duration::from_millis(deadline))
+        };
+        assert_eq!(sh("echo out; echo err >&2; env", 60_000).expect("it ends"), "out\nerr\nPWD=/\n");
+        assert!(sh("echo why; exit 3", 60_000).expect_err("it fails").to_string().contains("3: why"));
+        assert_eq!(sh("exec sleep 1000", 50).expect_err("it hangs").kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Every backend of this build: the only file that names them all.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use agentkernel_core::{Availability, Backend, BackendKind, Error, ErrorKind, Result};
+use agentkernel_oci::engine::Engine;
 use agentkernel_oci::{OciBackend, RuntimeDir, Zygote};
 
 use crate::choice::{self, BackendRequest, Choice};
@@ -14,10 +16,13 @@ pub struct Registry {
 
 impl Registry {
     /// Every backend of this build. Containers are cloned by `zygote`; records of live sandboxes are kept
-    /// in `runtime_dir`.
+    /// in `runtime_dir`; programs of the host are looked for in the absolute folders of `search_path`.
     #[must_use]
-    pub fn new(zygote: Arc<Zygote>, runtime_dir: RuntimeDir) -> Self {
-        Self::of(vec![Arc::new(OciBackend::new(zygote, runtime_dir))])
+    pub fn new(zygote: Arc<Zygote>, runtime_dir: RuntimeDir, search_path: &[PathBuf]) -> Self {
+        let oci = OciBackend::new(zygote, runtime_dir);
+        let by = |engine| Arc::new(oci.by(engine, search_path)) as Arc<dyn Backend>;
+        let (gvisor, runc, crun) = (by(Engine::Gvisor), by(Engine::Runc), by(Engine::Crun));
+        Self::of(vec![gvisor, Arc::new(oci), runc, crun])
     }
 
     /// These backends and no other, strongest first.

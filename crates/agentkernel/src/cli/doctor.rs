@@ -34,7 +34,7 @@ struct Json<'a> {
 
 /// Examines the host and prints what was found.
 pub fn main(args: &Args, environment: &Environment, zygote: Arc<Zygote>) -> Result<u8, Failure> {
-    let registry = Registry::new(zygote, environment.runtime_dir());
+    let registry = Registry::new(zygote, environment.runtime_dir(), &environment.search_path());
     let diagnosis = block_on(async { Ok(doctor::examine(&registry).await) })?;
     match args.format {
         Format::Text => output::print(&text(&diagnosis))?,

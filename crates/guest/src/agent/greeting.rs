@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use agentkernel_protocol::{Hello, PROTOCOL_VERSION, Ready, Survivor, ToGuest, ToHost, Token};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::getpid;
+use rustix::process::{Signal, getpid, set_parent_process_death_signal};
 
 use super::{Agent, End, time_left};
 use crate::stream::Received;
@@ -39,6 +39,7 @@ impl Agent {
     pub(super) fn greet(&mut self, started_ns: u64) -> Result<(), End> {
         let hello = self.await_greeting(started_ns.saturating_add(GREETING_WAIT_NS))?;
         check(&hello, BUILD_ID).map_err(End::Mismatch)?;
+        die_with_the_parent();
         mounts::mount_all(&hello.mounts).map_err(End::Mount)?;
         self.identity = Some(Identity { token: hello.token, started_ns, ready_ns: sys::monotonic_ns() });
         self.introduce(Vec::new());
@@ -91,6 +92,15 @@ impl Agent {
                 return Err(End::Silence);
             }
         }
+    }
+}
+
+/// Whoever watches over the sandbox may be killed: then everything in it dies with this process. Only now: a runtime that
+/// has made the container may leave it before anybody greets, and its end would be taken for that of its successor. A
+/// failure leaves what other ways there are.
+fn die_with_the_parent() {
+    if getpid().is_init() {
+        set_parent_process_death_signal(Some(Signal::KILL)).ok();
     }
 }
 

@@ -3,6 +3,7 @@
 use agentkernel_core::{Limit, SandboxSpec};
 use serde_json::{Value, json};
 
+use super::runtime::host_pids;
 use super::{DEVICE_NUMBERS, PlanFacts};
 
 /// Signals that may wait for the processes of a sandbox, and timers of theirs, each of which keeps one ready: some
@@ -57,7 +58,7 @@ pub(super) fn resources(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
         resources["cpu"] = json!({"quota": quota, "period": CPU_PERIOD_US});
     }
     if let Limit::At(pids) = limits.pids {
-        resources["pids"] = json!({"limit": pids});
+        resources["pids"] = json!({"limit": host_pids(facts.runtime.as_ref(), u64::from(pids))});
     }
     resources
 }

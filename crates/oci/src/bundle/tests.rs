@@ -9,6 +9,7 @@ use super::*;
 
 fn facts(privilege: Privilege, cgroup: Option<&str>) -> PlanFacts {
     PlanFacts {
+        runtime: None,
         privilege,
         cgroup: cgroup.map(str::to_owned),
         swap: true,

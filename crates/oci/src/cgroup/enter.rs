@@ -48,11 +48,14 @@ impl DeviceRule {
     }
 }
 
+/// What runtimes allow besides: to make nodes of any device, which is nothing without a capability, and tunnels.
+const WISHES: [&str; 3] = ["b *:* m", "c *:* m", "c 10:200 rwm"];
+
 impl Group {
     /// Makes the group with the limits of an OCI configuration's `linux.resources`.
     pub(crate) fn create(&self, resources: &Value) -> io::Result<()> {
         match self {
-            Self::V1(folders) => {
+            Self::V1 { folders, .. } => {
                 for folder in folders.values() {
                     match fs::create_dir(folder) {
                         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -80,7 +83,7 @@ impl Group {
     /// Gives a group that is in use other limits of memory and processors.
     pub(crate) fn resize(&self, plan: &CgroupPlan) -> io::Result<()> {
         let none = match self {
-            Self::V1(_) => "-1",
+            Self::V1 { .. } => "-1",
             Self::V2(_) => "max",
         };
         let memory: Value = plan.memory_bytes.map_or_else(|| none.into(), Value::from);
@@ -93,7 +96,7 @@ impl Group {
             resources["memory"]["swap"] = memory;
         }
         match self {
-            Self::V1(_) => self.limit_memory_and_cpu_v1(&resources),
+            Self::V1 { .. } => self.limit_memory_and_cpu_v1(&resources),
             Self::V2(_) => self.limit_v2(&resources),
         }
     }
@@ -143,6 +146,23 @@ impl Group {
         self.limit_devices(&resources["devices"])
     }
 
+    /// Runtimes give their own group these rules as well, and can only have them while the group around it does.
+    pub(crate) fn allow_what_runtimes_want(&self) -> io::Result<()> {
+        self.each_wish("devices.allow")
+    }
+
+    /// Takes them away again, from what is inside as well.
+    pub(crate) fn deny_what_runtimes_want(&self) -> io::Result<()> {
+        self.each_wish("devices.deny")
+    }
+
+    fn each_wish(&self, file: &str) -> io::Result<()> {
+        if !self.rules_devices() {
+            return Ok(());
+        }
+        WISHES.iter().try_for_each(|wish| self.write("devices", file, &(*wish).into()))
+    }
+
     /// Writes a limit; one that was not asked for stays as the kernel has it.
     fn write(&self, controller: &str, name: &str, value: &Value) -> io::Result<()> {
         let text = match value {
@@ -159,7 +179,7 @@ impl Group {
     /// Opens the way into the group for a process that is about to be made.
     pub(crate) fn door(&self) -> io::Result<GroupDoor> {
         match self {
-            Self::V1(folders) => {
+            Self::V1 { folders, .. } => {
                 let open = |folder: &PathBuf| {
                     let path = folder.join("tasks");
                     OpenOptions::new().write(true).open(&path).map_err(|error| named(&path, &error))

@@ -12,14 +12,26 @@ use crate::sys;
 /// One sandbox's control group.
 #[derive(Debug, Clone)]
 pub(crate) enum Group {
-    V1(BTreeMap<String, PathBuf>),
+    /// A folder for each controller that limits something.
+    V1 {
+        /// By controller.
+        folders: BTreeMap<String, PathBuf>,
+        /// Where a container runtime makes folders of the same name besides.
+        others: Vec<PathBuf>,
+    },
     V2(PathBuf),
 }
+
+/// The group within a sandbox's group that a container runtime makes and removes by itself, so that limits and
+/// counts are still there when it has.
+pub(crate) const INNER: &str = "box";
 
 impl Group {
     pub(super) fn file(&self, controller: &str, name: &str) -> PathBuf {
         match self {
-            Self::V1(folders) => folders.get(controller).map(|folder| folder.join(name)).unwrap_or_default(),
+            Self::V1 { folders, .. } => {
+                folders.get(controller).map(|folder| folder.join(name)).unwrap_or_default()
+            }
             Self::V2(folder) => folder.join(name),
         }
     }
@@ -45,11 +57,14 @@ impl Group {
             text.lines().any(|line| {
                 let mut parts = line.splitn(3, ':').skip(1);
                 let has = parts.next().is_some_and(|list| list.split(',').any(|one| one == controller));
-                has && parts.next() == Some(name)
+                let is_inside = |path: &str| {
+                    path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest == "/box")
+                };
+                has && parts.next().is_some_and(is_inside)
             })
         };
         match self {
-            Self::V1(folders) => folders.keys().all(|controller| is_in(controller)),
+            Self::V1 { folders, .. } => folders.keys().all(|controller| is_in(controller)),
             Self::V2(_) => is_in(""),
         }
     }
@@ -57,13 +72,14 @@ impl Group {
     /// Processes in it now.
     pub(crate) fn processes(&self) -> Vec<i32> {
         let text = self.read("pids", "cgroup.procs").unwrap_or_default();
-        text.lines().filter_map(|line| line.parse().ok()).collect()
+        let inner = self.read("pids", "box/cgroup.procs").unwrap_or_default();
+        text.lines().chain(inner.lines()).filter_map(|line| line.parse().ok()).collect()
     }
 
     /// Where to write, and what to write for "stop" and "go on".
     fn freezer(&self) -> (PathBuf, [&'static str; 2]) {
         match self {
-            Self::V1(_) => (self.file("freezer", "freezer.state"), ["FROZEN", "THAWED"]),
+            Self::V1 { .. } => (self.file("freezer", "freezer.state"), ["FROZEN", "THAWED"]),
             Self::V2(folder) => (folder.join("cgroup.freeze"), ["1", "0"]),
         }
     }
@@ -71,7 +87,7 @@ impl Group {
     /// Whether time stands still for all that is in it.
     pub(crate) fn is_frozen(&self) -> io::Result<bool> {
         match self {
-            Self::V1(_) => Ok(self.read("freezer", "freezer.state")? == "FROZEN"),
+            Self::V1 { .. } => Ok(self.read("freezer", "freezer.state")? == "FROZEN"),
             Self::V2(_) => Ok(self.read("", "cgroup.events")?.lines().any(|line| line == "frozen 1")),
         }
     }
@@ -124,20 +140,22 @@ impl Group {
 
     /// Removes the group's folders; those that are gone are no error.
     pub(crate) fn remove(&self) -> io::Result<()> {
-        let folders: Vec<&PathBuf> = match self {
-            Self::V1(folders) => folders.values().collect(),
-            Self::V2(folder) => vec![folder],
-        };
         // Every folder is tried; the first failure is told.
-        let results: Vec<_> = folders.into_iter().map(|folder| remove_folder(folder)).collect();
+        let remove =
+            |folder: &PathBuf| remove_folder(&folder.join(INNER)).and_then(|()| remove_folder(folder));
+        let results: Vec<_> = self.all_folders().into_iter().map(remove).collect();
         results.into_iter().collect()
     }
 
     /// The folders that exist, for messages and leak checks.
     pub(crate) fn exists(&self) -> bool {
+        self.all_folders().into_iter().any(|folder| folder.exists())
+    }
+
+    fn all_folders(&self) -> Vec<&PathBuf> {
         match self {
-            Self::V1(folders) => folders.values().any(|folder| folder.exists()),
-            Self::V2(folder) => folder.exists(),
+            Self::V1 { folders, others } => folders.values().chain(others).collect(),
+            Self::V2(folder) => vec![folder],
         }
     }
 }

@@ -19,7 +19,7 @@ impl Group {
     /// Reads the limits back.
     pub(crate) fn read_back(&self) -> io::Result<ReadBack> {
         match self {
-            Self::V1(_) => self.read_back_v1(),
+            Self::V1 { .. } => self.read_back_v1(),
             Self::V2(_) => Ok(ReadBack {
                 memory_bytes: number_or_max(&self.read("memory", "memory.max")?),
                 // The file is absent where the kernel has no swap: then there is none to give.
@@ -54,7 +54,7 @@ impl Group {
     /// and which says nothing of what it does: there, mounts without devices and the missing right to make any must
     /// do.
     pub(crate) fn rules_devices(&self) -> bool {
-        matches!(self, Self::V1(folders) if folders.contains_key("devices"))
+        matches!(self, Self::V1 { folders, .. } if folders.contains_key("devices"))
     }
 
     /// The devices that may be used in it, as the kernel lists them; in order.

@@ -4,23 +4,32 @@ use std::time::Duration;
 
 use agentkernel_core::SandboxUsage;
 
-use super::Group;
+use super::{Group, INNER};
 
 impl Group {
     /// Processes that the kernel killed in this group for want of memory.
     pub(crate) fn out_of_memory_kills(&self) -> u64 {
         let file = match self {
-            Self::V1(_) => "memory.oom_control",
+            Self::V1 { .. } => "memory.oom_control",
             Self::V2(_) => "memory.events",
         };
-        let text = self.read("memory", file).unwrap_or_default();
-        text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
+        let kills = |file: &str| {
+            let text = self.read("memory", file).unwrap_or_default();
+            text.lines()
+                .find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse::<u64>().ok())
+                .unwrap_or(0)
+        };
+        match self {
+            // Each group counts its own.
+            Self::V1 { .. } => kills(file) + kills(&format!("{INNER}/{file}")),
+            Self::V2(_) => kills(file),
+        }
     }
 
     /// Most memory that was used at once.
     pub(crate) fn memory_peak(&self) -> Option<u64> {
         let file = match self {
-            Self::V1(_) => "memory.max_usage_in_bytes",
+            Self::V1 { .. } => "memory.max_usage_in_bytes",
             Self::V2(_) => "memory.peak",
         };
         self.read("memory", file).ok()?.parse().ok()
@@ -30,7 +39,7 @@ impl Group {
     pub(crate) fn usage(&self) -> SandboxUsage {
         let number = |controller: &str, file: &str| self.read(controller, file).ok()?.parse::<u64>().ok();
         let (memory, cpu) = match self {
-            Self::V1(_) => {
+            Self::V1 { .. } => {
                 ("memory.usage_in_bytes", number("cpu", "cpuacct.usage").map(Duration::from_nanos))
             }
             Self::V2(_) => ("memory.current", self.cpu_time_v2()),

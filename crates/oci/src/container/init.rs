@@ -2,7 +2,6 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 
@@ -13,7 +12,7 @@ use rustix::process::Signal;
 
 use super::config::{Config, NamespaceKind};
 use super::idmap::IdMaps;
-use super::{Failure, GroupDoor, MAPPED, Parts, UNMAPPED, during, identity, loopback, mounts, stage};
+use super::{Failure, MAPPED, Parts, UNMAPPED, during, identity, loopback, mounts, stage};
 use crate::bundle::STAGE;
 use crate::plan::Privilege;
 use crate::sys;
@@ -66,13 +65,8 @@ impl Job<'_> {
         Err(during("execute the guest agent")(sys::execute(agent, &words)))
     }
 
-    /// A thread that moves itself, by writing 0 to a v1 group's `tasks`, need not wait until no other process on
-    /// the host is in the middle of a fork, as one that moves another must (see docs/adr/0005).
     fn enter_group(&mut self) -> Result<(), Failure> {
-        if let GroupDoor::Tasks(files) = &mut self.parts.group {
-            let entered = files.iter_mut().try_for_each(|file: &mut File| file.write_all(b"0"));
-            entered.map_err(during("enter the control group"))?;
-        }
+        self.parts.group.enter().map_err(during("enter the control group"))?;
         if self.config.has(NamespaceKind::Cgroup) {
             let made = sys::unshare(libc::CLONE_NEWCGROUP);
             made.map_err(during("make a cgroup namespace"))?;
@@ -140,7 +134,7 @@ impl Job<'_> {
 
 /// The supervisor is this process's parent. When it dies, however that happens, the sandbox dies; and had it
 /// died before this line, the agent finds its stream closed.
-fn die_with_the_supervisor() -> Result<(), Failure> {
+pub(super) fn die_with_the_supervisor() -> Result<(), Failure> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(during("tie its life to the supervisor's"))
 }

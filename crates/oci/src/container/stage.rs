@@ -11,7 +11,8 @@ use rustix::fs::CWD;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount, move_mount, open_tree};
 
 use crate::bundle::ROOTFS;
-use crate::plan::{BindOptions, Owners, Plan, Step};
+use crate::engine::Engine;
+use crate::plan::{BindOptions, Launch, Owners, Plan, Step};
 use crate::sys;
 
 use super::idmap::IdMaps;
@@ -55,9 +56,9 @@ pub(super) fn build(plan: &Plan, maps: &IdMaps, owner: (u32, u32), at: &Path) ->
     let sources = plan.stage.iter().map(|step| open_sources(step, maps)).collect::<Result<Vec<_>>>()?;
     let copies = plan.stage.iter().map(read_copy).collect::<Result<Vec<_>>>()?;
     let options = format!("mode=0711,size=16m,uid={},gid={}", owner.0, owner.1);
-    let mounted = CString::new(options).map_err(io::Error::other).and_then(|options| {
-        Ok(mount("agentkernel", at, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(&*options))?)
-    });
+    let mounted = CString::new(options)
+        .map_err(io::Error::other)
+        .and_then(|options| Ok(mount("agentkernel", at, "tmpfs", flags(plan), Some(&*options))?));
     mounted.map_err(failed("mount the stage on", at))?;
     sys::as_file_system_user(owner.0, owner.1, || {
         for ((step, sources), copy) in plan.stage.iter().zip(sources).zip(copies) {
@@ -70,6 +71,15 @@ pub(super) fn build(plan: &Plan, maps: &IdMaps, owner: (u32, u32), at: &Path) ->
         }
         Ok(())
     })
+}
+
+/// Nothing on the stage is a device or has set-id bits in any case. gVisor's gofer makes it read-only from within a
+/// user namespace, where a mount's flags can only be kept by whoever names them, and it names none.
+fn flags(plan: &Plan) -> MountFlags {
+    match &plan.launch {
+        Launch::Program(launcher) if launcher.engine == Engine::Gvisor => MountFlags::empty(),
+        Launch::Program(_) | Launch::Embedded => MountFlags::NOSUID | MountFlags::NODEV,
+    }
 }
 
 /// Longest file that is copied, in bytes; a longer one is left out. The list of libraries of a large

@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, openat, o
 use super::Expected;
 use super::planned::{PlannedBind, describe};
 use crate::bundle::{DEVICE_NUMBERS, DEVICES, MASKED_PATHS, READ_ONLY_PATHS, WRITABLE};
+use crate::engine::Engine;
 use crate::mountinfo::MountLine;
 
 /// The mounts of a live sandbox, each with what it was planned as.
@@ -39,7 +40,7 @@ pub(super) fn controls(
         found.of_the_host(expected),
         found.writable(expected),
         found.private(),
-        found.devices(),
+        found.devices(expected),
         found.masked(),
         found.read_only(),
     ]);
@@ -150,11 +151,15 @@ impl<'a> Found<'a> {
         Control::exact("mounts.private", "all", all_or("not", &shared))
     }
 
-    /// Each device is the one of its name, and there is no other: /dev can only be read.
-    fn devices(&self) -> Control {
+    /// Each device is the one of its name, and there is no other: /dev can only be read. runc mounts them as the host
+    /// has them: a device can be neither executed nor set-id anyway.
+    fn devices(&self, expected: &Expected) -> Control {
+        let guarded = |line: &MountLine<'_>| {
+            expected.engine == Some(Engine::Runc) || line.has("nosuid") && line.has("noexec")
+        };
         let number = |name: &str| {
             let place = format!("/dev/{name}");
-            let mount = self.own_at(&place).filter(|line| line.has("nosuid") && line.has("noexec"));
+            let mount = self.own_at(&place).filter(|line| guarded(line));
             let path = format!("/proc/{}/root{place}", self.init);
             let facts = mount.and_then(|_| fs::symlink_metadata(path).ok());
             facts.map_or_else(

@@ -5,7 +5,7 @@ use std::fs;
 
 use agentkernel_core::Control;
 
-use super::{Expected, FILTERS, read};
+use super::{Expected, read};
 use crate::cgroup::Group;
 
 /// Every process of the sandbox: those in its control group, and those in its PID namespace. One that is not its
@@ -107,20 +107,20 @@ pub(super) fn privileges(expected: &Expected, threads: &[Thread]) -> Vec<Control
         over_all("capabilities.ambient", "CapAmb", &none, threads),
         over_all("no_new_privs", "NoNewPrivs", "1", threads),
         over_all("seccomp.mode", "Seccomp", "2", threads),
-        filters(threads),
+        filters(expected.filters(), threads),
     ]
 }
 
 /// Ours, and those that a process inside has added for itself.
-fn filters(threads: &[Thread]) -> Control {
+fn filters(wanted: usize, threads: &[Thread]) -> Control {
     let count = |thread: &Thread| thread.field("Seccomp_filters").parse::<usize>().unwrap_or(0);
     let fewest = threads.iter().min_by_key(|thread| count(thread));
     let shown = fewest.map_or_else(
         || "no process to read".to_owned(),
         |thread| format!("{} (process {})", count(thread), thread.pid),
     );
-    let held = fewest.is_some_and(|thread| count(thread) >= FILTERS);
-    Control::judged("seccomp.filters", format!("{FILTERS} or more"), shown, held)
+    let held = fewest.is_some_and(|thread| count(thread) >= wanted);
+    Control::judged("seccomp.filters", format!("{wanted} or more"), shown, held)
 }
 
 /// A set that may be smaller than granted (root inside may give some up), but not larger.

@@ -119,9 +119,13 @@ mod tests {
     #[test]
     fn both_words_for_a_judged_call_mean_the_same() {
         let near = |value: u32| [value, value ^ 1, value.wrapping_add(1), value.wrapping_sub(1)];
-        let mentioned = GATED.iter().flat_map(|gated| gated.allow).copied().flatten().map(|check| match *check {
-            Check::Is(_, value) | Check::IsNot(_, value) | Check::Lacks(_, value) | Check::Has(_, value) => value,
-        });
+        let mentioned =
+            GATED.iter().flat_map(|gated| gated.allow).copied().flatten().map(|check| match *check {
+                Check::Is(_, value)
+                | Check::IsNot(_, value)
+                | Check::Lacks(_, value)
+                | Check::Has(_, value) => value,
+            });
         let values: Vec<u32> = mentioned.chain((0..BITS).map(|bit| 1 << bit)).flat_map(near).collect();
         for gated in GATED {
             let mut answers = Vec::new();
@@ -129,7 +133,12 @@ mod tests {
                 for other in [0, 1, 2, *value] {
                     let arguments = [*value, *value, other];
                     let answer = allows(gated, arguments);
-                    assert_eq!(lets_through(gated, arguments), answer, "{} {arguments:x?}", gated.syscall.name);
+                    assert_eq!(
+                        lets_through(gated, arguments),
+                        answer,
+                        "{} {arguments:x?}",
+                        gated.syscall.name
+                    );
                     answers.push(answer);
                 }
             }

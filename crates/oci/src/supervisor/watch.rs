@@ -11,6 +11,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::control::{Control, Entrance, Heard, send_with_descriptor};
 use super::{Ask, Report};
 use crate::cgroup::Group;
+use crate::container::Running;
 use crate::lock::LockFile;
 use crate::sys;
 
@@ -21,7 +22,7 @@ const RECORD_CHECK: Duration = Duration::from_secs(5);
 pub(super) struct Watch {
     /// None while nobody holds a sandbox that persists.
     control: Option<Control>,
-    init: i32,
+    running: Running,
     /// The way by which the guest agent gets a new stream.
     door: OwnedFd,
     deadline: Option<Instant>,
@@ -44,17 +45,18 @@ enum Awake {
 impl Watch {
     pub(super) fn new(
         control: Control,
-        init: i32,
+        running: Running,
         door: OwnedFd,
         deadline: Option<Instant>,
         living: OwnedFd,
     ) -> Self {
-        Self { control: Some(control), init, door, deadline, living: Some(living), entrance: None }
+        Self { control: Some(control), running, door, deadline, living: Some(living), entrance: None }
     }
 
     /// Waits for the first of: the agent's end, the deadline, an order to stop. Only the first two are reported.
     pub(super) fn run(&mut self, group: Option<&Group>, locks: &[LockFile]) -> Option<Report> {
-        let pidfd = Pid::from_raw(self.init).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())?;
+        let pidfd =
+            Pid::from_raw(self.running.init).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())?;
         loop {
             match self.wait(&pidfd) {
                 Ok(None) => {}
@@ -62,7 +64,7 @@ impl Watch {
                     let detail = "the sandbox's lifetime is over".to_owned();
                     return Some(Report::Ended { cause: CauseOfDeath::Timeout, detail });
                 }
-                Ok(Some(Awake::Agent)) => return how_it_ended(self.init, group),
+                Ok(Some(Awake::Agent)) => return how_it_ended(self.running, group),
                 Ok(Some(Awake::Entrance)) => self.receive_another(),
                 // Whoever removes the record, or the home that it is in, gives the sandbox up.
                 Ok(Some(Awake::Nobody)) if locks.first().is_none_or(LockFile::is_removed) => return None,
@@ -137,7 +139,7 @@ impl Watch {
     fn attach(&self, stream: Option<OwnedFd>) -> io::Result<Report> {
         let stream = stream.ok_or_else(|| io::Error::other("no stream came along"))?;
         send_with_descriptor(&self.door, b"s", &stream)?;
-        Ok(Report::Started { pid: self.init })
+        Ok(Report::Started { pid: self.running.init })
     }
 
     /// A sandbox has one holder: whoever comes while there is one is told so.
@@ -165,20 +167,28 @@ impl Watch {
 
 /// The agent ends with code 0 when the host side has closed its stream or told it to: an order to
 /// stop that came by the other way. Every other end has a cause elsewhere.
-fn how_it_ended(init: i32, group: Option<&Group>) -> Option<Report> {
-    let status = sys::wait_for(init).unwrap_or(0);
-    if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0 {
-        return None;
-    }
+///
+/// A runtime says how its container ended in the way of shells. It also removes the container's group, so that it is asked
+/// first what was killed in it.
+fn how_it_ended(running: Running, group: Option<&Group>) -> Option<Report> {
     let kills = group.map_or(0, Group::out_of_memory_kills);
-    if libc::WIFSIGNALED(status) && kills > 0 {
+    if running.leader != running.init && !sys::ends_within(running.leader, super::RUNTIME_END) {
+        sys::kill(running.leader);
+    }
+    let status = sys::wait_for(running.leader).unwrap_or(0);
+    let signal = match (libc::WIFSIGNALED(status), libc::WEXITSTATUS(status)) {
+        (true, _) => Some(libc::WTERMSIG(status)),
+        (false, 0) => return None,
+        (false, code) => (running.leader != running.init && code > 128).then_some(code - 128),
+    };
+    let kills = kills + group.map_or(0, Group::out_of_memory_kills);
+    if signal.is_some() && kills > 0 {
         let detail = "the sandbox used all its memory, and the kernel killed it".to_owned();
         return Some(Report::Ended { cause: CauseOfDeath::OutOfMemory, detail });
     }
-    let detail = if libc::WIFSIGNALED(status) {
-        format!("the guest agent was killed by signal {}", libc::WTERMSIG(status))
-    } else {
-        format!("the guest agent ended with exit code {}", libc::WEXITSTATUS(status))
+    let detail = match signal {
+        Some(signal) => format!("the guest agent was killed by signal {signal}"),
+        None => format!("the guest agent ended with exit code {}", libc::WEXITSTATUS(status)),
     };
     Some(Report::Ended { cause: CauseOfDeath::BoundaryCrashed, detail })
 }

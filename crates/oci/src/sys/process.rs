@@ -1,6 +1,6 @@
 //! Processes: how they are made, what they are, how they end.
 
-use std::ffi::{CString, c_int, c_long};
+use std::ffi::{CStr, CString, c_int, c_long};
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
@@ -88,6 +88,17 @@ pub(crate) fn execute(fd: BorrowedFd<'_>, words: &[CString]) -> io::Error {
     io::Error::last_os_error()
 }
 
+/// Replaces the process by the program at an absolute path, with these words and one variable. Returns only if that
+/// fails.
+pub(crate) fn execute_path(path: &CStr, words: &[CString], variable: &CStr) -> io::Error {
+    let mut argv: Vec<_> = words.iter().map(|word| word.as_ptr()).collect();
+    argv.push(std::ptr::null());
+    let env = [variable.as_ptr(), std::ptr::null()];
+    // SAFETY: both arrays end with a null pointer, and the strings they point to outlive the call.
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), env.as_ptr()) };
+    io::Error::last_os_error()
+}
+
 /// One `prctl(2)` with an integer argument.
 pub(crate) fn prctl(option: c_int, argument: libc::c_ulong) -> io::Result<()> {
     let zero: libc::c_ulong = 0;
@@ -141,6 +152,18 @@ pub(crate) fn has_ended(pid: i32) -> bool {
         let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
         libc::waitid(libc::P_PID, pid.unsigned_abs(), &raw mut info, flags) == 0 && info.si_pid() == pid
     }
+}
+
+/// Waits so long for a child's end, and leaves it to be reaped. Whether it has ended.
+pub(crate) fn ends_within(pid: i32, time: std::time::Duration) -> bool {
+    let end = std::time::Instant::now() + time;
+    while !has_ended(pid) {
+        if std::time::Instant::now() >= end {
+            return false;
+        }
+        super::pause(1);
+    }
+    true
 }
 
 /// Waits for a child and returns its raw wait status.

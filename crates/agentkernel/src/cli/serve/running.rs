@@ -83,7 +83,7 @@ async fn run(
     environment: &Environment,
     warm: Option<PoolRequest>,
 ) -> Result<()> {
-    let registry = Registry::new(zygote, environment.runtime_dir());
+    let registry = Registry::new(zygote, environment.runtime_dir(), &environment.search_path());
     let signals = signals::listen(false);
     let signals = signals.map_err(|why| Error::new(ErrorKind::Host, "listen to signals", why))?;
     agentkernel_server::serve(settings, registry, move |serving| {

@@ -1,0 +1,72 @@
+//! What a bundle says differently where a container runtime carries it out.
+
+use agentkernel_core::{Error, ErrorKind, Result};
+use serde_json::{Value, json};
+
+use super::PlanFacts;
+use crate::cgroup::INNER;
+use crate::engine::{AGENT, Engine, Runtime};
+use crate::plan::Privilege;
+use crate::seccomp;
+
+/// Host threads of gVisor's for each process inside, measured to be about two with either platform; twice that, and its own.
+const SENTRY_THREADS: (u64, u64) = (4, 128);
+
+/// Only root can have the ids, mounts and groups that are given to a runtime.
+pub(super) fn refuse_without_root(facts: &PlanFacts) -> Result<()> {
+    match (&facts.runtime, facts.privilege) {
+        (Some(runtime), Privilege::Rootless { .. }) => {
+            let why = "only root can make such a sandbox";
+            Err(Error::new(ErrorKind::ControlRefused, "start the sandbox", why)
+                .on(runtime.engine.kind())
+                .hint("run as root, or with --backend oci, which needs no root"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Host processes and threads that so many processes inside need.
+pub(super) fn host_pids(runtime: Option<&Runtime>, pids: u64) -> u64 {
+    match runtime {
+        Some(runtime) if runtime.engine.has_own_kernel() => pids * SENTRY_THREADS.0 + SENTRY_THREADS.1,
+        _ => pids,
+    }
+}
+
+/// Changes a configuration that is carried out here into one for this runtime.
+pub(super) fn adapt(config: &mut Value, runtime: &Runtime) {
+    let mut args = vec![AGENT];
+    if runtime.engine.has_door() {
+        args.push("--door");
+    }
+    config["process"]["args"] = json!(args);
+    let linux = &mut config["linux"];
+    linux["seccomp"] = seccomp::profile();
+    if runtime.engine.makes_group()
+        && let Some(group) = linux["cgroupsPath"].as_str()
+    {
+        linux["cgroupsPath"] = json!(format!("{group}/{INNER}"));
+    }
+    if let Some(linux) = linux.as_object_mut() {
+        // Our group around its own has all the limits, and can be given others.
+        linux.remove("resources");
+    }
+    if let Some(paths) = linux["readonlyPaths"].as_array_mut() {
+        // Runtimes would mount it over itself, once more with all that is in it.
+        paths.retain(|path| path != "/dev");
+    }
+    for mount in config["mounts"].as_array_mut().into_iter().flatten() {
+        if mount["destination"] == "/dev"
+            && let Some(options) = mount["options"].as_array_mut()
+        {
+            options.push(json!("ro"));
+        }
+    }
+    let linux = &mut config["linux"];
+    if runtime.engine == Engine::Gvisor
+        && let Some(namespaces) = linux["namespaces"].as_array_mut()
+    {
+        // Its kernel has none of these.
+        namespaces.retain(|namespace| namespace["type"] != "cgroup");
+    }
+}

@@ -1,0 +1,245 @@
+//! Has a container runtime of the host make the container.
+//!
+//! ```text
+//! supervisor                           the runtime's process
+//!   clone into a mount namespace ──▶     (crun: enter the control group)
+//!                                        build the stage, write bundle and agent on it
+//!   end of the channel       ◀──────     execute the runtime, with the agent's stream as its standard input
+//!   its PID file, seen through its root ◀─ make the container
+//! ```
+//!
+//! Everything that the runtime writes is on the stage, in a mount namespace that ends with the runtime and the container:
+//! whatever is killed, no state of it is left on the host. The runtime dies with the supervisor, and the container's
+//! first process, which the agent sees to itself, with the runtime.
+
+use std::ffi::CString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags, fcntl_setfl, open, openat};
+use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{getpid, set_child_subreaper};
+
+use super::idmap::IdMaps;
+use super::init::die_with_the_supervisor;
+use super::{DEADLINE, Failure, GroupDoor, MESSAGE_MAX, Parts, Running, during, hear, stage};
+use crate::bundle::{ROOTFS, STAGE};
+use crate::engine::{AGENT, Launcher, PID_FILE};
+use crate::sys::{self, Forked};
+
+/// All of the runtime's environment.
+const ENVIRONMENT: &std::ffi::CStr = c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Most that is told of a runtime's complaints, bytes.
+const COMPLAINT_MAX: usize = 2000;
+
+/// Makes the container and returns when its first process is there. Only for a process with one thread.
+pub(super) fn create(
+    parts: Parts<'_>,
+    launcher: &Launcher,
+    order: BorrowedFd<'_>,
+) -> Result<Running, Failure> {
+    // Whatever a runtime leaves behind is left to us.
+    set_child_subreaper(Some(getpid())).map_err(during("become a reaper"))?;
+    let maps = IdMaps::prepare(parts.plan).map_err(during("map owners"))?;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(during("make a channel"))?;
+    let (complaints, stderr) = pipe_with(PipeFlags::CLOEXEC).map_err(during("make a pipe"))?;
+    fcntl_setfl(&complaints, OFlags::NONBLOCK).map_err(during("make a pipe"))?;
+    let folder = if let GroupDoor::Folder(folder) = &parts.group { Some(folder.as_fd()) } else { None };
+    let namespace = u64::from(libc::CLONE_NEWNS.cast_unsigned());
+    match sys::clone_into(namespace, folder).map_err(during("make a mount namespace"))? {
+        Forked::Child => {
+            drop((ours, complaints));
+            Job { parts, launcher, maps, channel: theirs, stderr }.run()
+        }
+        Forked::Parent(pid) => {
+            drop((theirs, stderr, parts));
+            let made = accompany(&ours, order, pid, launcher, File::from(complaints));
+            if made.is_err() {
+                sys::kill(pid);
+                drop(sys::wait_for(pid));
+            }
+            made
+        }
+    }
+}
+
+/// Waits until the runtime has made the container.
+fn accompany(
+    channel: &OwnedFd,
+    order: BorrowedFd<'_>,
+    pid: i32,
+    launcher: &Launcher,
+    complaints: File,
+) -> Result<Running, Failure> {
+    let mut message = [0; MESSAGE_MAX];
+    let length = hear(channel, order, &mut message)?;
+    if length > 0 {
+        let garbled = |why: serde_json::Error| during("start the container runtime")(why);
+        return Err(serde_json::from_slice(&message[..length]).unwrap_or_else(garbled));
+    }
+    let stage = open_stage(pid).map_err(during("look at the runtime's stage"))?;
+    let name = launcher.engine.program();
+    let what = format!("start the container by {name}");
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let has_ended = sys::has_ended(pid);
+        // A runtime that leaves has made the container once it is gone.
+        if has_ended == launcher.engine.leaves()
+            && let Some(init) = first_process(&stage)
+        {
+            return Ok(if has_ended { left(pid, init) } else { Running { init, leader: pid } });
+        }
+        if has_ended {
+            return Err(during(&what)(last_words(complaints)));
+        }
+        if is_given_up(order) {
+            return Err(during(&what)("it was given up meanwhile"));
+        }
+        if Instant::now() > until {
+            return Err(during(&what)(format!("{name} does not come to an end; {}", last_words(complaints))));
+        }
+    }
+}
+
+/// The container is our child now.
+fn left(runtime: i32, init: i32) -> Running {
+    drop(sys::wait_for(runtime));
+    Running { init, leader: init }
+}
+
+/// The stage, which stays as long as somebody holds it. The runtime lives: it was executed a moment ago.
+fn open_stage(runtime: i32) -> io::Result<OwnedFd> {
+    let path = format!("/proc/{runtime}/root{STAGE}");
+    Ok(open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// The container's first process, once the runtime has written it down.
+fn first_process(stage: &OwnedFd) -> Option<i32> {
+    let file = openat(stage, PID_FILE, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut text = String::new();
+    File::from(file).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+/// Whether whoever wants the container has gone, or wants it no more. Waits a millisecond for it.
+fn is_given_up(order: BorrowedFd<'_>) -> bool {
+    let mut given_up = [PollFd::from_borrowed_fd(order, PollFlags::IN | PollFlags::HUP)];
+    poll(&mut given_up, Some(&sys::timespec(Duration::from_millis(1)))).is_ok_and(|ready| ready > 0)
+}
+
+/// What the runtime has complained of, for a person.
+fn last_words(mut complaints: File) -> String {
+    let mut bytes = vec![0; COMPLAINT_MAX];
+    let length = complaints.read(&mut bytes).unwrap_or(0);
+    let text = String::from_utf8_lossy(&bytes[..length]);
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if text.is_empty() { "it ended without a word".into() } else { text }
+}
+
+/// What the runtime's process has from its parent.
+struct Job<'a> {
+    parts: Parts<'a>,
+    launcher: &'a Launcher,
+    maps: IdMaps,
+    channel: OwnedFd,
+    stderr: OwnedFd,
+}
+
+impl Job<'_> {
+    /// Becomes the runtime, or says why not and ends.
+    fn run(mut self) -> ! {
+        let failure = match self.become_the_runtime() {
+            Ok(never) => match never {},
+            Err(failure) => failure,
+        };
+        let message = serde_json::to_vec(&failure).unwrap_or_default();
+        // If nobody listens, nobody needs to know.
+        send(&self.channel, &message, SendFlags::NOSIGNAL).ok();
+        sys::exit_now(1)
+    }
+
+    fn become_the_runtime(&mut self) -> Result<std::convert::Infallible, Failure> {
+        die_with_the_supervisor()?;
+        self.parts.group.enter().map_err(during("enter the control group"))?;
+        mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
+            .map_err(during("make the mounts private"))?;
+        hide_the_unified_tree().map_err(during("hide the unified control groups"))?;
+        let (uids, gids) = self.parts.plan.privilege.id_maps();
+        let owner = (uids.outside, gids.outside);
+        stage::build(self.parts.plan, &self.maps, owner, Path::new(STAGE))
+            .map_err(during("build the root folder"))?;
+        self.write_bundle().map_err(during("write the bundle"))?;
+        self.standard_streams()?;
+        let path =
+            CString::new(self.launcher.path.as_os_str().as_bytes()).map_err(during("execute the runtime"))?;
+        let words = [self.launcher.engine.program()]
+            .into_iter()
+            .chain(self.launcher.words.iter().map(String::as_str));
+        let words =
+            words.map(CString::new).collect::<Result<Vec<_>, _>>().map_err(during("execute the runtime"))?;
+        let what = format!("execute {}", self.launcher.path.display());
+        Err(during(&what)(sys::execute_path(&path, &words, ENVIRONMENT)))
+    }
+
+    fn write_bundle(&self) -> io::Result<()> {
+        let stage = Path::new(STAGE);
+        fs::write(stage.join("config.json"), serde_json::to_vec(&self.parts.plan.config)?)?;
+        let agent = self.parts.agent.complete()?;
+        let mut agent = File::open(format!("/proc/self/fd/{}", agent.as_raw_fd()))?;
+        let place = stage.join(ROOTFS).join(AGENT.trim_start_matches('/'));
+        let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o555).open(place)?;
+        io::copy(&mut agent, &mut copy)?;
+        copy.flush()
+    }
+
+    /// The agent's stream, nothing, the supervisor's ear, and the agent's door; nothing else reaches the runtime.
+    fn standard_streams(&self) -> Result<(), Failure> {
+        let null =
+            OpenOptions::new().read(true).write(true).open("/dev/null").map_err(during("open /dev/null"))?;
+        let mut streams =
+            vec![(self.parts.stream.as_raw_fd(), 0), (null.as_raw_fd(), 1), (self.stderr.as_raw_fd(), 2)];
+        if self.launcher.engine.has_door() {
+            streams.push((self.parts.door.as_raw_fd(), 3));
+        }
+        let first_closed = i32::try_from(streams.len()).unwrap_or(i32::MAX);
+        streams
+            .into_iter()
+            .try_for_each(|(from, to)| sys::copy_descriptor(from, to))
+            .and_then(|()| sys::close_on_exec_from(first_closed))
+            .map_err(during("arrange the standard streams"))?;
+        for signal in [libc::SIGCHLD, libc::SIGPIPE] {
+            sys::set_signal(signal, false);
+        }
+        Ok(())
+    }
+}
+
+/// crun takes a host with control groups of both kinds for one that it cannot serve, whether or not it is to make any.
+/// Where v1 is in use nobody needs the other tree, so nobody is shown it.
+fn hide_the_unified_tree() -> io::Result<()> {
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let of_kind = |kind: &'static str| {
+        mounts.lines().filter_map(move |line| {
+            let mut fields = line.split(' ').skip(1);
+            let target = fields.next()?;
+            (fields.next() == Some(kind)).then_some(target)
+        })
+    };
+    if of_kind("cgroup").next().is_none() {
+        return Ok(());
+    }
+    for target in of_kind("cgroup2") {
+        unmount(target, UnmountFlags::DETACH)?;
+    }
+    Ok(())
+}
