@@ -20,6 +20,7 @@ use crate::{Error, ErrorKind, Result, suggest};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SandboxSpec {
     name: SandboxName,
+    hostname: Option<SandboxName>,
     image: Image,
     profile: Profile,
     limits: Limits,
@@ -36,6 +37,7 @@ impl SandboxSpec {
         SandboxSpecBuilder {
             spec: Self {
                 name,
+                hostname: None,
                 image: Image::Host,
                 profile,
                 limits: Limits::of(profile),
@@ -51,6 +53,18 @@ impl SandboxSpec {
     #[must_use]
     pub fn name(&self) -> &SandboxName {
         &self.name
+    }
+
+    /// What it calls itself: its name on this host, unless it was given another one.
+    #[must_use]
+    pub fn hostname(&self) -> &SandboxName {
+        self.hostname.as_ref().unwrap_or(&self.name)
+    }
+
+    /// Whether it was given a name of its own to call itself.
+    #[must_use]
+    pub fn has_own_hostname(&self) -> bool {
+        self.hostname.is_some()
     }
 
     /// What its file system holds.
@@ -118,6 +132,13 @@ pub struct SandboxSpecBuilder {
 }
 
 impl SandboxSpecBuilder {
+    /// What it calls itself, instead of its name on this host.
+    #[must_use]
+    pub fn hostname(mut self, hostname: SandboxName) -> Self {
+        self.spec.hostname = Some(hostname);
+        self
+    }
+
     /// What the file system holds.
     #[must_use]
     pub fn image(mut self, image: Image) -> Self {
@@ -278,6 +299,16 @@ mod tests {
             .mount(mount("/srv/b:/data/"))
             .build();
         assert!(spec.is_err());
+    }
+
+    #[test]
+    fn a_sandbox_calls_itself_by_its_name_unless_it_was_given_another() {
+        let builder = SandboxSpec::builder(name(), Profile::Restrictive);
+        let plain = builder.clone().build().expect("valid");
+        assert_eq!((plain.hostname(), plain.has_own_hostname()), (&name(), false));
+        let web: SandboxName = "web".parse().expect("valid");
+        let named = builder.hostname(web.clone()).build().expect("valid").with_name(name());
+        assert_eq!((named.name(), named.hostname(), named.has_own_hostname()), (&name(), &web, true));
     }
 
     #[test]

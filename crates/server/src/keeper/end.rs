@@ -32,6 +32,10 @@ impl Keeper {
         self.view.send_modify(|sandbox| {
             sandbox.state = State::Ended;
             sandbox.ended_ms = Some(clock::wall_ms());
+            if let Ok(stopped) = &stopped {
+                sandbox.memory_peak_bytes = stopped.memory_peak_bytes;
+                sandbox.out_of_memory_kills = Some(stopped.out_of_memory_kills);
+            }
             (sandbox.cause, sandbox.detail) = (Some(cause), Some(detail));
             sandbox.phases.stop_ns = Some(clock::nanoseconds(began.elapsed()));
         });
