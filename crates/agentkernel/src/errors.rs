@@ -26,6 +26,8 @@ const SIGKILL: u8 = 9;
 pub enum Failure {
     /// Something that the user must hear of.
     Error(Error),
+    /// The daemon did not do what it was asked.
+    Daemon(Box<agentkernel_client::Error>),
     /// Whoever read our stdout went away: he need not be told.
     ReaderGone,
 }
@@ -38,11 +40,20 @@ impl From<Error> for Failure {
 
 impl From<agentkernel_client::Error> for Failure {
     fn from(error: agentkernel_client::Error) -> Self {
-        Self::Error(error.into())
+        Self::Daemon(Box::new(error))
     }
 }
 
 impl Failure {
+    /// What the user must hear of, if anything.
+    pub fn error(&self) -> Option<Error> {
+        match self {
+            Self::Error(error) => Some(error.clone()),
+            Self::Daemon(error) => Some(Error::from((**error).clone())),
+            Self::ReaderGone => None,
+        }
+    }
+
     /// The failure of a write to one of our streams.
     pub fn of_write(stream: &str, why: &io::Error) -> Self {
         if why.kind() == io::ErrorKind::BrokenPipe {
@@ -53,17 +64,14 @@ impl Failure {
 
     /// Says it on stderr, and returns the exit code.
     pub fn report(&self) -> u8 {
-        if let Self::Error(error) = self {
-            say_error(error);
+        if let Some(error) = self.error() {
+            say_error(&error);
         }
         self.code()
     }
 
     fn code(&self) -> u8 {
-        match self {
-            Self::ReaderGone => READER_GONE,
-            Self::Error(error) => exit_code(error.kind),
-        }
+        self.error().map_or(READER_GONE, |error| exit_code(error.kind))
     }
 }
 

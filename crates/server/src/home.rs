@@ -105,9 +105,9 @@ fn lock(path: &Path) -> Result<File> {
         Err(TryLockError::WouldBlock) => {
             let pid = fs::read_to_string(path).unwrap_or_default();
             let why = format!("a daemon serves this folder already, process {}", pid.trim());
-            return Err(Error::new(ErrorKind::Host, what, why)
-                .on(path.display())
-                .hint("use that one, stop it, or set AGENTKERNEL_HOME to another folder"));
+            return Err(Error::new(ErrorKind::Host, what, why).on(path.display()).hint(
+                "use that one, end it with agentkernel shutdown, or set AGENTKERNEL_HOME to another folder",
+            ));
         }
         Err(TryLockError::Error(why)) => return Err(failed(what, path, why)),
     }

@@ -18,7 +18,7 @@ use crate::{output, progress};
 /// Make a sandbox that lives on, and print its name
 ///
 /// Commands are run in it with exec. It lives until rm or stop, or until its time is up. A daemon holds it; if there
-/// is none, one is started.
+/// is none, and AGENTKERNEL_URL does not name one, one is started.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {

@@ -51,6 +51,7 @@ const EXAMPLES: &str = "\
 Examples:
   agentkernel serve --detach --pool 4..16
   agentkernel serve --tcp 127.0.0.1:7777
+  agentkernel shutdown
   agentkernel service install
 
 Environment:

@@ -129,3 +129,37 @@ fn a_socket_of_nobody_is_no_daemon() {
     drop(std::os::unix::net::UnixListener::bind(&socket).expect("bind"));
     trial.say(&["run", "--", "true"]).assert_success();
 }
+
+/// Files of the store.
+fn store(trial: &Trial) -> Vec<String> {
+    let names = fs::read_dir(trial.environment.agentkernel_home()).expect("a folder").flatten();
+    let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with("daemon.db")).collect()
+}
+
+#[test]
+fn shutdown_returns_when_nothing_of_the_daemon_is_left_but_its_store() {
+    let Some(mut trial) = Trial::alone() else { return };
+    let refused = trial.say(&["shutdown"]).assert_code(125);
+    assert!(refused.stderr_text().contains("no daemon is running"), "{}", refused.stderr_text());
+    trial.serve(&["--pool", "1..1"]);
+    trial.say(&["create", "--name", &trial.name]).assert_success();
+    let running = trial.start(&[], "echo ready; sleep 1; exit 7");
+    let said = trial.say(&["shutdown"]).assert_success();
+    assert_eq!(
+        (said.stdout_text(), said.stderr_text()),
+        (String::new(), "agentkernel: the daemon has ended\n".into())
+    );
+    assert!(trial.daemon().has_ended());
+    assert_eq!((trial.daemon().records().len(), store(&trial)), (0, vec!["daemon.db".to_owned()]));
+    running.finish().assert_code(7);
+}
+
+#[test]
+fn shutdown_can_kill_what_runs() {
+    let Some(mut trial) = Trial::booting() else { return };
+    let running = trial.start(&[], "trap '' TERM; echo ready; sleep 1000");
+    trial.say(&["shutdown", "--kill"]).assert_success();
+    assert!(running.finish().assert_code(125).stderr_text().contains("shutdown"));
+    assert_eq!(trial.daemon().wait(), Some(0));
+}

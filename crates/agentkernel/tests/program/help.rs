@@ -35,6 +35,7 @@ fn the_program_says_what_it_is_for() {
       events      Print what happens to sandboxes, as it happens
       pool        List, set and drain the pools of warm sandboxes
       serve       Run the daemon: it owns sandboxes that live on, and keeps some warm
+      shutdown    End the daemon, and every sandbox with it
       service     Let systemd run the daemon for this user
       doctor      Try each backend, and say what works here and what the rest needs
       completion  Print a completion script for a shell
@@ -62,6 +63,8 @@ fn the_program_says_what_it_is_for() {
     Environment:
       AGENTKERNEL_HOME     folder of the user's configuration and state
       AGENTKERNEL_BACKEND  backend, unless --backend is given
+      AGENTKERNEL_URL      the daemon to ask, and no other: http://127.0.0.1:PORT or unix:///PATH
+      AGENTKERNEL_API_KEY  token for a daemon on TCP, as agentkernel serve --tcp makes it
       AGENTKERNEL_LOG      how much the daemon logs, for example debug
 
     Exit codes: that of the command; or 2 wrong usage, 124 time limit, 125 failure of agentkernel,
@@ -127,7 +130,7 @@ fn every_subcommand_shows_an_example() {
     let trial = Trial::new();
     let asking =
         ["attach", "cp", "create", "events", "exec", "inspect", "logs", "pause", "pool", "prune", "ps"];
-    let others = ["resume", "rm", "serve", "service", "start", "stats", "stop"];
+    let others = ["resume", "rm", "serve", "service", "shutdown", "start", "stats", "stop"];
     for word in asking.into_iter().chain(others) {
         let said = trial.say(&[word, "--help"]).assert_success().stdout_text();
         assert!(said.contains("Example") && said.contains(&format!("agentkernel {word}")), "{word}: {said}");

@@ -38,12 +38,14 @@ pub fn start(args: &Args, environment: &Environment) -> Result<u8, Failure> {
     }
     let why = "a daemon listens there already";
     let error = Error::new(ErrorKind::Host, "start the daemon", why).on(socket.display());
-    Err(error.hint("use that one, end it, or set AGENTKERNEL_HOME to another folder").into())
+    Err(error
+        .hint("use that one, end it with agentkernel shutdown, or set AGENTKERNEL_HOME to another folder")
+        .into())
 }
 
-/// Starts a daemon as it is by default, unless there is one.
+/// Starts a daemon as it is by default, unless there is one, or another one was named.
 pub fn start_if_missing(environment: &Environment) -> Result<(), Failure> {
-    if Connection::unix(&environment.socket()).is_err() {
+    if !environment.is_daemon_named() && Connection::unix(&environment.socket()).is_err() {
         spawn(&[], environment)?;
     }
     Ok(())
