@@ -32,7 +32,7 @@ use std::time::Instant;
 
 use agentkernel_core::{Error, ErrorKind};
 use agentkernel_oci::Zygote;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::environment::Environment;
 use crate::errors::{self, Failure};
@@ -120,7 +120,7 @@ enum Format {
 pub fn main(began: Instant) -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(other) => return errors::say_of_clap(&other),
+        Err(other) => return errors::say_of_clap(&other, &Cli::command()),
     };
     cli.run(began).unwrap_or_else(|failure| failure.report())
 }
@@ -188,9 +188,7 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
-    use super::Cli;
+    use super::*;
 
     #[test]
     fn the_definition_of_the_command_line_is_sound() {

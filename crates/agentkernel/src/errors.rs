@@ -2,8 +2,9 @@
 
 use std::io::{self, Write as _};
 
-use agentkernel_core::{CauseOfDeath, Error, ErrorKind};
+use agentkernel_core::{CauseOfDeath, Error, ErrorKind, nearest};
 use agentkernel_runtime::Ending;
+use clap::error::{ContextKind, ContextValue};
 
 /// Exit code of a command that was ended because its time was up.
 const TIMED_OUT: u8 = 124;
@@ -129,11 +130,10 @@ pub fn say_error(error: &Error) {
 
 /// What the parser of the command line has to say: help and version on stdout, wrong usage in the form
 /// of every other error. Returns the exit code.
-pub fn say_of_clap(said: &clap::Error) -> u8 {
+pub fn say_of_clap(said: &clap::Error, program: &clap::Command) -> u8 {
     if !said.use_stderr() {
-        // Nothing can be done if nobody reads it.
-        drop(said.print());
-        return 0;
+        let printed = said.print().map_err(|why| Failure::of_write("stdout", &why));
+        return printed.map_or_else(|failure| failure.report(), |()| 0);
     }
     if said.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         drop(said.print());
@@ -142,11 +142,24 @@ pub fn say_of_clap(said: &clap::Error) -> u8 {
     let text = said.to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let (text, hint) = match text.split_once("\n\nFor more information, try") {
-        Some((text, _)) => (text, "hint: --help says every word and its meaning\n"),
-        None => (text, ""),
+        Some((text, _)) => (text, "--help says every word and its meaning".to_owned()),
+        None => (text, String::new()),
     };
+    let hint = nearest_subcommand(said, program).map_or(hint, |near| format!("did you mean '{near}'?"));
+    let hint = if hint.is_empty() { hint } else { format!("hint: {hint}\n") };
     drop(write!(io::stderr().lock(), "agentkernel: {}\n{hint}", text.trim_end()));
     USAGE
+}
+
+/// The subcommand that was meant, where the parser did not find it out: it does not know of letters that have changed
+/// places.
+fn nearest_subcommand(said: &clap::Error, program: &clap::Command) -> Option<String> {
+    let Some(ContextValue::String(typed)) = said.get(ContextKind::InvalidSubcommand) else { return None };
+    if said.get(ContextKind::SuggestedSubcommand).is_some() {
+        return None;
+    }
+    nearest(typed, program.get_subcommands().filter(|word| !word.is_hide_set()).map(clap::Command::get_name))
+        .map(str::to_owned)
 }
 
 /// The way out, last.

@@ -23,8 +23,12 @@ pub struct Args {
     name: String,
 
     /// PID of the command, as exec -d printed it
-    #[arg(value_name = "PID")]
+    #[arg(value_name = "PID", value_parser = parse_pid)]
     pid: u32,
+}
+
+fn parse_pid(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("'{text}' is not a PID; write the number that exec -d printed"))
 }
 
 /// Hears it. Returns the exit code.

@@ -64,8 +64,13 @@ pub fn main(args: &Args, environment: &Environment) -> Result<u8, Failure> {
             never = progress::show(&ready) => match never {},
         }
     })?;
-    output::print(&format!("{}\n", sandbox.name))?;
-    Ok(0)
+    match output::print(&format!("{}\n", sandbox.name)) {
+        // It is there all the same.
+        Err(Failure::Error(error)) => {
+            Err(error.hint(format!("the sandbox was made: {}", sandbox.name)).into())
+        }
+        printed => printed.map(|()| 0),
+    }
 }
 
 fn request(args: &Args, environment: &Environment) -> Result<SandboxRequest> {

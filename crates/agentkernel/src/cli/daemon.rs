@@ -36,6 +36,7 @@ pub async fn explained(environment: &Environment, client: &Client, error: Error)
         (_, Some(api::ErrorKind::Unauthorized)) => Some(
             "AGENTKERNEL_API_KEY is what follows the colon in a line of the daemon's file of tokens".into(),
         ),
+        (Error::Refused(refused), Some(api::ErrorKind::Gone)) => start_hint(refused),
         (Error::Broken(_), _) => other_daemon(environment, client).await,
         (_, Some(kind)) if may_be_another_version(kind) => other_daemon(environment, client).await,
         _ => None,
@@ -45,6 +46,12 @@ pub async fn explained(environment: &Environment, client: &Client, error: Error)
         Some(hint) => error.hint(hint),
         None => error,
     }
+}
+
+/// How to have a sandbox once more that has ended.
+fn start_hint(refused: &api::Error) -> Option<String> {
+    let sandbox = refused.sandbox.as_ref().filter(|sandbox| !sandbox.run)?;
+    Some(format!("agentkernel start {} makes it once more, without its files", sandbox.name))
 }
 
 /// Whether a daemon of another version may refuse so what one of ours would do.

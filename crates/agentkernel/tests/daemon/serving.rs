@@ -163,3 +163,39 @@ fn shutdown_can_kill_what_runs() {
     assert!(running.finish().assert_code(125).stderr_text().contains("shutdown"));
     assert_eq!(trial.daemon().wait(), Some(0));
 }
+
+#[test]
+fn a_folder_that_will_not_do_is_told_with_the_way_out() {
+    let trial = Trial::new();
+    let file = trial.environment.root().join("file");
+    fs::write(&file, "").expect("write");
+    for words in [&["create"][..], &["serve"], &["serve", "--detach"]] {
+        let said = Finished::of(trial.command(words).env("AGENTKERNEL_HOME", &file)).assert_code(125);
+        let text = said.stderr_text();
+        assert!(
+            text.contains("/file: ") && text.contains("set AGENTKERNEL_HOME to a folder of your own"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn the_folder_of_another_user_is_told_as_that() {
+    let Some(mut trial) = Trial::alone() else { return };
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    trial.serve(&[]);
+    let other = agentkernel_testkit::TestEnvironment::for_ordinary_user();
+    let program = other.lend(std::path::Path::new(crate::support::PROGRAM));
+    // Whoever may look into the temporary folder still may not into the daemon's.
+    let root = trial.environment.root();
+    fs::set_permissions(root, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("opened");
+    let mut command = other.command(program);
+    command.arg("ps").env("AGENTKERNEL_HOME", trial.environment.agentkernel_home());
+    let said = Finished::of(&mut command).assert_code(125);
+    insta::assert_snapshot!(trial.neutral(&said.stderr_text()), @r"
+    agentkernel: reach the daemon: ROOT/agentkernel/daemon.sock: it is another user's
+    hint: set AGENTKERNEL_HOME to a folder of your own
+    ");
+}

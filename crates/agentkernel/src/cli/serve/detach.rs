@@ -66,7 +66,8 @@ fn words(args: &Args) -> Vec<String> {
 fn spawn(words: &[String], environment: &Environment) -> Result<Option<u32>> {
     let home = environment.daemon_home();
     let failed = |why: io::Error| Error::new(ErrorKind::Host, "start the daemon", why).on(home.display());
-    let _turn = take_turn(&home).map_err(failed)?;
+    let hint = "look whether its disk is full or read-only, or set AGENTKERNEL_HOME to a folder of your own";
+    let _turn = take_turn(&home).map_err(|why| failed(why).hint(hint))?;
     if Connection::unix(&environment.socket()).is_ok() {
         return Ok(None);
     }
@@ -146,5 +147,8 @@ fn last_words(log: &Path, begin: u64) -> String {
     };
     let text = read().unwrap_or_default();
     let said = text.lines().filter_map(|line| line.strip_prefix("agentkernel: ")).next_back();
-    said.map_or_else(|| "it ended at once".to_owned(), |said| format!("it ended at once: {said}"))
+    said.map_or_else(
+        || "it ended at once, and wrote nothing into its log: is the disk full?".to_owned(),
+        |said| format!("it ended at once: {said}"),
+    )
 }
