@@ -99,7 +99,8 @@ fn check_ours(path: &Path) -> Result<()> {
     }
 }
 
-/// The unit. A stop is a drain: systemd signals the daemon alone, and it ends the rest.
+/// The unit. A stop is a drain: systemd signals the daemon alone, and it ends the rest. What outlives a daemon that
+/// crashed is for the next one to get back, and so not for systemd to kill.
 fn unit(program: &Path, home: Option<&Path>) -> Result<String> {
     let home = home
         .map(quoted)
@@ -115,7 +116,7 @@ fn unit(program: &Path, home: Option<&Path>) -> Result<String> {
          ExecStart=\"{program}\" serve\n\
          {home}\
          Delegate=yes\n\
-         KillMode=mixed\n\
+         KillMode=process\n\
          TimeoutStopSec=60\n\
          Restart=on-failure\n\
          \n\

@@ -1,5 +1,7 @@
 //! What the program says about itself.
 
+use agentkernel_testkit::tool_or_skip;
+
 use crate::support::Trial;
 
 #[test]
@@ -153,7 +155,38 @@ fn there_is_a_completion_script_for_every_shell_and_it_knows_the_words() {
         }
         assert!(!script.contains("zygote__help"), "{shell}: a hidden subcommand is offered");
     }
-    let script = trial.say(&["completion", "bash"]).assert_success().stdout;
+}
+
+/// What a shell says in which the completion script `script` has been written down.
+fn in_shell(shell: &str, flag: &str, words: &str) -> Option<String> {
+    let program = tool_or_skip(shell)?;
+    let trial = Trial::new();
+    let script = trial.say(&["completion", shell]).assert_success().stdout;
     std::fs::write(crate::support::work_file(&trial, "script"), script).expect("write");
-    trial.environment.run("/bin/bash", &["-n", "script"]).assert_success();
+    let said = trial.environment.run(program, &[flag, words]).assert_success();
+    assert_eq!(said.stderr_text(), "", "{shell}");
+    Some(said.stdout_text())
+}
+
+#[test]
+fn bash_completes_subcommands_and_values() {
+    let words = "source ./script
+        COMP_WORDS=(agentkernel shut) COMP_CWORD=1; _agentkernel agentkernel shut agentkernel; echo ${COMPREPLY[@]}
+        COMP_WORDS=(agentkernel run --profile m) COMP_CWORD=3; _agentkernel agentkernel m --profile; echo ${COMPREPLY[@]}";
+    let Some(said) = in_shell("bash", "-c", words) else { return };
+    assert_eq!(said, "shutdown\nmoderate\n");
+}
+
+#[test]
+fn fish_completes_subcommands_and_values() {
+    let words = "source ./script; complete -C 'agentkernel shut'; complete -C 'agentkernel run --profile m'";
+    let Some(said) = in_shell("fish", "-c", words) else { return };
+    assert_eq!(said, "shutdown\tEnd the daemon, and every sandbox with it\nmoderate\n");
+}
+
+#[test]
+fn zsh_takes_the_script() {
+    let words = "autoload -Uz compinit; compinit -u -d ./dump; source ./script; echo $_comps[agentkernel]";
+    let Some(said) = in_shell("zsh", "-fc", words) else { return };
+    assert_eq!(said, "_agentkernel\n");
 }
