@@ -106,7 +106,8 @@ fn unit(program: &Path, home: Option<&Path>) -> Result<String> {
         .map(quoted)
         .transpose()?
         .map_or_else(String::new, |home| format!("Environment=\"AGENTKERNEL_HOME={home}\"\n"));
-    let program = quoted(program)?;
+    // A variable would be put in here, and nowhere else in a unit.
+    let program = quoted(program)?.replace('$', "$$");
     Ok(format!(
         "{MARK}\n\
          [Unit]\n\
@@ -132,7 +133,7 @@ fn quoted(path: &Path) -> Result<String> {
     if text.contains(char::is_control) {
         return Err(wrong("a unit cannot name a path with control characters"));
     }
-    Ok(text.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$"))
+    Ok(text.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%"))
 }
 
 #[cfg(test)]
@@ -141,11 +142,11 @@ mod tests {
 
     #[test]
     fn a_path_stays_one_word_of_the_unit() {
-        assert_eq!(quoted(Path::new("/a b/\"%$")).expect("text"), "/a b/\\\"%%$$");
+        assert_eq!(quoted(Path::new("/a b/\"%$")).expect("text"), "/a b/\\\"%%$");
         assert!(quoted(Path::new("/a\nExecStart=/evil")).is_err());
-        let unit = unit(Path::new("/usr/bin/agentkernel"), Some(Path::new("/srv/ak"))).expect("a unit");
+        let unit = unit(Path::new("/opt/$x/agentkernel"), Some(Path::new("/srv/$x"))).expect("a unit");
         assert!(unit.contains(
-            "\nExecStart=\"/usr/bin/agentkernel\" serve\nEnvironment=\"AGENTKERNEL_HOME=/srv/ak\"\n"
+            "\nExecStart=\"/opt/$$x/agentkernel\" serve\nEnvironment=\"AGENTKERNEL_HOME=/srv/$x\"\n"
         ));
     }
 }

@@ -199,3 +199,14 @@ fn the_folder_of_another_user_is_told_as_that() {
     hint: set AGENTKERNEL_HOME to a folder of your own
     ");
 }
+
+#[test]
+fn serve_detach_says_where_on_tcp_and_for_whom() {
+    let Some(trial) = Trial::alone() else { return };
+    let said = trial.say(&["serve", "--detach", "--tcp", "127.0.0.1:0"]).assert_success().stderr_text();
+    let (_, tcp) = said.split_once("agentkernel: listening on http://127.0.0.1:").expect("a line of its own");
+    let (port, rest) = tcp.split_once(", for the tokens in ").expect("two parts");
+    assert!(port.parse::<u16>().is_ok_and(|port| port > 0), "{said}");
+    assert!(std::path::Path::new(rest.trim_end()).is_file(), "{said}");
+    trial.say(&["shutdown"]).assert_success();
+}
