@@ -18,6 +18,7 @@ use crate::adopt;
 use crate::daemon::Daemon;
 use crate::home::Home;
 use crate::http::listen::{Door, Listener};
+use crate::http::pools;
 use crate::metrics::Metrics;
 use crate::settings::ServeSettings;
 use crate::state::{Found, State};
@@ -71,6 +72,9 @@ async fn serve_from(
     };
     let daemon = Arc::new(daemon(settings, registry, store)?);
     adopt::adopt(&daemon, living).await;
+    if let Some(request) = &daemon.settings.warm {
+        pools::set_target(&daemon, request).await.map_err(|failure| *failure.error)?;
+    }
     let (listener, socket) = home.listen()?;
     let serving = Serving {
         socket: socket.path().to_owned(),

@@ -3,13 +3,15 @@
 use std::os::fd::OwnedFd;
 
 use agentkernel_api::ShutdownMode;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::daemon;
 use crate::environment::Environment;
 use crate::errors::{self, Failure};
+
+/// After so long it is said what is waited for.
+const PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// End the daemon, and every sandbox with it
 ///
@@ -33,10 +35,18 @@ pub fn main(args: &Args, environment: &Environment) -> Result<u8, Failure> {
         Ok(process)
     })?;
     if let Some(process) = process {
-        while poll(&mut [PollFd::new(&process, PollFlags::IN)], None) == Err(Errno::INTR) {}
+        if !has_ended(&process, Some(&PATIENCE)) {
+            errors::say("waiting for runs and commands under way; agentkernel shutdown --kill does not");
+        }
+        while !has_ended(&process, None) {}
     }
     errors::say("the daemon has ended");
     Ok(0)
+}
+
+/// Waits for its end, at most so long, or until a signal comes.
+fn has_ended(process: &OwnedFd, patience: Option<&Timespec>) -> bool {
+    poll(&mut [PollFd::new(process, PollFlags::IN)], patience).is_ok_and(|ready| ready > 0)
 }
 
 /// A process of this host; `None` if it is gone already.

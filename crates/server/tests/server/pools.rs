@@ -60,3 +60,23 @@ async fn what_makes_no_sense_is_refused() {
     }
     daemon.stop(ShutdownMode::Kill).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_to_be_warm_from_the_start_is_set_before_anybody_can_ask() {
+    let folder = folder();
+    let with = |sandbox: agentkernel_api::SandboxRequest| {
+        let warm = agentkernel_api::PoolRequest { sandbox, low: 2, high: 3 };
+        let pool = PoolSettings::default();
+        agentkernel_server::ServeSettings { pool, warm: Some(warm), ..settings(folder.path()) }
+    };
+    let daemon = Daemon::start(with(agentkernel_api::SandboxRequest::default())).await;
+    let pools = daemon.client().get("/v1/pools").await.expect(200);
+    let key = &pools["pools"][0]["keys"][0];
+    assert_eq!((&key["low"], &key["high"]), (&json!(2), &json!(3)), "{pools}");
+    daemon.stop(ShutdownMode::Kill).await;
+    let unlimited =
+        agentkernel_api::SandboxRequest { memory: Some("unlimited".into()), ..Default::default() };
+    let backend = std::sync::Arc::new(agentkernel_testkit::FakeBackend::new());
+    let refused = Daemon::of(with(unlimited), backend.clone(), backend).await.map(drop).expect_err("refused");
+    assert!(refused.why.contains("unlimited"), "{refused}");
+}
