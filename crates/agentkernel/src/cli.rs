@@ -21,6 +21,7 @@ mod run;
 mod serve;
 mod service;
 mod session;
+mod shutdown;
 mod stats;
 pub mod wire;
 mod words;
@@ -31,7 +32,7 @@ use std::time::Instant;
 
 use agentkernel_core::{Error, ErrorKind};
 use agentkernel_oci::Zygote;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::environment::Environment;
 use crate::errors::{self, Failure};
@@ -69,6 +70,8 @@ Files, each overriding those before it:
 Environment:
   AGENTKERNEL_HOME     folder of the user's configuration and state
   AGENTKERNEL_BACKEND  backend, unless --backend is given
+  AGENTKERNEL_URL      the daemon to ask, and no other: http://127.0.0.1:PORT or unix:///PATH
+  AGENTKERNEL_API_KEY  token for a daemon on TCP, as agentkernel serve --tcp makes it
   AGENTKERNEL_LOG      how much the daemon logs, for example debug
 
 Exit codes: that of the command; or 2 wrong usage, 124 time limit, 125 failure of agentkernel,
@@ -95,6 +98,7 @@ enum Words {
     Events(events::Args),
     Pool(pool::Args),
     Serve(serve::Args),
+    Shutdown(shutdown::Args),
     Service(service::Args),
     Doctor(doctor::Args),
     Completion(completion::Args),
@@ -116,7 +120,7 @@ enum Format {
 pub fn main(began: Instant) -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(other) => return errors::say_of_clap(&other),
+        Err(other) => return errors::say_of_clap(&other, &Cli::command()),
     };
     cli.run(began).unwrap_or_else(|failure| failure.report())
 }
@@ -158,6 +162,7 @@ impl Words {
             Self::Prune(args) => prune::main(&args, environment),
             Self::Events(args) => events::main(&args, environment),
             Self::Pool(args) => pool::main(&args, environment),
+            Self::Shutdown(args) => shutdown::main(&args, environment),
             Self::Service(args) => service::main(&args, environment),
             // Those that do not ask the daemon were done before.
             Self::Run(_) | Self::Serve(_) | Self::Doctor(_) | Self::Completion(_) | Self::Zygote => Ok(0),
@@ -183,9 +188,7 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
-    use super::Cli;
+    use super::*;
 
     #[test]
     fn the_definition_of_the_command_line_is_sound() {

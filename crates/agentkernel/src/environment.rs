@@ -4,6 +4,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use agentkernel_client::Address;
 use agentkernel_core::{Error, ErrorKind, Result};
 use agentkernel_oci::RuntimeDir;
 use agentkernel_runtime::config::{self, ConfigPaths, Layer};
@@ -23,14 +24,18 @@ pub struct Environment {
     backend: Option<OsString>,
     log: Option<OsString>,
     path: Option<PathBuf>,
+    /// AGENTKERNEL_URL: the one daemon to ask.
+    url: Option<OsString>,
+    /// AGENTKERNEL_API_KEY: by what it knows us, if it is on TCP.
+    api_key: Option<OsString>,
     working_dir: Option<PathBuf>,
 }
 
 impl Environment {
     /// Reads it.
     pub fn read() -> Result<Self> {
-        let path =
-            |name: &str| variable(OsStr::new(name)).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let text = |name: &str| variable(OsStr::new(name)).filter(|value| !value.is_empty());
+        let path = |name: &str| text(name).map(PathBuf::from);
         let agentkernel_home = path("AGENTKERNEL_HOME");
         if let Some(home) = agentkernel_home.as_deref().filter(|home| !home.is_absolute()) {
             // Relative to the working directory, it could be part of a hostile checkout.
@@ -42,8 +47,10 @@ impl Environment {
             home: path("HOME").filter(|home| home.is_absolute()),
             xdg_runtime_dir: path("XDG_RUNTIME_DIR"),
             xdg_config_home: path("XDG_CONFIG_HOME").filter(|home| home.is_absolute()),
-            backend: path("AGENTKERNEL_BACKEND").map(PathBuf::into_os_string),
-            log: path("AGENTKERNEL_LOG").map(PathBuf::into_os_string),
+            backend: text("AGENTKERNEL_BACKEND"),
+            log: text("AGENTKERNEL_LOG"),
+            url: text("AGENTKERNEL_URL"),
+            api_key: text("AGENTKERNEL_API_KEY"),
             path: path("PATH"),
             working_dir: env::current_dir().ok(),
         })
@@ -70,7 +77,24 @@ impl Environment {
         self.agentkernel_home.clone().unwrap_or_else(|| self.runtime_dir().path().to_owned())
     }
 
-    /// Where the daemon listens.
+    /// Whether one daemon was named, so that no other, and none at all, will do.
+    pub fn is_daemon_named(&self) -> bool {
+        self.url.is_some()
+    }
+
+    /// The daemon to ask: the one that was named, else our own.
+    pub fn daemon(&self) -> Result<Address> {
+        let Some(url) = &self.url else { return Ok(Address::Unix(self.socket())) };
+        let key = self.api_key.as_ref().map(|key| key.to_string_lossy());
+        let address = Address::from_url(&url.to_string_lossy(), key.as_deref());
+        address.map_err(|error| {
+            let variable = if error.subject.is_empty() { "AGENTKERNEL_API_KEY" } else { "AGENTKERNEL_URL" };
+            let subject = format!("{variable} {}", error.subject);
+            error.on(subject.trim_end())
+        })
+    }
+
+    /// Where our own daemon listens.
     pub fn socket(&self) -> PathBuf {
         self.daemon_home().join(SOCKET)
     }

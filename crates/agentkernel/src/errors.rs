@@ -2,8 +2,9 @@
 
 use std::io::{self, Write as _};
 
-use agentkernel_core::{CauseOfDeath, Error, ErrorKind};
+use agentkernel_core::{CauseOfDeath, Error, ErrorKind, nearest};
 use agentkernel_runtime::Ending;
+use clap::error::{ContextKind, ContextValue};
 
 /// Exit code of a command that was ended because its time was up.
 const TIMED_OUT: u8 = 124;
@@ -26,6 +27,8 @@ const SIGKILL: u8 = 9;
 pub enum Failure {
     /// Something that the user must hear of.
     Error(Error),
+    /// The daemon did not do what it was asked.
+    Daemon(Box<agentkernel_client::Error>),
     /// Whoever read our stdout went away: he need not be told.
     ReaderGone,
 }
@@ -38,11 +41,20 @@ impl From<Error> for Failure {
 
 impl From<agentkernel_client::Error> for Failure {
     fn from(error: agentkernel_client::Error) -> Self {
-        Self::Error(error.into())
+        Self::Daemon(Box::new(error))
     }
 }
 
 impl Failure {
+    /// What the user must hear of, if anything.
+    pub fn error(&self) -> Option<Error> {
+        match self {
+            Self::Error(error) => Some(error.clone()),
+            Self::Daemon(error) => Some(Error::from((**error).clone())),
+            Self::ReaderGone => None,
+        }
+    }
+
     /// The failure of a write to one of our streams.
     pub fn of_write(stream: &str, why: &io::Error) -> Self {
         if why.kind() == io::ErrorKind::BrokenPipe {
@@ -53,17 +65,14 @@ impl Failure {
 
     /// Says it on stderr, and returns the exit code.
     pub fn report(&self) -> u8 {
-        if let Self::Error(error) = self {
-            say_error(error);
+        if let Some(error) = self.error() {
+            say_error(&error);
         }
         self.code()
     }
 
     fn code(&self) -> u8 {
-        match self {
-            Self::ReaderGone => READER_GONE,
-            Self::Error(error) => exit_code(error.kind),
-        }
+        self.error().map_or(READER_GONE, |error| exit_code(error.kind))
     }
 }
 
@@ -121,11 +130,10 @@ pub fn say_error(error: &Error) {
 
 /// What the parser of the command line has to say: help and version on stdout, wrong usage in the form
 /// of every other error. Returns the exit code.
-pub fn say_of_clap(said: &clap::Error) -> u8 {
+pub fn say_of_clap(said: &clap::Error, program: &clap::Command) -> u8 {
     if !said.use_stderr() {
-        // Nothing can be done if nobody reads it.
-        drop(said.print());
-        return 0;
+        let printed = said.print().map_err(|why| Failure::of_write("stdout", &why));
+        return printed.map_or_else(|failure| failure.report(), |()| 0);
     }
     if said.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         drop(said.print());
@@ -134,11 +142,24 @@ pub fn say_of_clap(said: &clap::Error) -> u8 {
     let text = said.to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let (text, hint) = match text.split_once("\n\nFor more information, try") {
-        Some((text, _)) => (text, "hint: --help says every word and its meaning\n"),
-        None => (text, ""),
+        Some((text, _)) => (text, "--help says every word and its meaning".to_owned()),
+        None => (text, String::new()),
     };
+    let hint = nearest_subcommand(said, program).map_or(hint, |near| format!("did you mean '{near}'?"));
+    let hint = if hint.is_empty() { hint } else { format!("hint: {hint}\n") };
     drop(write!(io::stderr().lock(), "agentkernel: {}\n{hint}", text.trim_end()));
     USAGE
+}
+
+/// The subcommand that was meant, where the parser did not find it out: it does not know of letters that have changed
+/// places.
+fn nearest_subcommand(said: &clap::Error, program: &clap::Command) -> Option<String> {
+    let Some(ContextValue::String(typed)) = said.get(ContextKind::InvalidSubcommand) else { return None };
+    if said.get(ContextKind::SuggestedSubcommand).is_some() {
+        return None;
+    }
+    nearest(typed, program.get_subcommands().filter(|word| !word.is_hide_set()).map(clap::Command::get_name))
+        .map(str::to_owned)
 }
 
 /// The way out, last.

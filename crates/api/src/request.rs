@@ -11,7 +11,8 @@ use crate::Word;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SandboxRequest {
-    /// Its name among its owner's: 1 to 63 of a-z, 0-9 and `-`. Without it, its id.
+    /// Its name among its owner's: 1 to 63 of a-z, 0-9 and `-`. Without it, its id. A sandbox with a name
+    /// is not a warm one, for the name is its host name, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// What holds it; `auto`, the default, is the strongest boundary that is available.

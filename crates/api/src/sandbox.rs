@@ -17,7 +17,7 @@ pub struct Sandbox {
     pub name: String,
     /// Whose it is.
     pub owner: String,
-    /// Its name on the host and inside; that of a warm one is older than the request for it.
+    /// Its name on the host, and inside if it was given none; that of a warm one is older than the request for it.
     pub host_name: Option<String>,
     /// What holds it.
     pub backend: String,
@@ -38,6 +38,10 @@ pub struct Sandbox {
     pub idle_timeout_ms: Option<u64>,
     /// When it ended: milliseconds since 1970.
     pub ended_ms: Option<u64>,
+    /// The most memory that it used at once, if it has ended and the host could tell.
+    pub memory_peak_bytes: Option<u64>,
+    /// How many of its processes the kernel killed for want of memory, if it has ended.
+    pub out_of_memory_kills: Option<u64>,
     /// What it may use.
     pub limits: Limits,
     /// What its owner wants to remember.

@@ -22,13 +22,21 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn no_daemon(place: impl Display, why: &io::Error) -> Self {
-        let why = match why.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => "no daemon is running".to_owned(),
-            io::ErrorKind::WouldBlock => "the daemon does not take connections".to_owned(),
-            _ => why.to_string(),
+        let (why, hint) = match why.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                ("no daemon is running".to_owned(), "start one with: agentkernel serve --detach")
+            }
+            io::ErrorKind::WouldBlock => (
+                "the daemon does not take connections".to_owned(),
+                "it is busy or stopped; its log may say more",
+            ),
+            io::ErrorKind::PermissionDenied => {
+                ("it is another user's".to_owned(), "set AGENTKERNEL_HOME to a folder of your own")
+            }
+            _ => (why.to_string(), "start one with: agentkernel serve --detach"),
         };
         let error = core::Error::new(core::ErrorKind::Unavailable, "reach the daemon", why).on(place);
-        Self::NoDaemon(Box::new(error.hint("start one with: agentkernel serve --detach")))
+        Self::NoDaemon(Box::new(error.hint(hint)))
     }
 
     pub(crate) fn broken(what: &str, why: impl Display) -> Self {

@@ -20,6 +20,7 @@ use crate::{Error, ErrorKind, Result, suggest};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SandboxSpec {
     name: SandboxName,
+    hostname: Option<SandboxName>,
     image: Image,
     profile: Profile,
     limits: Limits,
@@ -36,6 +37,7 @@ impl SandboxSpec {
         SandboxSpecBuilder {
             spec: Self {
                 name,
+                hostname: None,
                 image: Image::Host,
                 profile,
                 limits: Limits::of(profile),
@@ -51,6 +53,18 @@ impl SandboxSpec {
     #[must_use]
     pub fn name(&self) -> &SandboxName {
         &self.name
+    }
+
+    /// What it calls itself: its name on this host, unless it was given another one.
+    #[must_use]
+    pub fn hostname(&self) -> &SandboxName {
+        self.hostname.as_ref().unwrap_or(&self.name)
+    }
+
+    /// Whether it was given a name of its own to call itself.
+    #[must_use]
+    pub fn has_own_hostname(&self) -> bool {
+        self.hostname.is_some()
     }
 
     /// What its file system holds.
@@ -118,6 +132,13 @@ pub struct SandboxSpecBuilder {
 }
 
 impl SandboxSpecBuilder {
+    /// What it calls itself, instead of its name on this host.
+    #[must_use]
+    pub fn hostname(mut self, hostname: SandboxName) -> Self {
+        self.spec.hostname = Some(hostname);
+        self
+    }
+
     /// What the file system holds.
     #[must_use]
     pub fn image(mut self, image: Image) -> Self {
@@ -241,52 +262,4 @@ pub enum Network {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn name() -> SandboxName {
-        "test".parse().expect("valid")
-    }
-
-    #[test]
-    fn root_needs_the_permissive_profile() {
-        let root = |profile| SandboxSpec::builder(name(), profile).user(User::ROOT).build();
-        let refused = root(Profile::Restrictive).expect_err("refused");
-        assert_eq!(refused.kind, ErrorKind::Usage);
-        assert!(refused.hint.is_some_and(|hint| hint.contains("permissive")));
-        assert!(root(Profile::Moderate).is_err());
-        assert!(root(Profile::Permissive).is_ok());
-    }
-
-    #[test]
-    fn fewer_open_files_than_the_sandbox_itself_needs_are_refused_with_the_least_number() {
-        let with = |open_files| {
-            let limits = Limits { open_files, ..Limits::of(Profile::Restrictive) };
-            SandboxSpec::builder(name(), Profile::Restrictive).limits(limits).build()
-        };
-        let refused = with(Limits::OPEN_FILES_MIN - 1).expect_err("refused");
-        assert_eq!(refused.kind, ErrorKind::Usage);
-        assert_eq!(refused.to_string(), "describe the sandbox: open files 66: the sandbox itself needs 67");
-        assert!(with(Limits::OPEN_FILES_MIN).is_ok());
-    }
-
-    #[test]
-    fn two_mounts_cannot_share_a_place() {
-        let mount = |text: &str| text.parse::<BindMount>().expect("valid");
-        let spec = SandboxSpec::builder(name(), Profile::Restrictive)
-            .mount(mount("/srv/a:/data"))
-            .mount(mount("/srv/b:/data/"))
-            .build();
-        assert!(spec.is_err());
-    }
-
-    #[test]
-    fn another_name_or_size_leaves_the_rest_as_it_is() {
-        let spec = SandboxSpec::builder(name(), Profile::Moderate).build().expect("valid");
-        let small = Resize::from(&Limits::of(Profile::Restrictive));
-        let other = spec.clone().with_name(SandboxName::from_random(7)).with_size(small);
-        assert_eq!(Resize::from(other.limits()), small);
-        assert_ne!(other.name(), spec.name());
-        assert_eq!(other.with_name(name()).with_size(Resize::from(spec.limits())), spec);
-    }
-}
+mod tests;

@@ -69,6 +69,7 @@ pub fn plan(spec: &SandboxSpec, facts: &PlanFacts) -> Result<Plan> {
     refuse_what_cannot_be_enforced(spec, facts)?;
     Ok(Plan {
         name: spec.name().to_string(),
+        hostname: spec.hostname().to_string(),
         privilege: facts.privilege,
         stage: stage(spec, facts),
         config: config(spec, facts),
@@ -184,7 +185,7 @@ fn config(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
     let user = spec.user();
     let mut config = json!({
         "ociVersion": "1.0.2",
-        "hostname": spec.name().as_str(),
+        "hostname": spec.hostname().as_str(),
         "root": {"path": ROOTFS, "readonly": true},
         "process": {
             "terminal": false,

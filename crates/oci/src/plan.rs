@@ -11,8 +11,10 @@ use crate::idblock::BLOCK_SIZE;
 /// Everything that one sandbox needs to come up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// Its name, which is also its host name and its container id.
+    /// Its name, which is also its container id.
     pub name: String,
+    /// What it calls itself.
+    pub hostname: String,
     /// Who the host side is.
     pub privilege: Privilege,
     /// The root folder and all that is in it, in the order to be made.

@@ -35,6 +35,8 @@ pub enum NotPoolable {
     Lifetime,
     /// Nobody knows how much memory it would hold while it waits.
     UnlimitedMemory,
+    /// It calls itself by a name that somebody gave it, which cannot change after boot.
+    Hostname,
 }
 
 impl fmt::Display for NotPoolable {
@@ -43,6 +45,7 @@ impl fmt::Display for NotPoolable {
             Self::Mounts => "it has mounts, which are seldom the same twice",
             Self::Lifetime => "it has a lifetime, which counts from boot",
             Self::UnlimitedMemory => "its memory is unlimited, which no pool can promise",
+            Self::Hostname => "it has a host name of its own, which is given at boot",
         })
     }
 }
@@ -75,6 +78,9 @@ impl KeyRules {
         }
         if spec.limits().memory == Limit::Unlimited {
             return Err(NotPoolable::UnlimitedMemory);
+        }
+        if spec.has_own_hostname() {
+            return Err(NotPoolable::Hostname);
         }
         let spec = spec.clone().with_name(NOBODY.clone());
         let spec = if self.resize { spec.with_size(ANY_SIZE) } else { spec };

@@ -31,6 +31,9 @@ pub fn spec(request: &SandboxRequest, name: SandboxName) -> Outcome<(BackendRequ
     if let Some(user) = word("sandbox.user", request.user.as_deref())? {
         spec = spec.user(user);
     }
+    if let Some(hostname) = &request.name {
+        spec = spec.hostname(self::name(hostname)?);
+    }
     for (index, one) in request.mounts.iter().enumerate() {
         spec = spec.mount(mount(index, one)?);
     }

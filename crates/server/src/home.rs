@@ -6,11 +6,15 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 use agentkernel_core::{Error, ErrorKind, Result};
+use rustix::fs::{AtFlags, unlinkat};
 use rustix::process::geteuid;
 use tokio::net::UnixListener;
 
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
+/// The way out where the folder will not do.
+const ANOTHER_HOME: &str = "set AGENTKERNEL_HOME to a folder of your own";
+const SOCKET: &str = "daemon.sock";
 
 /// The folder, locked. The lock goes with the process, however that ends; its file stays, for removing it would let
 /// two daemons lock two files of the same name.
@@ -31,7 +35,7 @@ impl Home {
     /// Makes the folder if it is not there, and locks it.
     pub fn open(folder: &Path) -> Result<Self> {
         let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder);
-        made.map_err(|why| failed("make the daemon's folder", folder, why))?;
+        made.map_err(|why| failed("make the daemon's folder", folder, why).hint(ANOTHER_HOME))?;
         check_owner(folder)?;
         fs::set_permissions(folder, fs::Permissions::from_mode(FOLDER_MODE))
             .map_err(|why| failed("close the daemon's folder to others", folder, why))?;
@@ -50,7 +54,7 @@ impl Home {
 
     /// Listens on the socket. One that a daemon left behind is removed: the lock says that it is gone.
     pub fn listen(&self) -> Result<(UnixListener, Socket)> {
-        let path = self.folder.join("daemon.sock");
+        let path = self.folder.join(SOCKET);
         let wrong = |why: io::Error| failed("listen on the daemon's socket", &path, why);
         match fs::remove_file(&path) {
             Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(wrong(why)),
@@ -59,13 +63,16 @@ impl Home {
         // Nobody else can reach it before its own mode is set: its folder is closed to others.
         let listener = UnixListener::bind(&path).map_err(wrong)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(FILE_MODE)).map_err(wrong)?;
-        Ok((listener, Socket { path }))
+        let folder = File::open(&self.folder).map_err(wrong)?;
+        Ok((listener, Socket { path, folder }))
     }
 }
 
 /// The socket's file, which is removed when this value is dropped.
 pub struct Socket {
     path: PathBuf,
+    /// Its folder, whatever has that path by now: in another folder there may be another daemon.
+    folder: File,
 }
 
 impl Socket {
@@ -78,7 +85,7 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         // One that is left is harmless: the next daemon removes it.
-        drop(fs::remove_file(&self.path));
+        unlinkat(&self.folder, SOCKET, AtFlags::empty()).ok();
     }
 }
 
@@ -90,9 +97,7 @@ fn check_owner(folder: &Path) -> Result<()> {
         return Ok(());
     }
     let why = format!("it belongs to uid {}, and the daemon runs as {}", facts.uid(), geteuid().as_raw());
-    Err(Error::new(ErrorKind::Host, what, why)
-        .on(folder.display())
-        .hint("set AGENTKERNEL_HOME to a folder of your own"))
+    Err(Error::new(ErrorKind::Host, what, why).on(folder.display()).hint(ANOTHER_HOME))
 }
 
 fn lock(path: &Path) -> Result<File> {
@@ -105,9 +110,9 @@ fn lock(path: &Path) -> Result<File> {
         Err(TryLockError::WouldBlock) => {
             let pid = fs::read_to_string(path).unwrap_or_default();
             let why = format!("a daemon serves this folder already, process {}", pid.trim());
-            return Err(Error::new(ErrorKind::Host, what, why)
-                .on(path.display())
-                .hint("use that one, stop it, or set AGENTKERNEL_HOME to another folder"));
+            return Err(Error::new(ErrorKind::Host, what, why).on(path.display()).hint(
+                "use that one, end it with agentkernel shutdown, or set AGENTKERNEL_HOME to another folder",
+            ));
         }
         Err(TryLockError::Error(why)) => return Err(failed(what, path, why)),
     }
@@ -147,5 +152,17 @@ mod tests {
         assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, FILE_MODE);
         drop(socket);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn the_socket_of_another_daemon_in_another_folder_of_that_path_stays() {
+        let parent = tempfile::tempdir().expect("temp dir");
+        let folder = parent.path().join("home");
+        let (first, first_socket) = Home::open(&folder).and_then(|home| home.listen()).expect("listening");
+        fs::rename(&folder, parent.path().join("moved")).expect("moved");
+        let (_second, second_socket) = Home::open(&folder).and_then(|home| home.listen()).expect("listening");
+        drop((first, first_socket));
+        assert!(second_socket.path().exists());
+        assert!(!parent.path().join("moved/daemon.sock").exists());
     }
 }

@@ -9,7 +9,6 @@ mod exec;
 mod files;
 mod host;
 mod logs;
-mod pools;
 mod processes;
 mod reply;
 mod router;
@@ -17,5 +16,6 @@ mod runs;
 mod sandboxes;
 
 pub mod listen;
+pub mod pools;
 
 pub use router::openapi;

@@ -193,6 +193,10 @@ impl Keeper {
     /// What is made for one run is written down when it has ended: it does not outlive the daemon.
     pub async fn write_down(&self) -> Outcome<()> {
         let sandbox = self.view.borrow().clone();
+        self.write(sandbox).await
+    }
+
+    async fn write(&self, sandbox: api::Sandbox) -> Outcome<()> {
         if sandbox.run && sandbox.state != State::Ended {
             return Ok(());
         }

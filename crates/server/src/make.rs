@@ -82,6 +82,8 @@ async fn plan(daemon: &Daemon, order: Order) -> Outcome<(Plan, api::Sandbox)> {
         deadline_ms: None,
         idle_timeout_ms: idle_timeout.map(clock::milliseconds),
         ended_ms: None,
+        memory_peak_bytes: None,
+        out_of_memory_kills: None,
         limits: convert::limits(spec.limits()),
         labels: request.labels.clone(),
         origin: None,

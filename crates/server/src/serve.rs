@@ -18,10 +18,11 @@ use crate::adopt;
 use crate::daemon::Daemon;
 use crate::home::Home;
 use crate::http::listen::{Door, Listener};
+use crate::http::pools;
 use crate::metrics::Metrics;
 use crate::settings::ServeSettings;
 use crate::state::{Found, State};
-use crate::store::Store;
+use crate::store::{Row, Store};
 use crate::tokens::{Tokens, random_hex};
 
 /// Where the daemon can be reached, and how it can be stopped: what the program is told once it can.
@@ -49,12 +50,31 @@ impl Serving {
 pub async fn serve(settings: ServeSettings, registry: Registry, ready: impl FnOnce(Serving)) -> Result<()> {
     let home = Home::open(&settings.home)?;
     let (store, living) = Store::open(&home.store(), settings.limits.history_max)?;
+    let served = serve_from(&home, (store.clone(), living), settings, registry, ready).await;
+    if let Err(failure) = store.close().await {
+        // Nothing is lost: the next daemon reads the journal.
+        tracing::warn!(error = %failure.error, "the store was not closed");
+    }
+    served
+}
+
+/// The same in a folder that is open.
+async fn serve_from(
+    home: &Home,
+    (store, living): (Store, Vec<Row>),
+    settings: ServeSettings,
+    registry: Registry,
+    ready: impl FnOnce(Serving),
+) -> Result<()> {
     let tcp = match settings.tcp {
-        Some(address) => Some(listen_tcp(address, &home).await?),
+        Some(address) => Some(listen_tcp(address, home).await?),
         None => None,
     };
     let daemon = Arc::new(daemon(settings, registry, store)?);
     adopt::adopt(&daemon, living).await;
+    if let Some(request) = &daemon.settings.warm {
+        pools::set_target(&daemon, request).await.map_err(|failure| *failure.error)?;
+    }
     let (listener, socket) = home.listen()?;
     let serving = Serving {
         socket: socket.path().to_owned(),

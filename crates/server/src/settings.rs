@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use agentkernel_api::PoolRequest;
 use agentkernel_core::ByteSize;
 use agentkernel_pool::PoolSettings;
 
@@ -20,6 +21,8 @@ pub struct ServeSettings {
     pub limits: Limits,
     /// The same for each backend's warm sandboxes.
     pub pool: PoolSettings,
+    /// What is to be warm from the start, before anybody can ask for something else.
+    pub warm: Option<PoolRequest>,
 }
 
 impl ServeSettings {
@@ -32,6 +35,7 @@ impl ServeSettings {
             version: env!("CARGO_PKG_VERSION").into(),
             limits: Limits::default(),
             pool: PoolSettings::default(),
+            warm: None,
         }
     }
 }

@@ -74,6 +74,15 @@ impl Store {
         self.ask(move |connection| schema::ended(connection, &owner)).await
     }
 
+    /// Closes the file, so that its journal is in it: the last thing that a daemon does with it.
+    pub async fn close(&self) -> Outcome<()> {
+        match self.worker.close().await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(why)) => Err(Failure::new(ErrorKind::StoreFailed, "close the store", why)),
+            Err(()) => Err(Failure::new(ErrorKind::StoreFailed, "close the store", "its thread has ended")),
+        }
+    }
+
     /// Whether the last write worked.
     pub fn is_healthy(&self) -> bool {
         self.healthy.load(Ordering::Relaxed)

@@ -4,8 +4,8 @@ use agentkernel_core::ByteSize;
 use agentkernel_runtime::RunSignal;
 use tokio::sync::mpsc;
 
+use super::daemon;
 use super::session::Session;
-use super::{block_on, daemon};
 use crate::environment::Environment;
 use crate::errors::{self, Failure};
 use crate::signals;
@@ -23,13 +23,16 @@ pub struct Args {
     name: String,
 
     /// PID of the command, as exec -d printed it
-    #[arg(value_name = "PID")]
+    #[arg(value_name = "PID", value_parser = parse_pid)]
     pid: u32,
+}
+
+fn parse_pid(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("'{text}' is not a PID; write the number that exec -d printed"))
 }
 
 /// Hears it. Returns the exit code.
 pub fn main(args: &Args, environment: &Environment) -> Result<u8, Failure> {
-    let client = daemon::client(environment);
     let session = Session {
         program: format!("{} {}", args.name, args.pid),
         timeout: None,
@@ -37,7 +40,7 @@ pub fn main(args: &Args, environment: &Environment) -> Result<u8, Failure> {
         interactive: false,
         tty: false,
     };
-    block_on(async {
+    daemon::ask(environment, async |client| {
         let mut signals = signals::listen(false).map_err(|why| {
             agentkernel_core::Error::new(agentkernel_core::ErrorKind::Host, "listen to signals", why)
         })?;

@@ -1,5 +1,6 @@
 //! `agentkernel start, stop, pause, resume`: changes of sandboxes that are called by their names.
 
+use agentkernel_api::ErrorKind;
 use agentkernel_client::Client;
 
 use super::daemon;
@@ -19,7 +20,7 @@ pub struct StartArgs {
 
 /// End sandboxes, and remember them
 ///
-/// All that runs in them is killed and their files are gone; ps -a still shows them.
+/// All that runs in them is killed and their files are gone; ps -a still shows them. It is no error that one has ended.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  agentkernel stop web worker")]
 pub struct StopArgs {
@@ -56,9 +57,9 @@ pub fn start(args: &StartArgs, environment: &Environment) -> Result<u8, Failure>
 
 /// Stops each.
 pub fn stop(args: &StopArgs, environment: &Environment) -> Result<u8, Failure> {
-    each(environment, &args.names, &async |client, name| {
-        let answer = client.stop(name).await;
-        daemon::told(client, name, answer).await.map(drop)
+    each(environment, &args.names, &async |client, name| match client.stop(name).await {
+        Err(error) if error.kind() == Some(ErrorKind::Gone) => Ok(()),
+        answer => daemon::told(client, name, answer).await.map(drop),
     })
 }
 

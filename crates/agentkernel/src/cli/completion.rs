@@ -9,11 +9,17 @@ use crate::output;
 
 /// Print a completion script for a shell
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example, for bash:\n  source <(agentkernel completion bash)")]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The shell
     shell: Shell,
 }
+
+const EXAMPLES: &str = "\
+Examples, for the shell's own file of settings:
+  source <(agentkernel completion bash)                      ~/.bashrc
+  source <(agentkernel completion zsh)                       ~/.zshrc, after compinit
+  agentkernel completion fish | source                       ~/.config/fish/config.fish";
 
 /// Prints the script.
 pub fn main(args: &Args) -> Result<u8, Failure> {

@@ -19,6 +19,7 @@ use super::daemon;
 use super::flags::usage;
 use crate::environment::Environment;
 use crate::errors::Failure;
+use crate::terminal;
 
 /// Where paths that do not begin with / start from, in a sandbox.
 const WORKSPACE: &[u8] = b"/workspace/";
@@ -66,6 +67,7 @@ enum Side {
 /// Copies.
 pub fn main(args: &Args, environment: &Environment) -> Result<u8, Failure> {
     let (source, target) = (side(&args.source)?, side(&args.target)?);
+    check_terminal(&source, &target)?;
     daemon::ask(environment, async |client| {
         match (source, target) {
             (Side::Host(source), Side::Sandbox { name, path }) => {
@@ -87,6 +89,18 @@ pub fn main(args: &Args, environment: &Environment) -> Result<u8, Failure> {
         }
         Ok(0)
     })
+}
+
+/// That an archive is neither typed nor read by a person.
+fn check_terminal(source: &Side, target: &Side) -> Result<()> {
+    let (stream, hint) = if *source == Side::Archive && terminal::is_stdin() {
+        ("standard input", "write for example: tar c FOLDER | agentkernel cp - NAME:/workspace")
+    } else if *target == Side::Archive && terminal::is_stdout() {
+        ("standard output", "write for example: agentkernel cp NAME:/workspace - | tar t")
+    } else {
+        return Ok(());
+    };
+    Err(usage("-", format!("a tar archive is meant, and {stream} is a terminal")).hint(hint))
 }
 
 /// What a word means. What has a / before its first colon is a path of this host.

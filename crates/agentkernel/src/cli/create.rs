@@ -18,7 +18,7 @@ use crate::{output, progress};
 /// Make a sandbox that lives on, and print its name
 ///
 /// Commands are run in it with exec. It lives until rm or stop, or until its time is up. A daemon holds it; if there
-/// is none, one is started.
+/// is none, and AGENTKERNEL_URL does not name one, one is started.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
@@ -64,8 +64,13 @@ pub fn main(args: &Args, environment: &Environment) -> Result<u8, Failure> {
             never = progress::show(&ready) => match never {},
         }
     })?;
-    output::print(&format!("{}\n", sandbox.name))?;
-    Ok(0)
+    match output::print(&format!("{}\n", sandbox.name)) {
+        // It is there all the same.
+        Err(Failure::Error(error)) => {
+            Err(error.hint(format!("the sandbox was made: {}", sandbox.name)).into())
+        }
+        printed => printed.map(|()| 0),
+    }
 }
 
 fn request(args: &Args, environment: &Environment) -> Result<SandboxRequest> {

@@ -8,12 +8,14 @@ use agentkernel_runtime::Registry;
 use agentkernel_runtime::doctor::{self, Answer, Diagnosis, HostPosture};
 use serde::Serialize;
 
-use super::{Format, block_on};
+use super::{Format, block_on, daemon};
 use crate::environment::Environment;
 use crate::errors::Failure;
 use crate::{output, paint};
 
 /// Try each backend, and say what works here and what the rest needs
+///
+/// Also whether the daemon answers that the other words would ask.
 ///
 /// Exit code 0 if at least one backend works, else 1.
 #[derive(Debug, clap::Args)]
@@ -30,23 +32,55 @@ struct Json<'a> {
     version: &'static str,
     #[serde(flatten)]
     diagnosis: &'a Diagnosis,
+    daemon: DaemonState,
+}
+
+/// The daemon that would be asked.
+#[derive(Serialize)]
+struct DaemonState {
+    /// Where it is looked for; `null` if that cannot be read.
+    address: Option<String>,
+    /// What it is, if it answers.
+    #[serde(flatten)]
+    answer: Option<DaemonAnswer>,
+    /// Why not.
+    why: Option<String>,
+}
+
+#[derive(Serialize)]
+struct DaemonAnswer {
+    version: String,
+    pid: u32,
 }
 
 /// Examines the host and prints what was found.
 pub fn main(args: &Args, environment: &Environment, zygote: Arc<Zygote>) -> Result<u8, Failure> {
     let registry = Registry::new(zygote, environment.runtime_dir(), &environment.search_path());
     let diagnosis = block_on(async { Ok(doctor::examine(&registry).await) })?;
+    let daemon = daemon_state(environment);
     match args.format {
-        Format::Text => output::print(&text(&diagnosis))?,
+        Format::Text => output::print(&text(&diagnosis, &daemon))?,
         Format::Json => {
-            let json = Json { schema: 1, version: env!("CARGO_PKG_VERSION"), diagnosis: &diagnosis };
+            let json = Json { schema: 1, version: env!("CARGO_PKG_VERSION"), diagnosis: &diagnosis, daemon };
             output::print_json(&json)?;
         }
     }
     Ok(u8::from(!diagnosis.is_usable()))
 }
 
-fn text(diagnosis: &Diagnosis) -> String {
+/// Asks the daemon what it is. That there is none is no fault: most words need none.
+fn daemon_state(environment: &Environment) -> DaemonState {
+    let address = environment.daemon().ok().map(|address| address.to_string());
+    match daemon::ask(environment, async |client| Ok(client.info().await?)) {
+        Ok(info) => {
+            let answer = DaemonAnswer { version: info.version, pid: info.pid };
+            DaemonState { address, answer: Some(answer), why: None }
+        }
+        Err(failure) => DaemonState { address, answer: None, why: failure.error().map(|error| error.why) },
+    }
+}
+
+fn text(diagnosis: &Diagnosis, daemon: &DaemonState) -> String {
     let mut rows = Vec::new();
     for backend in &diagnosis.backends {
         let kind = backend.backend.to_string();
@@ -63,7 +97,18 @@ fn text(diagnosis: &Diagnosis) -> String {
     }
     let backends = paint::lines(&paint::table(&["backend", "status", "details"], rows));
     let host = paint::lines(&paint::table(&["host", ""], host_rows(&diagnosis.host)));
-    format!("{backends}\n{host}")
+    let daemon = paint::lines(&paint::table(&["daemon", ""], daemon_rows(daemon)));
+    format!("{backends}\n{host}\n{daemon}")
+}
+
+fn daemon_rows(daemon: &DaemonState) -> Vec<Vec<String>> {
+    let row = |name: &str, value: String| vec![name.to_owned(), value];
+    let answers = match &daemon.answer {
+        Some(DaemonAnswer { version, pid }) => format!("yes: agentkernel {version}, process {pid}"),
+        None => format!("no: {}", daemon.why.as_deref().unwrap_or_default()),
+    };
+    let address = daemon.address.clone().map(|address| row("address", address));
+    address.into_iter().chain([row("answers", answers)]).collect()
 }
 
 fn continued(details: &str) -> Vec<String> {

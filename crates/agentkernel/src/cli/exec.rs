@@ -9,7 +9,7 @@ use agentkernel_runtime::config::Settings;
 use super::command_flags::CommandFlags;
 use super::flags::usage;
 use super::session::Session;
-use super::{block_on, daemon, wire};
+use super::{daemon, wire};
 use crate::environment::Environment;
 use crate::errors::Failure;
 use crate::output;
@@ -72,7 +72,6 @@ pub fn main(args: &Args, environment: &Environment) -> Result<u8, Failure> {
         output::print(&format!("{}\n", started.pid))?;
         return Ok(0);
     }
-    let client = daemon::client(environment);
     let session = Session {
         program: command.program(),
         timeout: command.timeout,
@@ -80,10 +79,13 @@ pub fn main(args: &Args, environment: &Environment) -> Result<u8, Failure> {
         interactive: args.flags.interactive,
         tty: args.flags.tty,
     };
-    block_on(session.hear(async || {
-        let stream = client.exec_stream(&args.name, &request).await;
-        daemon::told(&client, &args.name, stream).await
-    }))
+    daemon::ask(environment, async |client| {
+        let open = async || {
+            let stream = client.exec_stream(&args.name, &request).await;
+            daemon::told(&client, &args.name, stream).await
+        };
+        session.hear(open).await
+    })
 }
 
 fn command(args: &Args) -> Result<Command> {

@@ -77,7 +77,8 @@ pub fn main(args: &Args, environment: &Environment) -> Result<u8, Failure> {
 fn find(args: &Args, environment: &Environment, runtime_dir: &RuntimeDir) -> Result<Known, Failure> {
     if let Some(sandbox) = ask_daemon(args, environment)? {
         let host_name = sandbox.host_name.as_deref().and_then(|name| name.parse::<SandboxName>().ok());
-        let record = host_name.and_then(|name| agentkernel_oci::find(runtime_dir, &name).ok());
+        let record = host_name.filter(|_| !environment.is_daemon_named());
+        let record = record.and_then(|name| agentkernel_oci::find(runtime_dir, &name).ok());
         return Ok(Known { sandbox: Some(sandbox), record });
     }
     let record = agentkernel_oci::find(runtime_dir, &args.name).map_err(|error| {
@@ -91,14 +92,18 @@ fn find(args: &Args, environment: &Environment, runtime_dir: &RuntimeDir) -> Res
 
 /// The sandbox, if there is a daemon that knows it.
 fn ask_daemon(args: &Args, environment: &Environment) -> Result<Option<api::Sandbox>, Failure> {
-    if Connection::unix(&environment.socket()).is_err() {
+    if !environment.is_daemon_named() && Connection::unix(&environment.socket()).is_err() {
         return Ok(None);
     }
     daemon::ask(environment, async |client| match client.sandbox(args.name.as_str()).await {
         Ok(sandbox) => Ok(Some(sandbox)),
-        // It may be that of a run in another process.
-        Err(error) if error.kind() == Some(api::ErrorKind::NoSuchSandbox) => Ok(None),
-        Err(error) => Err(error.into()),
+        // It may be that of a run in another process of this host.
+        Err(error)
+            if error.kind() == Some(api::ErrorKind::NoSuchSandbox) && !environment.is_daemon_named() =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(daemon::about(&client, args.name.as_str(), error).await),
     })
 }
 

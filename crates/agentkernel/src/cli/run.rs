@@ -34,7 +34,8 @@ use crate::{input, progress, signals};
 /// /workspace (where the command starts), /tmp and /dev/shm. It has no network, no capabilities and no
 /// file of yours but what -v names. Standard input, output, error and the exit code are the command's own.
 ///
-/// If a daemon answers (agentkernel serve), the run takes a warm sandbox of its; else one is booted here.
+/// If a daemon answers (agentkernel serve), the run takes a warm sandbox of its; else one is booted here. A daemon that
+/// AGENTKERNEL_URL names has to answer.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
@@ -115,8 +116,7 @@ fn as_json(args: &Args, began: Instant, environment: &Environment) -> Outcome {
     let outcome = perform(args, began, environment, &mut output, &ready);
     match &outcome {
         Ok((_, done)) => json::print(done, &output)?,
-        Err(Failure::Error(error)) => json::print_error(error)?,
-        Err(Failure::ReaderGone) => {}
+        Err(failure) => failure.error().map_or(Ok(()), |error| json::print_error(&error))?,
     }
     outcome
 }
@@ -135,7 +135,7 @@ fn perform(
     ready: &Notify,
 ) -> Outcome {
     let request = request::build(args, environment, began)?;
-    let runner = match by_daemon::find(args, environment, &request) {
+    let runner = match by_daemon::find(args, environment, &request)? {
         Some(daemon) => Runner::Daemon(Box::new(daemon)),
         None => Runner::Ourselves(fork_zygote()?),
     };
@@ -191,7 +191,7 @@ async fn perform_by(
 ) -> Result<Done, Failure> {
     let zygote = match runner {
         Runner::Ourselves(zygote) => zygote,
-        Runner::Daemon(daemon) => match daemon.run(request, &mut input, output).await? {
+        Runner::Daemon(daemon) => match daemon.run(environment, request, &mut input, output).await? {
             Asked::Done(done) => return Ok(*done),
             Asked::Elsewhere => spawn_zygote()?,
         },

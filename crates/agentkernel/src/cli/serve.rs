@@ -27,7 +27,7 @@ pub struct Args {
     detach: bool,
 
     /// Listen on this loopback address, too; clients need a token of the file that is named then
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_address)]
     tcp: Option<SocketAddr>,
 
     /// Keep so many sandboxes warm of the kind that a run without flags takes [default: as many as are asked for]
@@ -35,7 +35,7 @@ pub struct Args {
     pool: Option<PoolSize>,
 
     /// The most sandboxes that may live at once [default: 2048]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = parse_sandboxes)]
     sandboxes: Option<usize>,
 
     /// How long commands may go on when it is told to end, in ms, s, m or h [default: 30s]
@@ -51,10 +51,20 @@ const EXAMPLES: &str = "\
 Examples:
   agentkernel serve --detach --pool 4..16
   agentkernel serve --tcp 127.0.0.1:7777
+  agentkernel shutdown
   agentkernel service install
 
 Environment:
   AGENTKERNEL_LOG  what is logged, for example debug [default: info]";
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("'{text}' is not ADDR:PORT; write for example 127.0.0.1:7777"))
+}
+
+fn parse_sandboxes(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("'{text}' is not a number of sandboxes; the least is 1"))
+}
 
 /// Serves until it is told to end.
 pub fn main(args: &Args, environment: &Environment) -> Result<u8, Failure> {

@@ -99,13 +99,15 @@ fn check_ours(path: &Path) -> Result<()> {
     }
 }
 
-/// The unit. A stop is a drain: systemd signals the daemon alone, and it ends the rest.
+/// The unit. A stop is a drain: systemd signals the daemon alone, and it ends the rest. What outlives a daemon that
+/// crashed is for the next one to get back, and so not for systemd to kill.
 fn unit(program: &Path, home: Option<&Path>) -> Result<String> {
     let home = home
         .map(quoted)
         .transpose()?
         .map_or_else(String::new, |home| format!("Environment=\"AGENTKERNEL_HOME={home}\"\n"));
-    let program = quoted(program)?;
+    // A variable would be put in here, and nowhere else in a unit.
+    let program = quoted(program)?.replace('$', "$$");
     Ok(format!(
         "{MARK}\n\
          [Unit]\n\
@@ -115,7 +117,7 @@ fn unit(program: &Path, home: Option<&Path>) -> Result<String> {
          ExecStart=\"{program}\" serve\n\
          {home}\
          Delegate=yes\n\
-         KillMode=mixed\n\
+         KillMode=process\n\
          TimeoutStopSec=60\n\
          Restart=on-failure\n\
          \n\
@@ -131,7 +133,7 @@ fn quoted(path: &Path) -> Result<String> {
     if text.contains(char::is_control) {
         return Err(wrong("a unit cannot name a path with control characters"));
     }
-    Ok(text.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$"))
+    Ok(text.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%"))
 }
 
 #[cfg(test)]
@@ -140,11 +142,11 @@ mod tests {
 
     #[test]
     fn a_path_stays_one_word_of_the_unit() {
-        assert_eq!(quoted(Path::new("/a b/\"%$")).expect("text"), "/a b/\\\"%%$$");
+        assert_eq!(quoted(Path::new("/a b/\"%$")).expect("text"), "/a b/\\\"%%$");
         assert!(quoted(Path::new("/a\nExecStart=/evil")).is_err());
-        let unit = unit(Path::new("/usr/bin/agentkernel"), Some(Path::new("/srv/ak"))).expect("a unit");
+        let unit = unit(Path::new("/opt/$x/agentkernel"), Some(Path::new("/srv/$x"))).expect("a unit");
         assert!(unit.contains(
-            "\nExecStart=\"/usr/bin/agentkernel\" serve\nEnvironment=\"AGENTKERNEL_HOME=/srv/ak\"\n"
+            "\nExecStart=\"/opt/$$x/agentkernel\" serve\nEnvironment=\"AGENTKERNEL_HOME=/srv/$x\"\n"
         ));
     }
 }

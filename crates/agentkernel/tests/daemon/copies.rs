@@ -7,6 +7,7 @@ use std::path::Path;
 use agentkernel_testkit::noise;
 
 use crate::support::{Trial, work_file};
+use crate::terminal::Terminal;
 
 fn with_sandbox() -> Option<Trial> {
     let trial = Trial::booting()?;
@@ -140,4 +141,17 @@ fn a_sandbox_cannot_write_outside_of_the_copy() {
     let refused = trial.cp_refused("@evil", "target");
     assert!(refused.contains("target/evil") || refused.contains("evil"), "{refused}");
     assert_eq!(fs::read_dir(work_file(&trial, "precious")).expect("there").count(), 0);
+}
+
+#[test]
+fn an_archive_is_neither_typed_nor_shown() {
+    let trial = Trial::new();
+    for (words, stream) in
+        [(["cp", "-", "web:/workspace"], "input"), (["cp", "web:/workspace", "-"], "output")]
+    {
+        let mut terminal = Terminal::of(trial.command(&words));
+        terminal.wait_for(&format!("a tar archive is meant, and standard {stream} is a terminal\r\n"));
+        terminal.wait_for("hint: write for example");
+        terminal.assert_ends_with(2);
+    }
 }

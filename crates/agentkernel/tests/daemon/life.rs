@@ -1,5 +1,6 @@
 //! The life of a sandbox, verb by verb.
 
+use agentkernel_testkit::Finished;
 use serde_json::Value;
 
 use crate::support::{DEADLINE, Trial, comes_true, work_file};
@@ -76,12 +77,18 @@ fn what_has_ended_is_remembered_with_its_cause_until_it_is_removed() {
     agentkernel: remove the sandbox: NAME: it lives
     hint: end it first with agentkernel stop, or say rm -f
     "#);
-    trial.say(&["stop", &trial.name]).assert_success();
+    // Twice is no error.
+    for _ in 0..2 {
+        trial.say(&["stop", &trial.name]).assert_success();
+    }
     assert_eq!(trial.say(&["ps", "-q"]).stdout_text(), "");
     let all = trial.say(&["ls", "-a"]).assert_success().stdout_text();
     assert!(all.contains("CAUSE") && all.contains("killed"), "{all}");
     let gone = trial.say(&["exec", &trial.name, "--", "true"]).assert_code(125);
-    assert!(gone.stderr_text().contains("killed"), "{}", gone.stderr_text());
+    insta::assert_snapshot!(trial.neutral(&gone.stderr_text()), @r"
+    agentkernel: use the sandbox: NAME: it has ended: killed, it was stopped
+    hint: agentkernel start NAME makes it once more, without its files
+    ");
     trial.say(&["start", &trial.name]).assert_success();
     trial.say(&["exec", &trial.name, "--", "true"]).assert_success();
     trial.say(&["stop", &trial.name]).assert_success();
@@ -172,4 +179,14 @@ fn events_tell_what_happens_as_it_happens() {
     let first = read();
     let event: Value = serde_json::from_str(first.lines().next().expect("a line")).expect("JSON");
     assert!(event["sequence"].is_u64() && event["state"].is_string(), "{event}");
+}
+
+#[test]
+fn a_sandbox_whose_name_could_not_be_printed_is_told_all_the_same() {
+    let Some(trial) = Trial::booting() else { return };
+    let full = std::fs::File::create("/dev/full").expect("/dev/full");
+    let said = Finished::of(trial.command(&["create", "--name", &trial.name]).stdout(full)).assert_code(125);
+    let expected = "agentkernel: write to stdout: No space left on device (os error 28)\nhint: the sandbox was made: NAME\n";
+    assert_eq!(trial.neutral(&said.stderr_text()), expected);
+    trial.say(&["rm", "-f", &trial.name]).assert_success();
 }

@@ -23,6 +23,7 @@ mod terminal;
 mod background;
 mod copies;
 mod life;
+mod named;
 mod pools;
 mod service;
 mod serving;

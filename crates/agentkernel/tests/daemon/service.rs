@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::support::Trial;
+use agentkernel_testkit::tool_or_skip;
+
+use crate::support::{Trial, work_file};
 
 #[test]
 fn the_unit_is_written_where_systemd_looks_and_removed_again() {
@@ -30,4 +32,16 @@ fn a_unit_of_somebody_else_stays_as_it_is() {
         trial.say(&["service", word]).assert_code(125);
     }
     assert_eq!(fs::read_to_string(&path).expect("there"), "[Unit]\n");
+}
+
+#[test]
+fn systemd_has_nothing_to_say_against_the_unit() {
+    let Some(analyze) = tool_or_skip("systemd-analyze") else { return };
+    let trial = Trial::new();
+    let mut command = trial.command(&["service", "install", "--dry-run"]);
+    command.env("AGENTKERNEL_HOME", "/srv/a \"b\" 100% $HOME");
+    let unit = agentkernel_testkit::Finished::of(&mut command).assert_success().stdout;
+    fs::write(work_file(&trial, "agentkernel.service"), unit).expect("write");
+    let said = trial.environment.run(analyze, &["verify", "./agentkernel.service"]).assert_success();
+    assert_eq!((said.stdout_text(), said.stderr_text()), (String::new(), String::new()));
 }

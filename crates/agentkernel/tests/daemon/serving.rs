@@ -129,3 +129,90 @@ fn a_socket_of_nobody_is_no_daemon() {
     drop(std::os::unix::net::UnixListener::bind(&socket).expect("bind"));
     trial.say(&["run", "--", "true"]).assert_success();
 }
+
+/// Files of the store.
+fn store(trial: &Trial) -> Vec<String> {
+    let names = fs::read_dir(trial.environment.agentkernel_home()).expect("a folder").flatten();
+    let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with("daemon.db")).collect()
+}
+
+#[test]
+fn shutdown_returns_when_nothing_of_the_daemon_is_left_but_its_store() {
+    let Some(mut trial) = Trial::alone() else { return };
+    let refused = trial.say(&["shutdown"]).assert_code(125);
+    assert!(refused.stderr_text().contains("no daemon is running"), "{}", refused.stderr_text());
+    trial.serve(&["--pool", "1..1"]);
+    trial.say(&["create", "--name", &trial.name]).assert_success();
+    let running = trial.start(&[], "echo ready; sleep 1; exit 7");
+    let said = trial.say(&["shutdown"]).assert_success();
+    assert_eq!(said.stdout_text(), "");
+    assert!(said.stderr_text().ends_with("agentkernel: the daemon has ended\n"), "{}", said.stderr_text());
+    assert!(trial.daemon().has_ended());
+    assert_eq!((trial.daemon().records().len(), store(&trial)), (0, vec!["daemon.db".to_owned()]));
+    running.finish().assert_code(7);
+}
+
+#[test]
+fn shutdown_can_kill_what_runs() {
+    let Some(mut trial) = Trial::booting() else { return };
+    let running = trial.start(&[], "trap '' TERM; echo ready; sleep 1000");
+    // The first one waits, and says for what.
+    let patient = trial.command(&["shutdown"]).spawn().expect("start");
+    comes_true(Duration::from_millis(1500), || false);
+    trial.say(&["shutdown", "--kill"]).assert_success();
+    let said = Finished::wait("shutdown".into(), patient, crate::support::DEADLINE).assert_success();
+    insta::assert_snapshot!(said.stderr_text(), @r"
+    agentkernel: waiting for runs and commands under way; agentkernel shutdown --kill does not
+    agentkernel: the daemon has ended
+    ");
+    assert!(running.finish().assert_code(125).stderr_text().contains("shutdown"));
+    assert_eq!(trial.daemon().wait(), Some(0));
+}
+
+#[test]
+fn a_folder_that_will_not_do_is_told_with_the_way_out() {
+    let trial = Trial::new();
+    let file = trial.environment.root().join("file");
+    fs::write(&file, "").expect("write");
+    for words in [&["create"][..], &["serve"], &["serve", "--detach"]] {
+        let said = Finished::of(trial.command(words).env("AGENTKERNEL_HOME", &file)).assert_code(125);
+        let text = said.stderr_text();
+        assert!(
+            text.contains("/file: ") && text.contains("set AGENTKERNEL_HOME to a folder of your own"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn the_folder_of_another_user_is_told_as_that() {
+    let Some(mut trial) = Trial::alone() else { return };
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    trial.serve(&[]);
+    let other = agentkernel_testkit::TestEnvironment::for_ordinary_user();
+    let program = other.lend(std::path::Path::new(crate::support::PROGRAM));
+    // Whoever may look into the temporary folder still may not into the daemon's.
+    let root = trial.environment.root();
+    fs::set_permissions(root, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("opened");
+    let mut command = other.command(program);
+    command.arg("ps").env("AGENTKERNEL_HOME", trial.environment.agentkernel_home());
+    let said = Finished::of(&mut command).assert_code(125);
+    insta::assert_snapshot!(trial.neutral(&said.stderr_text()), @r"
+    agentkernel: reach the daemon: ROOT/agentkernel/daemon.sock: it is another user's
+    hint: set AGENTKERNEL_HOME to a folder of your own
+    ");
+}
+
+#[test]
+fn serve_detach_says_where_on_tcp_and_for_whom() {
+    let Some(trial) = Trial::alone() else { return };
+    let said = trial.say(&["serve", "--detach", "--tcp", "127.0.0.1:0"]).assert_success().stderr_text();
+    let (_, tcp) = said.split_once("agentkernel: listening on http://127.0.0.1:").expect("a line of its own");
+    let (port, rest) = tcp.split_once(", for the tokens in ").expect("two parts");
+    assert!(port.parse::<u16>().is_ok_and(|port| port > 0), "{said}");
+    assert!(std::path::Path::new(rest.trim_end()).is_file(), "{said}");
+    trial.say(&["shutdown"]).assert_success();
+}

@@ -12,7 +12,7 @@ fn keys(value: &Value) -> Vec<&str> {
 fn the_json_form_has_its_schema() {
     let said = Trial::new().say(&["doctor", "--format", "json"]);
     let json: Value = serde_json::from_slice(&said.stdout).expect("JSON");
-    assert_eq!(keys(&json), ["backends", "host", "schema", "version"]);
+    assert_eq!(keys(&json), ["backends", "daemon", "host", "schema", "version"]);
     assert_eq!(json["schema"], 1);
     assert_eq!(
         keys(&json["host"]),
@@ -31,6 +31,10 @@ fn the_json_form_has_its_schema() {
         }
         other => panic!("{other:?}"),
     }
+    assert_eq!(
+        (&json["daemon"]["version"], &json["daemon"]["why"]),
+        (&Value::Null, &Value::from("no daemon is running"))
+    );
     let levels = ["no_device", "no_permission", "broken", "emulated_kernel_mode", "hardware", "not_probed"];
     assert!(json["host"]["kvm"]["level"].as_str().is_some_and(|level| levels.contains(&level)), "{json}");
 }
@@ -38,7 +42,9 @@ fn the_json_form_has_its_schema() {
 #[test]
 fn the_text_form_names_every_backend_and_the_host() {
     let said = Trial::new().say(&["doctor"]).stdout_text();
-    for word in ["BACKEND", "oci", "HOST", "kernel", "user namespaces", "seccomp", "cgroups", "kvm", "swap"] {
+    for word in
+        ["BACKEND", "oci", "HOST", "kernel", "user namespaces", "seccomp", "cgroups", "kvm", "swap", "DAEMON"]
+    {
         assert!(said.contains(word), "no {word} in\n{said}");
     }
 }

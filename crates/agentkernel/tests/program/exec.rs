@@ -106,8 +106,10 @@ fn a_mount_shows_what_lies_here_and_read_only_means_it() {
 #[test]
 fn a_name_can_be_used_by_one_live_sandbox_only() {
     let Some(trial) = Trial::booting() else { return };
-    let running = trial.start(&["-i"], "echo ready; sleep 60");
-    let said = trial.sh(&[], "true").assert_code(125);
+    let named = ["--name", &trial.name];
+    let named = if crate::BY_DAEMON { &named[..] } else { &[] };
+    let running = trial.start(named, "echo ready; sleep 60");
+    let said = trial.sh(named, "true").assert_code(125);
     if crate::BY_DAEMON {
         // The daemon knows names of its own.
         assert!(said.stderr_text().contains("hint: "), "{}", said.stderr_text());
@@ -119,5 +121,15 @@ fn a_name_can_be_used_by_one_live_sandbox_only() {
     }
     running.signal(rustix::process::Signal::TERM);
     running.finish().assert_code(143);
-    trial.sh(&[], "true").assert_success();
+    trial.sh(named, "true").assert_success();
+}
+
+#[test]
+fn the_name_that_was_given_is_the_host_name_inside_time_after_time() {
+    let Some(trial) = Trial::booting() else { return };
+    let script = "hostname; cat /etc/hostname; getent hosts \"$(hostname)\"";
+    for _ in 0..5 {
+        let said = trial.say(&["run", "--name", &trial.name, "--", "sh", "-c", script]).assert_success();
+        assert_eq!(trial.neutral(&said.stdout_text()), "NAME\nNAME\n127.0.0.1       localhost NAME\n");
+    }
 }

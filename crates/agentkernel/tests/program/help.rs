@@ -1,5 +1,7 @@
 //! What the program says about itself.
 
+use agentkernel_testkit::tool_or_skip;
+
 use crate::support::Trial;
 
 #[test]
@@ -35,6 +37,7 @@ fn the_program_says_what_it_is_for() {
       events      Print what happens to sandboxes, as it happens
       pool        List, set and drain the pools of warm sandboxes
       serve       Run the daemon: it owns sandboxes that live on, and keeps some warm
+      shutdown    End the daemon, and every sandbox with it
       service     Let systemd run the daemon for this user
       doctor      Try each backend, and say what works here and what the rest needs
       completion  Print a completion script for a shell
@@ -62,6 +65,8 @@ fn the_program_says_what_it_is_for() {
     Environment:
       AGENTKERNEL_HOME     folder of the user's configuration and state
       AGENTKERNEL_BACKEND  backend, unless --backend is given
+      AGENTKERNEL_URL      the daemon to ask, and no other: http://127.0.0.1:PORT or unix:///PATH
+      AGENTKERNEL_API_KEY  token for a daemon on TCP, as agentkernel serve --tcp makes it
       AGENTKERNEL_LOG      how much the daemon logs, for example debug
 
     Exit codes: that of the command; or 2 wrong usage, 124 time limit, 125 failure of agentkernel,
@@ -127,7 +132,7 @@ fn every_subcommand_shows_an_example() {
     let trial = Trial::new();
     let asking =
         ["attach", "cp", "create", "events", "exec", "inspect", "logs", "pause", "pool", "prune", "ps"];
-    let others = ["resume", "rm", "serve", "service", "start", "stats", "stop"];
+    let others = ["resume", "rm", "serve", "service", "shutdown", "start", "stats", "stop"];
     for word in asking.into_iter().chain(others) {
         let said = trial.say(&[word, "--help"]).assert_success().stdout_text();
         assert!(said.contains("Example") && said.contains(&format!("agentkernel {word}")), "{word}: {said}");
@@ -150,7 +155,38 @@ fn there_is_a_completion_script_for_every_shell_and_it_knows_the_words() {
         }
         assert!(!script.contains("zygote__help"), "{shell}: a hidden subcommand is offered");
     }
-    let script = trial.say(&["completion", "bash"]).assert_success().stdout;
+}
+
+/// What a shell says in which the completion script `script` has been written down.
+fn in_shell(shell: &str, flag: &str, words: &str) -> Option<String> {
+    let program = tool_or_skip(shell)?;
+    let trial = Trial::new();
+    let script = trial.say(&["completion", shell]).assert_success().stdout;
     std::fs::write(crate::support::work_file(&trial, "script"), script).expect("write");
-    trial.environment.run("/bin/bash", &["-n", "script"]).assert_success();
+    let said = trial.environment.run(program, &[flag, words]).assert_success();
+    assert_eq!(said.stderr_text(), "", "{shell}");
+    Some(said.stdout_text())
+}
+
+#[test]
+fn bash_completes_subcommands_and_values() {
+    let words = "source ./script
+        COMP_WORDS=(agentkernel shut) COMP_CWORD=1; _agentkernel agentkernel shut agentkernel; echo ${COMPREPLY[@]}
+        COMP_WORDS=(agentkernel run --profile m) COMP_CWORD=3; _agentkernel agentkernel m --profile; echo ${COMPREPLY[@]}";
+    let Some(said) = in_shell("bash", "-c", words) else { return };
+    assert_eq!(said, "shutdown\nmoderate\n");
+}
+
+#[test]
+fn fish_completes_subcommands_and_values() {
+    let words = "source ./script; complete -C 'agentkernel shut'; complete -C 'agentkernel run --profile m'";
+    let Some(said) = in_shell("fish", "-c", words) else { return };
+    assert_eq!(said, "shutdown\tEnd the daemon, and every sandbox with it\nmoderate\n");
+}
+
+#[test]
+fn zsh_takes_the_script() {
+    let words = "autoload -Uz compinit; compinit -u -d ./dump; source ./script; echo $_comps[agentkernel]";
+    let Some(said) = in_shell("zsh", "-fc", words) else { return };
+    assert_eq!(said, "_agentkernel\n");
 }

@@ -4,10 +4,14 @@ use serde_json::Value;
 
 use crate::support::Trial;
 
+const SCRIPT: &str = "echo out; printf '\\377' >&2; exit 3";
+
 #[test]
 fn the_object_has_its_schema_and_the_exit_code_is_the_commands() {
     let Some(trial) = Trial::booting() else { return };
-    let said = trial.sh(&["--format", "json"], "echo out; printf '\\377' >&2; exit 3").assert_code(3);
+    let said = trial
+        .say(&["run", "--name", &trial.name, "--format", "json", "--", "sh", "-c", SCRIPT])
+        .assert_code(3);
     assert_eq!(said.stderr_text(), "");
     assert_eq!(said.stdout_text().matches('\n').count(), 1, "one object on one line");
     let json: Value = serde_json::from_slice(&said.stdout).expect("JSON");
@@ -74,6 +78,18 @@ fn phases_and_residual_sum_up_to_the_total_and_the_unseen_is_null() {
         assert!(ms("boot") > 0.0 && ms("stop") > 0.0);
     }
     assert!(json["usage"]["max_rss_kib"].as_u64().is_some_and(|kib| kib > 0));
+}
+
+#[test]
+fn what_its_sandbox_used_is_told_whoever_ran_it() {
+    let Some(trial) = Trial::limiting() else { return };
+    let script = "python3 -c 'bytearray(b\"x\") * 30_000_000'";
+    let said = trial.sh(&["--format", "json"], script).assert_success();
+    let json: Value = serde_json::from_slice(&said.stdout).expect("JSON");
+    assert!(json["memory_peak_bytes"].as_u64().is_some_and(|bytes| bytes > 30_000_000), "{json}");
+    assert_eq!(json["out_of_memory_kills"], 0);
+    assert!(json["phases_ms"]["stop"].as_f64().is_some_and(|ms| ms > 0.0), "{json}");
+    assert_eq!((&json["backend"], json["reason"].is_string()), (&Value::from("oci"), true));
 }
 
 #[test]

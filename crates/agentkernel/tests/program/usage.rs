@@ -1,5 +1,7 @@
 //! Wrong words: exit code 2, and the nearest right one.
 
+use agentkernel_testkit::Finished;
+
 use crate::support::Trial;
 
 /// What is said on stderr about these words, which are wrong.
@@ -75,4 +77,35 @@ fn the_environment_is_checked_like_flags() {
 #[test]
 fn the_zygote_is_for_programs() {
     insta::assert_snapshot!(complaint(&["zygote"]), @"agentkernel: serve as a zygote: stdin: Socket operation on non-socket (os error 88)");
+}
+
+#[test]
+fn letters_that_have_changed_places_find_their_subcommand() {
+    let trial = Trial::new();
+    let said = trial.say(&["rnu", "--", "true"]).assert_code(2);
+    insta::assert_snapshot!(said.stderr_text(), @r"
+    agentkernel: unrecognized subcommand 'rnu'
+
+    Usage: agentkernel <COMMAND>
+    hint: did you mean 'run'?
+    ");
+    let said = trial.say(&["xyzzy"]).assert_code(2);
+    assert!(said.stderr_text().ends_with("hint: --help says every word and its meaning\n"), "{said:?}");
+}
+
+#[test]
+fn a_value_of_the_daemons_words_that_cannot_be_read_is_told_how_to_write_it() {
+    insta::assert_snapshot!(complaint(&["attach", "web", "x"]), @"agentkernel: invalid value 'x' for '<PID>': 'x' is not a PID; write the number that exec -d printed");
+    insta::assert_snapshot!(complaint(&["serve", "--tcp", "7777"]), @"agentkernel: invalid value '7777' for '--tcp <ADDR:PORT>': '7777' is not ADDR:PORT; write for example 127.0.0.1:7777");
+    insta::assert_snapshot!(complaint(&["serve", "--sandboxes", "0"]), @"agentkernel: invalid value '0' for '--sandboxes <NUMBER>': '0' is not a number of sandboxes; the least is 1");
+}
+
+#[test]
+fn help_that_cannot_be_written_is_a_failure() {
+    let trial = Trial::new();
+    for words in [&["--version"][..], &["--help"], &["run", "-h"], &["completion", "bash"]] {
+        let full = std::fs::File::create("/dev/full").expect("/dev/full");
+        let said = Finished::of(trial.command(words).stdout(full)).assert_code(125);
+        assert!(said.stderr_text().contains("write to stdout: No space left"), "{said:?}");
+    }
 }

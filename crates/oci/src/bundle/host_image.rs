@@ -66,7 +66,7 @@ fn etc(spec: &SandboxSpec) -> Vec<Step> {
     }
     passwd += "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
     group += "nogroup:x:65534:\n";
-    let name = spec.name();
+    let name = spec.hostname();
     let files = [
         ("etc/passwd", passwd),
         ("etc/group", group),

@@ -68,11 +68,13 @@ fn mounts_are_not_pooled_unless_asked_for_and_then_part_of_the_key() {
 }
 
 #[test]
-fn a_lifetime_and_unlimited_memory_are_not_pooled() {
+fn a_lifetime_unlimited_memory_and_a_host_name_are_not_pooled() {
     let lifetime = builder("one").lifetime(Some(Duration::from_secs(7))).build().expect("valid");
     assert_eq!(ELASTIC.poolable(&lifetime), Err(NotPoolable::Lifetime));
     let unlimited = limits(|limits| limits.memory = Limit::Unlimited).build().expect("valid");
     assert_eq!(ELASTIC.poolable(&unlimited), Err(NotPoolable::UnlimitedMemory));
+    let named = builder("one").hostname("web".parse().expect("a name")).build().expect("valid");
+    assert_eq!(ELASTIC.poolable(&named), Err(NotPoolable::Hostname));
 }
 
 #[test]

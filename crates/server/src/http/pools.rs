@@ -78,10 +78,15 @@ pub async fn set(
     Json(request): Json<PoolRequest>,
 ) -> Outcome<axum::Json<PoolStats>> {
     caller.check_operator()?;
-    let (pool, key) = find(&daemon, &request.sandbox).await?;
-    let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-    pool.set_target(&key, size(request.low)..=size(request.high))?;
+    set_target(&daemon, &request).await?;
     Ok(axum::Json(all(&daemon)))
+}
+
+/// The same, whoever asks for it.
+pub async fn set_target(daemon: &Daemon, request: &PoolRequest) -> Outcome<()> {
+    let (pool, key) = find(daemon, &request.sandbox).await?;
+    let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    Ok(pool.set_target(&key, size(request.low)..=size(request.high))?)
 }
 
 /// The pool of a kind of sandboxes.

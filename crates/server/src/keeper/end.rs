@@ -29,15 +29,20 @@ impl Keeper {
         let stopped = self.stop(house).await;
         let (cause, detail) = cause_of_death(&verdict, stopped.as_ref().ok());
         self.note(&stopped, cause);
-        self.view.send_modify(|sandbox| {
-            sandbox.state = State::Ended;
-            sandbox.ended_ms = Some(clock::wall_ms());
-            (sandbox.cause, sandbox.detail) = (Some(cause), Some(detail));
-            sandbox.phases.stop_ns = Some(clock::nanoseconds(began.elapsed()));
-        });
-        if let Err(failure) = self.write_down().await {
+        let mut sandbox = self.view.borrow().clone();
+        sandbox.state = State::Ended;
+        sandbox.ended_ms = Some(clock::wall_ms());
+        if let Ok(stopped) = &stopped {
+            sandbox.memory_peak_bytes = stopped.memory_peak_bytes;
+            sandbox.out_of_memory_kills = Some(stopped.out_of_memory_kills);
+        }
+        (sandbox.cause, sandbox.detail) = (Some(cause), Some(detail));
+        sandbox.phases.stop_ns = Some(clock::nanoseconds(began.elapsed()));
+        // Before it is told: whoever then forgets it must not have it written down once more.
+        if let Err(failure) = self.write(sandbox.clone()).await {
             tracing::error!(error = %failure.error, "the end of a sandbox could not be written down");
         }
+        self.view.send_replace(sandbox);
         let id = self.view.borrow().id.clone();
         self.daemon.state.ended(&id);
     }

@@ -39,6 +39,14 @@ struct Entry {
     found: Found,
 }
 
+impl Entry {
+    /// Whether nobody else may have this name. A run whose end is decided has been answered, or nobody waits for it:
+    /// its name can be given again while it is taken down.
+    fn holds(&self, name: &str) -> bool {
+        self.name == name && !(self.found.view.borrow().run && self.found.fate.verdict().is_some())
+    }
+}
+
 impl Owner {
     pub fn new(limits: Limits, events: broadcast::Sender<Arc<OwnedEvent>>) -> Self {
         Self {
@@ -130,7 +138,7 @@ impl Owner {
             return Err(Failure::stopping());
         }
         let mut own = self.living.values().filter(|entry| entry.owner == owner);
-        if own.clone().any(|entry| entry.name == name) || self.numbers.contains_key(id) {
+        if own.clone().any(|entry| entry.holds(name)) || self.numbers.contains_key(id) {
             let failure = Failure::new(ErrorKind::NameTaken, what, "you have a sandbox of this name");
             return Err(failure.on(name).hint("choose another name, or remove the old one"));
         }
@@ -197,7 +205,8 @@ impl Owner {
     /// What lives comes first: its name may be that of one that has ended.
     fn find(&self, owner: &str, word: &str) -> Option<&Found> {
         let by_id = self.numbers.get(word).and_then(|number| self.living.get(number));
-        let by_name = || self.living.values().find(|entry| entry.owner == owner && entry.name == word);
+        // The newest: an older one of the same name is a run that is being taken down.
+        let by_name = || self.living.values().rfind(|entry| entry.owner == owner && entry.name == word);
         let living = by_id.filter(|entry| entry.owner == owner).or_else(by_name).map(|entry| &entry.found);
         living.or_else(|| self.recent.find(owner, word))
     }

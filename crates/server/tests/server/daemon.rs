@@ -64,8 +64,9 @@ impl Daemon {
         match is_ready.await {
             Ok(serving) => Ok(Self { serving, backend, runtime: Some(runtime), ended: Some(ended) }),
             Err(_) => {
+                let error = ended.await.expect("an end").expect_err("not ready and no error");
                 runtime.shutdown_background();
-                Err(ended.await.expect("an end").expect_err("not ready and no error"))
+                Err(error)
             }
         }
     }

@@ -193,3 +193,18 @@ async fn hear(wire: &mut Box<dyn crate::client::Wire>, text: &mut String, until:
         text.push_str(&String::from_utf8_lossy(&buffer[..length]));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_forgotten_as_soon_as_it_has_ended_stays_forgotten() {
+    let folder = folder();
+    let daemon = Daemon::start(settings(folder.path())).await;
+    let client = daemon.client();
+    for _ in 0..30 {
+        let sandbox = create(&client, json!({"timeout_ms": 1})).await;
+        let path = format!("/v1/sandboxes/{}", id(&sandbox));
+        while client.get(&path).await.json()["error"]["sandbox"]["state"] != "ended" {}
+        client.delete(&path).await.expect(204);
+    }
+    assert_eq!(client.get("/v1/sandboxes?all=true").await.expect(200)["sandboxes"], json!([]));
+    daemon.stop(ShutdownMode::Kill).await;
+}

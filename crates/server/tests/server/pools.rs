@@ -29,7 +29,7 @@ async fn runs_and_sandboxes_come_from_the_pool_and_say_so() {
     let result = client.post("/v1/runs", run(&["true"])).await.expect(200);
     assert_eq!(result["origin"], "warm");
     assert!(result["phases"]["acquire_ns"].is_u64() && result["phases"]["boot_ns"] == Value::Null);
-    let sandbox = create(&client, json!({"name": "web", "memory": "64M", "timeout_ms": 60_000})).await;
+    let sandbox = create(&client, json!({"memory": "64M", "timeout_ms": 60_000})).await;
     assert_eq!((&sandbox["origin"], &sandbox["limits"]["memory"]), (&json!("warm"), &json!("64M")));
     assert_ne!(sandbox["host_name"], sandbox["id"]);
     // Whoever was used once is never used again.
@@ -59,4 +59,24 @@ async fn what_makes_no_sense_is_refused() {
         client.put("/v1/pools", "application/json", wrong.to_string().as_bytes()).await.refused(400, "usage");
     }
     daemon.stop(ShutdownMode::Kill).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_to_be_warm_from_the_start_is_set_before_anybody_can_ask() {
+    let folder = folder();
+    let with = |sandbox: agentkernel_api::SandboxRequest| {
+        let warm = agentkernel_api::PoolRequest { sandbox, low: 2, high: 3 };
+        let pool = PoolSettings::default();
+        agentkernel_server::ServeSettings { pool, warm: Some(warm), ..settings(folder.path()) }
+    };
+    let daemon = Daemon::start(with(agentkernel_api::SandboxRequest::default())).await;
+    let pools = daemon.client().get("/v1/pools").await.expect(200);
+    let key = &pools["pools"][0]["keys"][0];
+    assert_eq!((&key["low"], &key["high"]), (&json!(2), &json!(3)), "{pools}");
+    daemon.stop(ShutdownMode::Kill).await;
+    let unlimited =
+        agentkernel_api::SandboxRequest { memory: Some("unlimited".into()), ..Default::default() };
+    let backend = std::sync::Arc::new(agentkernel_testkit::FakeBackend::new());
+    let refused = Daemon::of(with(unlimited), backend.clone(), backend).await.map(drop).expect_err("refused");
+    assert!(refused.why.contains("unlimited"), "{refused}");
 }

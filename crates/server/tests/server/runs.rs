@@ -123,3 +123,41 @@ async fn runs_at_the_same_time_do_not_wait_for_each_other() {
     assert_eq!(all.await.expect("they met"), (json!(0), json!(0), json!(0)));
     daemon.stop(ShutdownMode::Kill).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_of_a_run_can_be_given_again_as_soon_as_it_was_answered() {
+    let folder = folder();
+    let daemon = Daemon::start(settings(folder.path())).await;
+    let client = daemon.client();
+    let named = json!({"sandbox": {"name": "again"}, "command": {"argv": ["true"]}});
+    for _ in 0..20 {
+        assert_eq!(client.post("/v1/runs", named.clone()).await.expect(200)["exit_code"], 0);
+    }
+    // While its command runs it is taken, and it finds the newest.
+    let mut stream = client.socket("/v1/runs/stream").await.expect("a WebSocket");
+    stream.text(json!({"sandbox": {"name": "again"}, "command": {"argv": ["sleep", "1000"]}})).await;
+    let started = stream.started().await;
+    client.post("/v1/runs", named).await.refused(409, "name_taken");
+    assert_eq!(client.get("/v1/sandboxes/again").await.expect(200)["id"], started["sandbox"]);
+    drop(stream);
+    daemon.stop(ShutdownMode::Kill).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_was_given_is_no_warm_sandboxs() {
+    let folder = folder();
+    let mut settings = settings(folder.path());
+    settings.pool = agentkernel_pool::PoolSettings::default();
+    let daemon = Daemon::start(settings).await;
+    let client = daemon.client();
+    let set = json!({"low": 1, "high": 1});
+    client.put("/v1/pools", "application/json", set.to_string().as_bytes()).await.expect(200);
+    let pools = async || client.get("/v1/pools").await.expect(200);
+    until("one is warm", async || pools().await["pools"][0]["warm"] == 1).await;
+    let named = json!({"sandbox": {"name": "web"}, "command": {"argv": ["true"]}});
+    assert_eq!(client.post("/v1/runs", named).await.expect(200)["origin"], "cold");
+    let keys = pools().await["pools"][0]["keys"].as_array().map(Vec::len);
+    assert_eq!(keys, Some(1), "nobody asks for that name again");
+    assert_eq!(client.post("/v1/runs", run(&["true"])).await.expect(200)["origin"], "warm");
+    daemon.stop(ShutdownMode::Kill).await;
+}

@@ -70,3 +70,26 @@ async fn a_kill_ends_the_patience_of_a_drain() {
     daemon.ended().await.expect("it ended well");
     assert_eq!(daemon.backend.living(), []);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_is_one_whole_file_when_the_daemon_has_ended() {
+    let folder = folder();
+    let files = || {
+        let names = std::fs::read_dir(folder.path()).expect("a folder");
+        let names = names.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+        let mut names: Vec<_> = names.filter(|name| name.starts_with("daemon.db")).collect();
+        names.sort();
+        names
+    };
+    let daemon = Daemon::start(settings(folder.path())).await;
+    create(&daemon.client(), json!({"name": "a"})).await;
+    assert!(files().len() > 1, "it has no journal, and so proves nothing: {:?}", files());
+    daemon.stop(ShutdownMode::Kill).await;
+    assert_eq!(files(), ["daemon.db"]);
+    // Nor does one that could not start after all leave any.
+    let mut wrong = settings(folder.path());
+    wrong.tcp = Some("192.0.2.1:1".parse().expect("an address"));
+    let backend = std::sync::Arc::new(agentkernel_testkit::FakeBackend::new());
+    assert!(Daemon::of(wrong, backend.clone(), backend).await.is_err());
+    assert_eq!(files(), ["daemon.db"]);
+}

@@ -67,7 +67,7 @@ async fn stat(client: &Client, name: &str, path: &[u8]) -> Result<Option<FileInf
         Ok(found) => Ok(Some(found)),
         // What else may be wrong with the path, the copy itself will find.
         Err(error) if error.kind() == Some(ApiKind::File) => Ok(None),
-        Err(error) => Err(daemon::about(client, name, error).await.into()),
+        Err(error) => Err(daemon::about(client, name, error).await),
     }
 }
 

@@ -1,21 +1,22 @@
 //! A run by the daemon.
 
 use agentkernel_api as api;
-use agentkernel_client::{Address, Client, Connection};
-use agentkernel_core::{CauseOfDeath, Phases, TerminalSize};
+use agentkernel_client::{Address, Client, CommandStream, Connection, Error};
+use agentkernel_core::{CauseOfDeath, Phases, Stopped, TerminalSize};
 use agentkernel_runtime::{Ending, OutputCount, RunIo, RunOutput, RunRequest, run};
 
 use super::done::{Done, Way};
 use super::{Args, Input};
-use crate::cli::{Format, wire};
+use crate::cli::{Format, daemon, wire};
 use crate::environment::Environment;
 use crate::errors::Failure;
 use crate::remote::RemoteProcess;
 
-/// A daemon that took a connection, and what it is to be asked.
+/// A daemon, and what it is to be asked.
 pub struct Daemon {
     client: Client,
-    connection: Connection,
+    /// Made already, if it could be without an async runtime.
+    connection: Option<Connection>,
     request: api::RunRequest,
     /// Whether all about the sandbox is to be told.
     in_detail: bool,
@@ -29,56 +30,80 @@ pub enum Asked {
     Elsewhere,
 }
 
-/// The daemon, if there is one. `None` also if the request cannot be said in its words.
-pub fn find(args: &Args, environment: &Environment, request: &RunRequest) -> Option<Daemon> {
+/// The daemon that is to run it; `None` if we are. A daemon that was named by the user is the only one that will do;
+/// our own has to answer, and to have words for the request.
+pub fn find(args: &Args, environment: &Environment, request: &RunRequest) -> Result<Option<Daemon>, Failure> {
     if args.no_daemon {
-        return None;
+        return Ok(None);
     }
-    let socket = environment.socket();
-    let connection = Connection::unix(&socket).ok()?;
-    let command = wire::command(&request.command, Some(request.output_limit.get())).ok()?;
+    let address = environment.daemon()?;
+    let connection = match &address {
+        Address::Unix(socket) if !environment.is_daemon_named() => match Connection::unix(socket) {
+            Ok(connection) => Some(connection),
+            Err(_) => return Ok(None),
+        },
+        _ => None,
+    };
+    let command = match wire::command(&request.command, Some(request.output_limit.get())) {
+        Ok(command) => command,
+        Err(_) if !environment.is_daemon_named() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
     let sandbox = wire::sandbox(&request.spec, request.backend, args.name.as_ref());
-    Some(Daemon {
-        client: Client::new(Address::Unix(socket)),
+    Ok(Some(Daemon {
+        client: Client::new(address),
         connection,
         request: api::RunRequest { sandbox, command },
         in_detail: args.format == Format::Json,
-    })
+    }))
 }
 
 impl Daemon {
     /// Runs the request. Says `Elsewhere` only as long as nothing has begun.
     pub async fn run(
         self,
+        environment: &Environment,
         request: &RunRequest,
         input: &mut Input,
         output: &mut dyn RunOutput,
     ) -> Result<Asked, Failure> {
         let Self { client, connection, request: asked, in_detail } = self;
         let mut resized = None;
-        let begin = async { RemoteProcess::begin(client.run_stream_on(connection, &asked).await?).await };
+        let begin = async { RemoteProcess::begin(open(&client, connection, &asked).await?).await };
         let process = tokio::select! {
             begun = begin => match begun {
                 Ok(process) => process,
-                Err(error) if error.has_not_begun() => return Ok(Asked::Elsewhere),
-                Err(error) => return Err(error.into()),
+                Err(error) if error.has_not_begun() && !environment.is_daemon_named() => {
+                    return Ok(Asked::Elsewhere);
+                }
+                Err(error) => return Err(daemon::explained(environment, &client, error).await.into()),
             },
             // The stream is dropped, by which the daemon knows.
             number = run::end_asked(&mut input.signals, &mut resized) => {
                 return Ok(Asked::Done(Box::new(not_begun(request, number))));
             }
         };
-        let started = process.started().clone();
+        let sandbox = process.started().sandbox.clone();
         let mut done = hear(process, request, input, output, resized).await?;
         if let Some(name) = asked.sandbox.name {
             done.name = name;
-            // Whoever gave it a name may want to give it again: the reply comes before the sandbox is gone.
-            drop(client.stop(&started.sandbox).await);
         }
         if in_detail {
-            done.choice = choice(&client, &started.sandbox).await;
+            tell_more(&mut done, &client, &sandbox, request).await;
         }
         Ok(Asked::Done(Box::new(done)))
+    }
+}
+
+/// The stream of the run, on the connection that there is or one of its own.
+async fn open(
+    client: &Client,
+    connection: Option<Connection>,
+    request: &api::RunRequest,
+) -> Result<CommandStream, Error> {
+    match connection {
+        Some(connection) => client.run_stream_on(connection, request).await,
+        None => client.run_stream(request).await,
     }
 }
 
@@ -109,10 +134,26 @@ async fn hear(
     })
 }
 
-/// What it ran in, and why. A detail of a run that is over: that it cannot be had is no failure.
-async fn choice(client: &Client, sandbox: &str) -> Option<(String, String)> {
-    let sandbox = client.sandbox(sandbox).await.ok()?;
-    Some((sandbox.backend, sandbox.reason))
+/// Waits until the sandbox is gone, and tells what is known only then, as for a run of our own. A detail of a run that
+/// is over: that it cannot be had is no failure.
+async fn tell_more(done: &mut Done, client: &Client, sandbox: &str, request: &RunRequest) {
+    let ended = match client.stop(sandbox).await {
+        Ok(ended) => ended,
+        // It has ended already, which comes with the refusal.
+        Err(Error::Refused(error)) => match error.sandbox {
+            Some(ended) => *ended,
+            None => return,
+        },
+        Err(_) => return,
+    };
+    done.phases.stop = ended.phases.stop_ns.map(std::time::Duration::from_nanos);
+    done.phases.total = request.began.elapsed();
+    done.stopped = ended.out_of_memory_kills.map(|out_of_memory_kills| Stopped {
+        cause: None,
+        out_of_memory_kills,
+        memory_peak_bytes: ended.memory_peak_bytes,
+    });
+    done.choice = Some((ended.backend, ended.reason));
 }
 
 /// A run that was asked to end before its command had been executed.

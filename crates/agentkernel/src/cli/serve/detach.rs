@@ -26,24 +26,49 @@ const LOG_TAIL: u64 = 4096;
 
 /// How long the daemon may take until it can be reached: it may have to get back hundreds of sandboxes.
 const START_DEADLINE: Duration = Duration::from_secs(30);
+/// How it begins to say that it listens on TCP.
+const TCP: &str = "listening on http://";
 /// How often it is looked for.
 const LOOK_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
 
 /// Starts the daemon with these words, and returns once it can be reached.
 pub fn start(args: &Args, environment: &Environment) -> Result<u8, Failure> {
     let socket = environment.socket();
-    if let Some(pid) = spawn(&words(args), environment)? {
+    if let Some(Started { pid, log_begin }) = spawn(&words(args), environment)? {
         errors::say(&format!("daemon {pid} listens on {}", socket.display()));
+        if args.tcp.is_some() {
+            tell_tcp(&environment.daemon_home().join(LOG), log_begin);
+        }
         return Ok(0);
     }
     let why = "a daemon listens there already";
     let error = Error::new(ErrorKind::Host, "start the daemon", why).on(socket.display());
-    Err(error.hint("use that one, end it, or set AGENTKERNEL_HOME to another folder").into())
+    Err(error
+        .hint("use that one, end it with agentkernel shutdown, or set AGENTKERNEL_HOME to another folder")
+        .into())
 }
 
-/// Starts a daemon as it is by default, unless there is one.
+/// A daemon that was started.
+struct Started {
+    pid: u32,
+    /// Where its part of the log begins.
+    log_begin: u64,
+}
+
+/// Says where on TCP it listens, and for whom, as it does in its log at about the time when it can be reached.
+fn tell_tcp(log: &Path, begin: u64) {
+    let began = Instant::now();
+    while began.elapsed() < START_DEADLINE {
+        if let Some(line) = said(log, begin).into_iter().find(|line| line.starts_with(TCP)) {
+            return errors::say(&line);
+        }
+        look_later();
+    }
+}
+
+/// Starts a daemon as it is by default, unless there is one, or another one was named.
 pub fn start_if_missing(environment: &Environment) -> Result<(), Failure> {
-    if Connection::unix(&environment.socket()).is_err() {
+    if !environment.is_daemon_named() && Connection::unix(&environment.socket()).is_err() {
         spawn(&[], environment)?;
     }
     Ok(())
@@ -61,22 +86,23 @@ fn words(args: &Args) -> Vec<String> {
 }
 
 /// Starts a daemon; `None` if there is one. Whoever wants to do the same at the same time waits for us.
-fn spawn(words: &[String], environment: &Environment) -> Result<Option<u32>> {
+fn spawn(words: &[String], environment: &Environment) -> Result<Option<Started>> {
     let home = environment.daemon_home();
     let failed = |why: io::Error| Error::new(ErrorKind::Host, "start the daemon", why).on(home.display());
-    let _turn = take_turn(&home).map_err(failed)?;
+    let hint = "look whether its disk is full or read-only, or set AGENTKERNEL_HOME to a folder of your own";
+    let _turn = take_turn(&home).map_err(|why| failed(why).hint(hint))?;
     if Connection::unix(&environment.socket()).is_ok() {
         return Ok(None);
     }
     let path = home.join(LOG);
     let log = open_log(&path).map_err(failed)?;
-    let begin = log.metadata().map_err(failed)?.len();
+    let log_begin = log.metadata().map_err(failed)?.len();
     let program = Program::new(&environment::program().map_err(failed)?).map_err(failed)?;
     let program = program.argument("serve").argument("--background");
     let program = words.iter().fold(program, |program, word| program.argument(word));
     let mut daemon = program.spawn_to_stay(&environment.for_daemon(), &log).map_err(failed)?;
-    wait(&mut daemon, environment, &path, begin)?;
-    Ok(Some(daemon.pid()))
+    wait(&mut daemon, environment, &path, log_begin)?;
+    Ok(Some(Started { pid: daemon.pid(), log_begin }))
 }
 
 /// The right to start a daemon in this folder, until it is dropped.
@@ -134,6 +160,14 @@ fn wait(daemon: &mut Staying, environment: &Environment, log: &Path, begin: u64)
 
 /// Why the daemon ended, as its log says.
 fn last_words(log: &Path, begin: u64) -> String {
+    said(log, begin).pop().map_or_else(
+        || "it ended at once, and wrote nothing into its log: is the disk full?".to_owned(),
+        |said| format!("it ended at once: {said}"),
+    )
+}
+
+/// What the daemon has said in its log beyond what it logs; nothing if that cannot be read.
+fn said(log: &Path, begin: u64) -> Vec<String> {
     let read = || -> io::Result<String> {
         let mut log = File::open(log)?;
         let end = log.seek(SeekFrom::End(0))?;
@@ -143,6 +177,7 @@ fn last_words(log: &Path, begin: u64) -> String {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     let text = read().unwrap_or_default();
-    let said = text.lines().filter_map(|line| line.strip_prefix("agentkernel: ")).next_back();
-    said.map_or_else(|| "it ended at once".to_owned(), |said| format!("it ended at once: {said}"))
+    // A line that is being written is none yet.
+    let lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+    lines.filter_map(|line| line.strip_prefix("agentkernel: ")).map(str::to_owned).collect()
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use agentkernel_api::{PoolRequest, ShutdownMode};
-use agentkernel_client::{Address, Client};
 use agentkernel_core::{ByteSize, Error, ErrorKind, Result};
 use agentkernel_oci::Zygote;
 use agentkernel_runtime::{Registry, RunSignal};
@@ -23,13 +22,13 @@ pub fn serve(args: &Args, environment: &Environment) -> Result<u8, Failure> {
         rustix::process::setsid().ok();
     }
     let warm = warm(args, environment)?;
-    let settings = settings(args, environment, warm.as_ref());
+    let settings = settings(args, environment, warm);
     // Before the runtime, which has threads.
     let zygote = fork_zygote()?;
     log(environment);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|why| Error::new(ErrorKind::Host, "start the async runtime", why))?;
-    let served = runtime.block_on(run(settings, zygote, environment, warm));
+    let served = runtime.block_on(run(settings, zygote, environment));
     runtime.shutdown_background();
     served?;
     Ok(0)
@@ -42,7 +41,7 @@ fn warm(args: &Args, environment: &Environment) -> Result<Option<PoolRequest>, F
     Ok(Some(PoolRequest { sandbox, low: size.low, high: size.high }))
 }
 
-fn settings(args: &Args, environment: &Environment, warm: Option<&PoolRequest>) -> ServeSettings {
+fn settings(args: &Args, environment: &Environment, warm: Option<PoolRequest>) -> ServeSettings {
     let mut settings = ServeSettings::new(environment.daemon_home());
     settings.tcp = args.tcp;
     settings.version = env!("CARGO_PKG_VERSION").into();
@@ -53,7 +52,7 @@ fn settings(args: &Args, environment: &Environment, warm: Option<&PoolRequest>) 
     if let Some(time) = args.drain_timeout {
         settings.limits.drain_deadline = time;
     }
-    if let Some(PoolRequest { sandbox, high, .. }) = warm {
+    if let Some(PoolRequest { sandbox, high, .. }) = &warm {
         let pool = &mut settings.pool;
         pool.warm_max = pool.warm_max.max(usize::try_from(*high).unwrap_or(usize::MAX));
         // What was asked for by number must not fail by the memory that so many promise.
@@ -63,6 +62,7 @@ fn settings(args: &Args, environment: &Environment, warm: Option<&PoolRequest>) 
             pool.memory_max = pool.memory_max.max(all);
         }
     }
+    settings.warm = warm;
     settings
 }
 
@@ -77,20 +77,12 @@ fn log(environment: &Environment) {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
 }
 
-async fn run(
-    settings: ServeSettings,
-    zygote: Arc<Zygote>,
-    environment: &Environment,
-    warm: Option<PoolRequest>,
-) -> Result<()> {
+async fn run(settings: ServeSettings, zygote: Arc<Zygote>, environment: &Environment) -> Result<()> {
     let registry = Registry::new(zygote, environment.runtime_dir(), &environment.search_path());
     let signals = signals::listen(false);
     let signals = signals.map_err(|why| Error::new(ErrorKind::Host, "listen to signals", why))?;
     agentkernel_server::serve(settings, registry, move |serving| {
         announce(&serving);
-        if let Some(request) = warm {
-            tokio::spawn(warm_up(serving.clone(), request));
-        }
         tokio::spawn(end_on_signals(serving, signals));
     })
     .await
@@ -103,14 +95,6 @@ fn announce(serving: &Serving) {
             "listening on http://{address}, for the tokens in {}",
             serving.tokens.display()
         ));
-    }
-}
-
-/// Sets the pool by the same door as everybody else.
-async fn warm_up(serving: Serving, request: PoolRequest) {
-    let client = Client::new(Address::Unix(serving.socket.clone()));
-    if let Err(error) = client.set_pool(&request).await {
-        errors::say_error(&error.into());
     }
 }
 

@@ -41,8 +41,8 @@ impl Config {
 
     /// Refuses one that differs from the rest of its plan, by which the supervisor goes.
     pub(super) fn is_of(&self, plan: &Plan) -> Result<(), String> {
-        if self.hostname.as_ref().is_some_and(|name| *name != plan.name) {
-            return Err("the bundle's hostname is not the sandbox's name".into());
+        if self.hostname.as_ref().is_some_and(|name| *name != plan.hostname) {
+            return Err("the bundle's hostname is not the sandbox's".into());
         }
         let group = plan.cgroup.as_ref().map(|group| &group.path);
         if self.linux.cgroups_path.as_ref() != group {

@@ -97,7 +97,8 @@ fn a_new_host_name_is_given_or_the_hosts_would_be_seen() {
 #[test]
 fn a_bundle_of_another_plan_is_refused() {
     let plan = |config: Value| Plan {
-        name: "x".into(),
+        name: "ak-1".into(),
+        hostname: "x".into(),
         privilege: crate::plan::Privilege::Root { first_id: 1 },
         stage: Vec::new(),
         config,
