@@ -1,6 +1,7 @@
 //! The posture of a live sandbox: what it must be, decided with the bundle, and what the host reads.
 
 mod descriptors;
+mod gvisor;
 mod mounts;
 mod planned;
 mod process;
@@ -44,6 +45,8 @@ pub struct Expected {
     rootless: bool,
     /// Made by a runtime of the host.
     engine: Option<Engine>,
+    /// The sentry has been told to leave all files to its gofer.
+    no_directfs: bool,
 }
 
 impl Expected {
@@ -69,6 +72,10 @@ impl Expected {
             cgroup: plan.cgroup.clone(),
             rootless: matches!(host, Privilege::Rootless { .. }),
             engine: facts.runtime.as_ref().map(|runtime| runtime.engine),
+            no_directfs: facts
+                .runtime
+                .as_ref()
+                .is_some_and(|runtime| runtime.flags.iter().any(|flag| flag == "--directfs=false")),
         }
     }
 
@@ -97,6 +104,12 @@ impl Expected {
         group: Option<Group>,
         at_start: bool,
     ) -> Posture {
+        if self.engine.is_some_and(Engine::has_own_kernel) {
+            let processes = group.as_ref().map(Group::processes).unwrap_or_default();
+            let mut controls = gvisor::controls(self, init, siblings, &processes);
+            controls.extend(self.limits(&processes, group));
+            return Posture { controls };
+        }
         let mut controls = Vec::new();
         let threads = process::threads(processes);
         controls.extend(process::identity(self, init, &threads));
@@ -111,14 +124,25 @@ impl Expected {
         if !self.rootless {
             controls.push(descriptors::control(init, &mounts, at_start));
         }
+        controls.extend(self.limits(processes, group));
+        Posture { controls }
+    }
+
+    /// What the control group allows, and who is in it.
+    fn limits(&self, processes: &[i32], group: Option<Group>) -> Vec<Control> {
         match (&self.cgroup, group) {
             (Some(plan), Some(group)) => {
-                controls.extend(cgroup(plan, &group, processes));
+                let mut controls = cgroup(plan, &group, processes);
                 controls.extend(device_rules(&self.devices, &group));
+                controls
             }
-            _ => controls.push(Control::judged("cgroup", "given up by name", "none", true)),
+            _ => vec![Control::judged("cgroup", "given up by name", "none", true)],
         }
-        Posture { controls }
+    }
+
+    /// Places of the host that were asked for to be written to.
+    fn writable_binds(&self) -> impl Iterator<Item = &str> {
+        self.mounts.binds.iter().filter(|bind| !bind.read_only).map(|bind| &*bind.place)
     }
 }
 

@@ -35,12 +35,12 @@ fn in_pid_namespace_of(init: i32, siblings: &[i32]) -> Vec<i32> {
 
 /// One thread: its process and the fields of its status file.
 pub(super) struct Thread {
-    pid: i32,
+    pub(super) pid: i32,
     fields: BTreeMap<String, String>,
 }
 
 impl Thread {
-    fn field(&self, name: &str) -> &str {
+    pub(super) fn field(&self, name: &str) -> &str {
         self.fields.get(name).map_or("missing", String::as_str)
     }
 }
@@ -136,11 +136,16 @@ fn at_most(name: &str, field: &str, granted: u64, threads: &[Thread]) -> Control
 
 /// Each namespace is neither the host's nor a sibling's.
 pub(super) fn namespaces(init: i32, siblings: &[i32]) -> Vec<Control> {
+    namespaces_of(&["user", "pid", "mnt", "ipc", "uts", "net", "cgroup"], init, siblings)
+}
+
+/// Each of these namespaces is.
+pub(super) fn namespaces_of(kinds: &[&str], init: i32, siblings: &[i32]) -> Vec<Control> {
     let link = |pid: &str, kind: &str| {
         fs::read_link(format!("/proc/{pid}/ns/{kind}")).map(|link| link.display().to_string())
     };
-    ["user", "pid", "mnt", "ipc", "uts", "net", "cgroup"]
-        .into_iter()
+    kinds
+        .iter()
         .map(|kind| {
             let actual = link(&init.to_string(), kind);
             let mut others = vec![link("self", kind).unwrap_or_default()];
