@@ -74,7 +74,10 @@ pub fn plan(spec: &SandboxSpec, facts: &PlanFacts) -> Result<Plan> {
         stage: stage(spec, facts),
         config: config(spec, facts),
         cgroup: facts.cgroup.as_ref().map(|path| cgroup_plan(spec, path, facts)),
-        resources: facts.cgroup.as_ref().map_or(Value::Null, |_| limits::resources(spec, facts)),
+        around: match (&facts.runtime, &facts.cgroup) {
+            (Some(_), Some(_)) => limits::resources(spec, facts),
+            _ => Value::Null,
+        },
         lifetime_ms: spec.lifetime().map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         seccomp: SeccompPlan::Full,
         launch: match &facts.runtime {
@@ -169,7 +172,7 @@ fn stage(spec: &SandboxSpec, facts: &PlanFacts) -> Vec<Step> {
 /// Folders that the sandbox provides itself, whatever the image says: an image cannot put a link in
 /// the place of /proc.
 const OWN_FOLDERS: &[(&str, u32)] =
-    &[("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("tmp", 0o755), ("workspace", 0o755), ("run", 0o755)];
+    &[("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("tmp", 0o1777), ("workspace", 0o755), ("run", 0o755)];
 
 fn own_folder(name: &str, mode: u32) -> Step {
     Step::Folder { path: Path::new(ROOTFS).join(name), mode }

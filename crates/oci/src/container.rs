@@ -207,6 +207,14 @@ fn died() -> Failure {
 }
 
 fn hear(channel: &OwnedFd, order: BorrowedFd<'_>, message: &mut [u8]) -> Result<usize, Failure> {
+    await_word(channel, order)?;
+    let (_, length) =
+        recv(channel, message, RecvFlags::empty()).map_err(during("hear from the container"))?;
+    Ok(length)
+}
+
+/// Waits until there is a word, or the end, on the channel.
+fn await_word(channel: &OwnedFd, order: BorrowedFd<'_>) -> Result<(), Failure> {
     let mut fds = [
         PollFd::new(channel, PollFlags::IN),
         PollFd::from_borrowed_fd(order, PollFlags::IN | PollFlags::HUP),
@@ -215,15 +223,12 @@ fn hear(channel: &OwnedFd, order: BorrowedFd<'_>, message: &mut [u8]) -> Result<
     loop {
         match poll(&mut fds, Some(&deadline)) {
             Ok(0) => return Err(during("start the container")("it does not come up")),
-            Ok(_) if !fds[0].revents().is_empty() => break,
+            Ok(_) if !fds[0].revents().is_empty() => return Ok(()),
             Ok(_) => return Err(during("start the container")("it was given up meanwhile")),
             Err(rustix::io::Errno::INTR) => {}
             Err(why) => return Err(during("wait for the container")(why)),
         }
     }
-    let (_, length) =
-        recv(channel, message, RecvFlags::empty()).map_err(during("hear from the container"))?;
-    Ok(length)
 }
 
 /// Whether a path is there, as seen from here; a link counts, wherever it leads.

@@ -23,14 +23,25 @@ pub struct Plan {
     pub config: serde_json::Value,
     /// Its control group, if it has one.
     pub cgroup: Option<CgroupPlan>,
-    /// What that group allows, as `linux.resources` of an OCI configuration.
-    pub resources: serde_json::Value,
+    /// What that group allows, as `linux.resources`, where the configuration says nothing of it: a runtime would make it
+    /// the limits of a group of its own.
+    pub around: serde_json::Value,
     /// Killed after so many milliseconds.
     pub lifetime_ms: Option<u64>,
     /// The system call filter.
     pub seccomp: SeccompPlan,
     /// Who makes the container.
     pub launch: Launch,
+}
+
+impl Plan {
+    /// What the control group allows, as `linux.resources` of an OCI configuration.
+    pub(crate) fn resources(&self) -> &serde_json::Value {
+        match self.launch {
+            Launch::Embedded => &self.config["linux"]["resources"],
+            Launch::Program(_) => &self.around,
+        }
+    }
 }
 
 /// Who makes a container out of a plan.

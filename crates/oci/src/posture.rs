@@ -68,7 +68,7 @@ impl Expected {
             rlimits: rlimits(spec, facts),
             mounts: PlannedMounts::of(plan),
             arguments: words(&plan.config["process"]["args"]),
-            devices: devices(&plan.resources["devices"]),
+            devices: devices(&plan.resources()["devices"]),
             cgroup: plan.cgroup.clone(),
             rootless: matches!(host, Privilege::Rootless { .. }),
             engine: facts.runtime.as_ref().map(|runtime| runtime.engine),

@@ -150,7 +150,7 @@ fn bring_up(
 ) -> Result<(Running, OwnedFd), Failure> {
     let mut group_door = container::GroupDoor::None;
     if let (Some(group), Some(cgroup)) = (group, &plan.cgroup) {
-        group.create(&plan.resources).map_err(during("make the control group"))?;
+        group.create(plan.resources()).map_err(during("make the control group"))?;
         if makes_group(plan) {
             group.allow_what_runtimes_want().map_err(during("prepare the control group"))?;
         }

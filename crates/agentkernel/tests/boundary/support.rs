@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use agentkernel_core::{Backend as _, Command, Limits, Profile, Sandbox, SandboxName, SandboxSpec};
+use agentkernel_oci::engine::Engine;
 use agentkernel_oci::plan::Plan;
 use agentkernel_oci::{OciBackend, RuntimeDir, Zygote};
 use agentkernel_testkit::{Said, available_or_skip, listen, random_u64};
@@ -28,6 +29,14 @@ impl Fixture {
 /// The backend, or `None` after a loud skip.
 pub async fn fixture() -> Option<Fixture> {
     fixture_by(Path::new(PROGRAM), &["zygote"]).await
+}
+
+/// The same with containers made by a runtime of the host.
+pub async fn fixture_with(engine: Engine) -> Option<Fixture> {
+    let fixture = fixture().await?;
+    let folders = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(Into::into);
+    let fixture = Fixture { backend: fixture.backend.by(engine, &folders), ..fixture };
+    available_or_skip(engine.kind().as_str(), &fixture.backend.probe().await).then_some(fixture)
 }
 
 /// The same with a zygote that this program becomes.

@@ -102,7 +102,8 @@ fn attach(stdio: &Stdio, user: Option<&UserIds>) -> rustix::io::Result<()> {
             place(stderr, 2)
         }
         Stdio::Terminal(path) => {
-            let terminal = open(path, OFlags::RDWR, Mode::empty())?;
+            // Not by opening it: gVisor refuses to be asked for what it has given already.
+            let terminal = open(path, OFlags::RDWR | OFlags::NOCTTY, Mode::empty())?;
             ioctl_tiocsctty(&terminal)?;
             if let Some(user) = user {
                 // So that it can open its terminal by name; where that cannot be, it works without.

@@ -33,6 +33,13 @@ pub(super) fn host_pids(runtime: Option<&Runtime>, pids: u64) -> u64 {
     }
 }
 
+fn unknown(engine: Engine) -> seccomp::Unknown {
+    match engine {
+        Engine::Runc | Engine::Crun => seccomp::Unknown::Errno,
+        Engine::Gvisor => seccomp::Unknown::Trace,
+    }
+}
+
 /// Changes a configuration that is carried out here into one for this runtime.
 pub(super) fn adapt(config: &mut Value, runtime: &Runtime) {
     let mut args = vec![AGENT];
@@ -41,7 +48,7 @@ pub(super) fn adapt(config: &mut Value, runtime: &Runtime) {
     }
     config["process"]["args"] = json!(args);
     let linux = &mut config["linux"];
-    linux["seccomp"] = seccomp::profile();
+    linux["seccomp"] = seccomp::profile(unknown(runtime.engine), runtime.missing_calls());
     if runtime.engine.makes_group()
         && let Some(group) = linux["cgroupsPath"].as_str()
     {

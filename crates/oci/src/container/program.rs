@@ -15,6 +15,7 @@
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -24,15 +25,19 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, fcntl_setfl, open, openat};
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
-use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketFlags, SocketType,
+    recvmsg, send, socketpair,
+};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{getpid, set_child_subreaper};
 
 use super::idmap::IdMaps;
 use super::init::die_with_the_supervisor;
-use super::{DEADLINE, Failure, GroupDoor, MESSAGE_MAX, Parts, Running, during, hear, stage};
+use super::{DEADLINE, Failure, GroupDoor, MESSAGE_MAX, Parts, Running, await_word, during, hear, stage};
 use crate::bundle::{ROOTFS, STAGE};
 use crate::engine::{AGENT, Launcher, PID_FILE};
+use crate::supervisor::send_with_descriptor;
 use crate::sys::{self, Forked};
 
 /// All of the runtime's environment.
@@ -82,12 +87,12 @@ fn accompany(
     complaints: File,
 ) -> Result<Running, Failure> {
     let mut message = [0; MESSAGE_MAX];
+    let stage = hear_of_the_stage(channel, order)?;
+    // The end of the channel: the runtime has been executed, or could not be.
     let length = hear(channel, order, &mut message)?;
     if length > 0 {
-        let garbled = |why: serde_json::Error| during("start the container runtime")(why);
-        return Err(serde_json::from_slice(&message[..length]).unwrap_or_else(garbled));
+        return Err(failure(&message[..length]));
     }
-    let stage = open_stage(pid).map_err(during("look at the runtime's stage"))?;
     let name = launcher.engine.program();
     let what = format!("start the container by {name}");
     let until = Instant::now() + DEADLINE;
@@ -117,10 +122,31 @@ fn left(runtime: i32, init: i32) -> Running {
     Running { init, leader: init }
 }
 
-/// The stage, which stays as long as somebody holds it. The runtime lives: it was executed a moment ago.
-fn open_stage(runtime: i32) -> io::Result<OwnedFd> {
-    let path = format!("/proc/{runtime}/root{STAGE}");
-    Ok(open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+/// The stage, once it is built; it stays as long as somebody holds it, so that what is on it can be read when the runtime
+/// has ended.
+fn hear_of_the_stage(channel: &OwnedFd, order: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
+    await_word(channel, order)?;
+    let (mut message, mut space) =
+        ([0; MESSAGE_MAX], [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))]);
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut slices = [io::IoSliceMut::new(&mut message)];
+    let received = recvmsg(channel, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC);
+    let length = received.map_err(during("hear from the container"))?.bytes;
+    let stage = ancillary.drain().find_map(|part| match part {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    match (stage, length) {
+        (Some(stage), _) => Ok(stage),
+        (None, 0) => Err(during("start the container runtime")("it was killed before it was executed")),
+        (None, length) => Err(failure(&message[..length])),
+    }
+}
+
+/// What the other side says of why it failed.
+fn failure(message: &[u8]) -> Failure {
+    let garbled = |why: serde_json::Error| during("start the container runtime")(why);
+    serde_json::from_slice(message).unwrap_or_else(garbled)
 }
 
 /// The container's first process, once the runtime has written it down.
@@ -179,6 +205,7 @@ impl Job<'_> {
         stage::build(self.parts.plan, &self.maps, owner, Path::new(STAGE))
             .map_err(during("build the root folder"))?;
         self.write_bundle().map_err(during("write the bundle"))?;
+        self.show_stage().map_err(during("show the stage"))?;
         self.standard_streams()?;
         let path =
             CString::new(self.launcher.path.as_os_str().as_bytes()).map_err(during("execute the runtime"))?;
@@ -200,6 +227,11 @@ impl Job<'_> {
         let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o555).open(place)?;
         io::copy(&mut agent, &mut copy)?;
         copy.flush()
+    }
+
+    fn show_stage(&self) -> io::Result<()> {
+        let stage = open(STAGE, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        send_with_descriptor(&self.channel, b"s", &stage)
     }
 
     /// The agent's stream, nothing, the supervisor's ear, and the agent's door; nothing else reaches the runtime.

@@ -34,7 +34,7 @@ pub(crate) fn find(engine: Engine, folders: &[PathBuf]) -> Result<Runtime, Avail
         let said: String = said.chars().take(80).collect();
         return Err(unusable(&path, format!("it says of its version {said:?}")));
     }
-    let found = Runtime { engine, path, version, platform: None, flags: Vec::new() };
+    let found = Runtime { engine, path, version, platform: None, flags: Vec::new(), date: None };
     match engine {
         Engine::Runc => at_least(found, RUNC_MIN),
         Engine::Crun => at_least(found, CRUN_MIN),
@@ -81,6 +81,7 @@ fn gvisor(mut found: Runtime) -> Result<Runtime, Availability> {
     if date < GVISOR_MIN {
         return Err(too_old(&found, "2022-12"));
     }
+    found.date = Some(date);
     let flags = ask(&found.path, "flags")?;
     // `  -platform string` and its description on the next line.
     let has = |flag: &str| flags.lines().any(|line| line.trim_start().starts_with(&format!("-{flag}")));

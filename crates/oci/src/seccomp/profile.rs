@@ -26,29 +26,51 @@ struct Masked {
     value: u32,
 }
 
-/// `linux.seccomp` of an OCI configuration.
-pub(crate) fn profile() -> Value {
-    let mut calls = vec![
-        json!({"names": allowed_names().collect::<Vec<_>>(), "action": "SCMP_ACT_ALLOW"}),
-        json!({
-            "names": denied_names().collect::<Vec<_>>(),
-            "action": "SCMP_ACT_ERRNO",
-            "errnoRet": libc::EPERM,
-        }),
-    ];
+/// How a runtime is told to say that a call does not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unknown {
+    /// As an error of its own.
+    Errno,
+    /// As a call that waits for a tracer, of which there is none: gVisor has one error for all refusals, which is EPERM. A
+    /// tracer inside could let such a call pass, so that no argument that is dangerous is refused in this way.
+    Trace,
+}
+
+/// `linux.seccomp` of an OCI configuration; the calls that are `missing` are said not to exist.
+pub(crate) fn profile(unknown: Unknown, missing: &[&str]) -> Value {
+    let allowed: Vec<_> = allowed_names().filter(|name| !missing.contains(name)).collect();
+    let mut calls = vec![allow(&allowed), deny(&denied_names().collect::<Vec<_>>())];
     for gated in GATED {
-        let clauses = gated.allow.iter().flat_map(|clause| expand(clause));
-        calls.extend(clauses.map(|clause| {
-            let args: Vec<Value> = clause.into_iter().map(Masked::words).collect();
-            json!({"names": [gated.syscall.name], "action": "SCMP_ACT_ALLOW", "args": args})
-        }));
+        let name = [gated.syscall.name];
+        calls.extend(alternatives(gated.allow).map(|args| with(allow(&name), args)));
+        if unknown == Unknown::Trace {
+            calls.extend(alternatives(gated.deny).map(|args| with(deny(&name), args)));
+        }
     }
-    json!({
-        "defaultAction": "SCMP_ACT_ERRNO",
-        "defaultErrnoRet": libc::ENOSYS,
-        "architectures": [ARCHITECTURE],
-        "syscalls": calls,
-    })
+    let mut profile = match unknown {
+        Unknown::Errno => json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": libc::ENOSYS}),
+        Unknown::Trace => json!({"defaultAction": "SCMP_ACT_TRACE"}),
+    };
+    profile["architectures"] = json!([ARCHITECTURE]);
+    profile["syscalls"] = json!(calls);
+    profile
+}
+
+fn allow(names: &[&str]) -> Value {
+    json!({"names": names, "action": "SCMP_ACT_ALLOW"})
+}
+
+fn deny(names: &[&str]) -> Value {
+    json!({"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": libc::EPERM})
+}
+
+fn with(mut call: Value, args: Vec<Masked>) -> Value {
+    call["args"] = args.into_iter().map(Masked::words).collect();
+    call
+}
+
+fn alternatives(clauses: &'static [&'static [Check]]) -> impl Iterator<Item = Vec<Masked>> {
+    clauses.iter().flat_map(|clause| expand(clause))
 }
 
 impl Masked {
@@ -103,7 +125,10 @@ mod tests {
 
     fn lets_through(gated: &Gated, arguments: [u32; 3]) -> bool {
         let holds = |one: &Masked| arguments[usize::from(one.argument)] & one.mask == one.value;
-        gated.allow.iter().flat_map(|clause| expand(clause)).any(|clause| clause.iter().all(holds))
+        let said = |clauses| alternatives(clauses).any(|clause| clause.iter().all(holds));
+        let (allowed, denied) = (said(gated.allow), said(gated.deny));
+        assert_ne!(allowed, denied, "{} {arguments:x?} is said both ways, or neither", gated.syscall.name);
+        allowed
     }
 
     fn allows(gated: &Gated, arguments: [u32; 3]) -> bool {

@@ -108,7 +108,7 @@ fn a_bundle_of_another_plan_is_refused() {
             cpu_milli: None,
             pids: None,
         }),
-        resources: Value::Null,
+        around: Value::Null,
         launch: crate::plan::Launch::Embedded,
         lifetime_ms: None,
         seccomp: crate::plan::SeccompPlan::Full,
