@@ -61,14 +61,15 @@ def download(temporary):
     for tool in ("apt-cache", "apt-get", "dpkg"):
         if not shutil.which(tool):
             raise LabError(f"the kernel comes from Debian's packages, and there is no {tool} here")
-    # The package is empty and depends on the one of the current version.
-    depends = run(["apt-cache", "depends", "--important", PACKAGE], temporary)
-    versions = re.findall(r"Depends: (linux-image-\S+)", depends)
-    if not versions:
-        raise LabError(f"no package {PACKAGE} is known here; as root: apt-get update")
-    # apt's own user cannot write into a folder of ours.
-    run(["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", versions[0]], temporary)
-    package = glob.glob(os.path.join(temporary, "*.deb"))[0]
+    try:
+        package = download_package(temporary)
+    except LabError:
+        if os.geteuid() != 0:
+            raise
+        # A new machine has no lists of packages, and in old ones are versions that are not there any more. One
+        # source that cannot be reached need not matter: the next line decides.
+        subprocess.run(["apt-get", "-qq", "update"], check=False, capture_output=True)
+        package = download_package(temporary)
     unpacked = os.path.join(temporary, "unpacked")
     run(["dpkg", "-x", package, unpacked], temporary)
     with open(glob.glob(os.path.join(unpacked, "boot", "vmlinuz-*"))[0], "rb") as file:
@@ -76,6 +77,18 @@ def download(temporary):
     with open(os.path.join(unpacked, "vmlinux"), "wb") as file:
         file.write(image)
     return unpacked
+
+
+def download_package(folder):
+    """Path of the package of the current version, downloaded."""
+    # The one without a version is empty and depends on that.
+    depends = run(["apt-cache", "depends", "--important", PACKAGE], folder)
+    versions = re.findall(r"Depends: (linux-image-\S+)", depends)
+    if not versions:
+        raise LabError(f"no package {PACKAGE} is known here; as root: apt-get update")
+    # apt's own user cannot write into a folder of ours.
+    run(["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", versions[0]], folder)
+    return glob.glob(os.path.join(folder, "*.deb"))[0]
 
 
 def extract(image):

@@ -2,12 +2,22 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{env, thread};
 
 use agentkernel_core::Availability;
 
 /// Features that must not be skipped, separated by commas: `oci,userns,strace`.
 const VARIABLE: &str = "AGENTKERNEL_REQUIRE";
+
+/// How many times longer than elsewhere the suite waits on this host: a number, for one that is emulated.
+const PATIENCE: &str = "AGENTKERNEL_PATIENCE";
+
+/// So many times this long.
+#[must_use]
+pub fn patiently(time: Duration) -> Duration {
+    time * variable(PATIENCE).and_then(|factor| factor.parse().ok()).unwrap_or(1)
+}
 
 /// Whether a test that needs `feature` can run. If not, says so on the real stderr, which is seen even
 /// where the test runner captures output.

@@ -11,6 +11,7 @@ use rustix::fs::getxattr;
 use super::read;
 use crate::facts::kernel_version;
 use crate::mountinfo::MountLine;
+use crate::sys;
 
 /// What may be open beside what is said in full: pipes and terminals of its commands.
 const ALWAYS: &str =
@@ -24,9 +25,26 @@ const TELLS_STREAMS: (u32, u32) = (5, 15);
 /// One open descriptor, or how many there are of a kind.
 type Kinds = BTreeMap<String, usize>;
 
-/// Reads the descriptors of a process. Nothing of the host is among them: files only if they are on these mounts of
-/// the sandbox, sockets only as many as the agent is given.
+/// How often they are read before what is wrong is believed, and how long to wait in between. The agent moves its own
+/// when it begins, and a list of them is not of one moment; what is wrong stays wrong.
+const READS: usize = 20;
+const BETWEEN_READS_MS: i64 = 5;
+
+/// Reads the descriptors of a process until they are right, or long enough.
 pub(super) fn control(init: i32, lines: &[MountLine<'_>], at_start: bool) -> Control {
+    for _ in 1..READS {
+        let control = read_once(init, lines, at_start);
+        if control.held {
+            return control;
+        }
+        sys::pause(BETWEEN_READS_MS);
+    }
+    read_once(init, lines, at_start)
+}
+
+/// Nothing of the host is among them: files only if they are on these mounts of
+/// the sandbox, sockets only as many as the agent is given.
+fn read_once(init: i32, lines: &[MountLine<'_>], at_start: bool) -> Control {
     let wanted = if at_start { AT_START } else { ALWAYS };
     let kinds = match kinds(init, lines) {
         Ok(kinds) => kinds,

@@ -7,6 +7,7 @@ use agentkernel_core::{ByteSize, Command, CpuCount, ErrorKind, ExitStatus, Limit
 use super::context::{Context, stop};
 use super::rule::{Broken, Kept, Needs, Rule, ensure, rule, same};
 use super::talk::{run, sh, text_of};
+use crate::require::patiently;
 use crate::said::listen;
 
 pub const RULES: &[Rule] = &[
@@ -68,14 +69,15 @@ pub fn with_memory(context: &Context<'_>, mib: u64) -> Limits {
 
 /// Whether a script succeeds. If its whole sandbox goes, it does not.
 pub async fn succeeds(sandbox: &dyn Sandbox, script: &str) -> Result<bool, Broken> {
-    let command = Command { timeout: Some(PATIENCE), ..sh(script) };
+    let patience = patiently(PATIENCE);
+    let command = Command { timeout: Some(patience), ..sh(script) };
     let listened = match sandbox.exec(&command).await {
         Ok(process) => listen(process).await,
         Err(error) => Err(error),
     };
     match listened {
         Ok(said) => {
-            ensure!(!said.exited.timed_out, "after {PATIENCE:?} it was still going on");
+            ensure!(!said.exited.timed_out, "after {patience:?} it was still going on");
             Ok(said.exited.status.is_success())
         }
         Err(error) if error.kind == ErrorKind::SandboxGone => Ok(false),

@@ -6,6 +6,7 @@ use agentkernel_core::{Backend, BackendKind, Image, Limits, Profile};
 
 use super::rule::Needs;
 use crate::leaks::Marks;
+use crate::require::patiently;
 
 /// How the suite runs.
 #[derive(Debug, Clone)]
@@ -37,8 +38,8 @@ impl SuiteOptions {
         let mut options = Self {
             rules: Rules::for_backend(backend),
             only: Vec::new(),
-            deadline: Duration::from_secs(30),
-            settle: Duration::from_secs(5),
+            deadline: patiently(Duration::from_secs(30)),
+            settle: patiently(Duration::from_secs(5)),
             marks: Marks::of_this_process(),
             profile,
             limits: Limits::of(profile),
