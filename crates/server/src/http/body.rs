@@ -50,14 +50,13 @@ impl FromRequest<Arc<Daemon>> for Nothing {
     type Rejection = Failure;
 
     async fn from_request(request: Request, daemon: &Arc<Daemon>) -> Outcome<Self> {
-        let Json(Empty {}) = Json::from_request(request, daemon).await?;
-        Ok(Self)
+        let Json(object) = Json::<serde_json::Map<_, _>>::from_request(request, daemon).await?;
+        match object.keys().next() {
+            Some(key) => Err(Failure::usage("the body", format!("it has the key {key:?}, of none"))),
+            None => Ok(Self),
+        }
     }
 }
-
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Empty {}
 
 impl Upload {
     /// The body of this request, which must be of this type.

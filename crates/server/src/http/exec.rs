@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentkernel_api::{CommandRequest, CommandResult, ErrorBody, ProcessInfo};
+use agentkernel_api::{CommandRequest, CommandResult, ProcessInfo};
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -10,6 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::body::Json;
 use super::caller::{Caller, Place};
+use super::refusals;
 use super::reply::{RequestId, Timed};
 use super::runs::{bounded, first};
 use crate::command::exec;
@@ -21,10 +22,10 @@ use crate::guest::Visit;
 /// Run a command in a sandbox, and reply when it has ended, or when it has started in the background
 ///
 /// The status is 200 whatever the command's exit code is, and 201 with a `ProcessInfo` in the background.
-#[utoipa::path(post, path = "/v1/sandboxes/{id}/exec", tag = "commands", request_body = CommandRequest,
+#[utoipa::path(post, operation_id = "exec_create", path = "/v1/sandboxes/{id}/exec", tag = "commands", request_body = CommandRequest,
     params(("id" = String, Path, description = "The sandbox's id or name")),
     responses((status = 200, body = CommandResult), (status = 201, body = ProcessInfo),
-        (status = "default", body = ErrorBody)))]
+        refusals::Always, refusals::Body, refusals::Found, refusals::Used))]
 pub async fn create(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -42,9 +43,9 @@ pub async fn create(
 }
 
 /// Run a command in a sandbox, and stream: a WebSocket whose first message is a `CommandRequest`
-#[utoipa::path(get, path = "/v1/sandboxes/{id}/exec/stream", tag = "commands",
+#[utoipa::path(get, operation_id = "exec_stream", path = "/v1/sandboxes/{id}/exec/stream", tag = "commands",
     params(("id" = String, Path, description = "The sandbox's id or name")),
-    responses((status = 101, description = "WebSocket"), (status = "default", body = ErrorBody)))]
+    responses((status = 101, description = "WebSocket"), refusals::Always, refusals::Found, refusals::Used, refusals::Upgraded))]
 pub async fn stream(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,

@@ -6,7 +6,7 @@ use std::time::Instant;
 use agentkernel_api::{ErrorBody, Phases};
 use axum::Json;
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
-use axum::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, StatusCode};
 use axum::middleware::Next;
@@ -100,8 +100,11 @@ fn finished(mut response: Response, id: &str) -> Response {
         if response.status().is_server_error() {
             tracing::warn!(%id, %error, "failed");
         }
-        let status = response.status();
+        let (status, allowed) = (response.status(), response.headers_mut().remove(ALLOW));
         response = (status, Json(ErrorBody { error })).into_response();
+        if let Some(allowed) = allowed {
+            response.headers_mut().insert(ALLOW, allowed);
+        }
         if let Some(after) = failure.retry_after {
             let seconds = clock::milliseconds(after).div_ceil(1000).max(1);
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));

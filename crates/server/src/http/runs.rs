@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use agentkernel_api::{CommandResult, ErrorBody, RunRequest};
+use agentkernel_api::{CommandResult, RunRequest};
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::response::Response;
 
 use super::body::Json;
 use super::caller::{Caller, Place};
+use super::refusals;
 use super::reply::{RequestId, Timed};
 use crate::command::socket::{Incoming, Outgoing, split};
 use crate::command::{exec, run};
@@ -18,8 +19,8 @@ use crate::failure::Outcome;
 /// Run a command in a sandbox of its own, and reply when it has ended
 ///
 /// The status is 200 whatever the command's exit code is. A client that goes away ends it.
-#[utoipa::path(post, path = "/v1/runs", tag = "runs", request_body = RunRequest,
-    responses((status = 200, body = CommandResult), (status = "default", body = ErrorBody)))]
+#[utoipa::path(post, operation_id = "runs_create", path = "/v1/runs", tag = "runs", request_body = RunRequest,
+    responses((status = 200, body = CommandResult), refusals::Always, refusals::Body, refusals::Made, refusals::Used))]
 pub async fn create(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -34,8 +35,8 @@ pub async fn create(
 /// Run a command in a sandbox of its own, and stream: a WebSocket
 ///
 /// The first message of the client is a `RunRequest`; what follows is told in the documentation of the API's types.
-#[utoipa::path(get, path = "/v1/runs/stream", tag = "runs",
-    responses((status = 101, description = "WebSocket"), (status = "default", body = ErrorBody)))]
+#[utoipa::path(get, operation_id = "runs_stream", path = "/v1/runs/stream", tag = "runs",
+    responses((status = 101, description = "WebSocket"), refusals::Always, refusals::Upgraded))]
 pub async fn stream(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
