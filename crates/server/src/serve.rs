@@ -104,6 +104,7 @@ fn daemon(settings: ServeSettings, registry: Registry, store: Store) -> Result<D
         store,
         metrics: Metrics::new(),
         buffers: Arc::new(Semaphore::new(settings.limits.output_bytes_total / 1024)),
+        bodies: Arc::new(Semaphore::new(settings.limits.body_bytes_total / 1024)),
         instance: random_hex::<8>()?,
         began: Instant::now(),
         stop: watch::channel(None).0,

@@ -22,6 +22,7 @@ mod terminal;
 
 mod background;
 mod copies;
+mod faults;
 mod life;
 mod named;
 mod pools;

@@ -31,7 +31,7 @@ const ALWAYS: &[ErrorKind] = &[
     ErrorKind::NotFound,
     ErrorKind::Internal,
 ];
-const BODY: &[ErrorKind] = &[ErrorKind::TooLarge, ErrorKind::WrongType];
+const BODY: &[ErrorKind] = &[ErrorKind::TooLarge, ErrorKind::WrongType, ErrorKind::Busy];
 const FOUND: &[ErrorKind] =
     &[ErrorKind::NoSuchSandbox, ErrorKind::Conflict, ErrorKind::Gone, ErrorKind::StoreFailed];
 const MADE: &[ErrorKind] = &[
