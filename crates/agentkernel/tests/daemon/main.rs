@@ -29,6 +29,7 @@ mod pools;
 mod service;
 mod serving;
 mod survival;
+mod traces;
 mod ways;
 
 /// Whether a daemon runs the commands.

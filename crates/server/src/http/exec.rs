@@ -8,6 +8,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 
+use tracing::{Instrument as _, Span};
+
 use super::body::Json;
 use super::caller::{Caller, Place};
 use super::refusals;
@@ -18,6 +20,7 @@ use crate::command::socket::{Incoming, Outgoing, split};
 use crate::daemon::Daemon;
 use crate::failure::Outcome;
 use crate::guest::Visit;
+use crate::traces;
 
 /// Run a command in a sandbox, and reply when it has ended, or when it has started in the background
 ///
@@ -56,12 +59,16 @@ pub async fn stream(
 ) -> Outcome<Response> {
     // Before the upgrade, so that whoever has no such sandbox gets a status.
     let visit = daemon.enter(&caller.owner, &word).await?;
-    Ok(bounded(upgrade, &daemon).on_upgrade(move |socket| async move {
-        let (mut outgoing, mut incoming) = split(socket);
-        let outcome = streamed(&daemon, &visit, &mut outgoing, &mut incoming).await;
-        drop(visit);
-        outgoing.finish(outcome, &id).await;
-        drop(place);
+    let span = Span::current();
+    Ok(bounded(upgrade, &daemon).on_upgrade(move |socket| {
+        async move {
+            let (mut outgoing, mut incoming) = split(socket);
+            let outcome = streamed(&daemon, &visit, &mut outgoing, &mut incoming).await;
+            drop(visit);
+            outgoing.finish(outcome, &id).await;
+            drop(place);
+        }
+        .instrument(span)
     }))
 }
 
@@ -76,5 +83,7 @@ async fn streamed(
         _ = visit.guest().fate.decided() => return Err(visit.gone()),
     };
     let limit = request.output_limit.unwrap_or(daemon.limits().stream_bytes);
-    exec::with(daemon, visit, &request, limit, outgoing, incoming).await
+    let result = exec::with(daemon, visit, &request, limit, outgoing, incoming).await?;
+    traces::note(&result.phases);
+    Ok(result)
 }

@@ -9,6 +9,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
+use tracing::{Instrument as _, Span};
+
 use super::body::Json;
 use super::caller::{Caller, Place};
 use super::refusals;
@@ -81,12 +83,16 @@ pub async fn stream(
     let guest = guest(&daemon, &caller, &word).await?;
     let known = known(&guest, pid).await?;
     let in_use = guest.uses.begin();
-    Ok(bounded(upgrade, &daemon).on_upgrade(move |socket| async move {
-        let (mut outgoing, mut incoming) = split(socket);
-        let outcome = attach(&daemon, &guest, known, &mut outgoing, &mut incoming).await;
-        drop(in_use);
-        outgoing.finish(outcome, &id).await;
-        drop(place);
+    let span = Span::current();
+    Ok(bounded(upgrade, &daemon).on_upgrade(move |socket| {
+        async move {
+            let (mut outgoing, mut incoming) = split(socket);
+            let outcome = attach(&daemon, &guest, known, &mut outgoing, &mut incoming).await;
+            drop(in_use);
+            outgoing.finish(outcome, &id).await;
+            drop(place);
+        }
+        .instrument(span)
     }))
 }
 

@@ -7,6 +7,8 @@ use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::response::Response;
 
+use tracing::{Instrument as _, Span};
+
 use super::body::Json;
 use super::caller::{Caller, Place};
 use super::refusals;
@@ -15,6 +17,7 @@ use crate::command::socket::{Incoming, Outgoing, split};
 use crate::command::{exec, run};
 use crate::daemon::Daemon;
 use crate::failure::Outcome;
+use crate::traces;
 
 /// Run a command in a sandbox of its own, and reply when it has ended
 ///
@@ -44,11 +47,15 @@ pub async fn stream(
     RequestId(id): RequestId,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    bounded(upgrade, &daemon).on_upgrade(move |socket| async move {
-        let (mut outgoing, mut incoming) = split(socket);
-        let outcome = streamed(&daemon, &caller, &mut outgoing, &mut incoming).await;
-        outgoing.finish(outcome, &id).await;
-        drop(place);
+    let span = Span::current();
+    bounded(upgrade, &daemon).on_upgrade(move |socket| {
+        async move {
+            let (mut outgoing, mut incoming) = split(socket);
+            let outcome = streamed(&daemon, &caller, &mut outgoing, &mut incoming).await;
+            outgoing.finish(outcome, &id).await;
+            drop(place);
+        }
+        .instrument(span)
     })
 }
 
@@ -61,7 +68,9 @@ async fn streamed(
     let request: RunRequest = first(daemon, incoming).await?;
     caller.check_host_paths(&request.sandbox)?;
     let limit = request.command.output_limit.unwrap_or(daemon.limits().stream_bytes);
-    run::with(daemon, &caller.owner, request, limit, outgoing, incoming).await
+    let result = run::with(daemon, &caller.owner, request, limit, outgoing, incoming).await?;
+    traces::note(&result.phases);
+    Ok(result)
 }
 
 /// The first message, which must come as soon as a body must.
