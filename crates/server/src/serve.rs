@@ -92,7 +92,8 @@ async fn serve_from(
     Ok(())
 }
 
-fn daemon(settings: ServeSettings, registry: Registry, store: Store) -> Result<Daemon> {
+/// A daemon that nobody can reach yet.
+pub fn daemon(settings: ServeSettings, registry: Registry, store: Store) -> Result<Daemon> {
     let pools = registry.all().iter().map(|backend| {
         let pool = Pool::new(backend.clone(), settings.pool.clone())?;
         Ok((backend.kind(), Arc::new(pool)))
