@@ -56,9 +56,7 @@ impl Environment {
             url: text("AGENTKERNEL_URL"),
             api_key: text("AGENTKERNEL_API_KEY"),
             path: path("PATH"),
-            backend: path("AGENTKERNEL_BACKEND").map(PathBuf::into_os_string),
-            log: path("AGENTKERNEL_LOG").map(PathBuf::into_os_string),
-            collector: path(COLLECTOR).map(PathBuf::into_os_string),
+            collector: text(COLLECTOR),
             working_dir: env::current_dir().ok(),
         })
     }
