@@ -14,6 +14,9 @@ const CONFIG: &str = "agentkernel.toml";
 /// The daemon's socket in its folder.
 const SOCKET: &str = "daemon.sock";
 
+/// The variable that every OpenTelemetry exporter obeys.
+const COLLECTOR: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
 /// What the caller's environment says to us. Variables that are empty say nothing.
 pub struct Environment {
     /// AGENTKERNEL_HOME: configuration and state in one folder of the user's choice.
@@ -28,6 +31,7 @@ pub struct Environment {
     url: Option<OsString>,
     /// AGENTKERNEL_API_KEY: by what it knows us, if it is on TCP.
     api_key: Option<OsString>,
+    collector: Option<OsString>,
     working_dir: Option<PathBuf>,
 }
 
@@ -52,6 +56,7 @@ impl Environment {
             url: text("AGENTKERNEL_URL"),
             api_key: text("AGENTKERNEL_API_KEY"),
             path: path("PATH"),
+            collector: text(COLLECTOR),
             working_dir: env::current_dir().ok(),
         })
     }
@@ -124,12 +129,18 @@ impl Environment {
             .filter_map(|(name, value)| Some((name, value.clone()?.into_os_string())))
             .collect();
         variables.extend(self.log.clone().map(|value| ("AGENTKERNEL_LOG", value)));
+        variables.extend(self.collector.clone().map(|value| (COLLECTOR, value)));
         variables
     }
 
     /// How much the daemon is to log, in the words of `tracing`.
     pub fn log(&self) -> Option<String> {
         self.log.as_ref().map(|words| words.to_string_lossy().into_owned())
+    }
+
+    /// The OpenTelemetry collector to which the daemon is to send spans.
+    pub fn collector(&self) -> Option<String> {
+        self.collector.as_ref().map(|address| address.to_string_lossy().into_owned())
     }
 
     /// Where configuration is.

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::Word;
+use crate::object::objects;
+
+objects!(MakeDirRequest, RenameRequest);
 
 /// Facts of one file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -42,7 +45,7 @@ pub enum FileKind {
 
 /// A folder to make.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct MakeDirRequest {
     /// Its absolute path.
     pub path: Word,
@@ -57,7 +60,7 @@ pub struct MakeDirRequest {
 
 /// A file or folder to rename.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct RenameRequest {
     /// Its absolute path.
     pub from: Word,

@@ -3,6 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::object::objects;
+
+objects!(ShutdownRequest);
+
 /// Whether the daemon takes requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Health {
@@ -60,7 +64,7 @@ pub struct Backend {
 
 /// How the daemon is to be stopped. In either way nothing is left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct ShutdownRequest {
     /// In which way.
     #[serde(default)]

@@ -30,6 +30,7 @@ mod error;
 mod event;
 mod file;
 mod host;
+mod object;
 mod pool;
 mod process;
 mod request;

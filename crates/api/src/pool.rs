@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::SandboxRequest;
+use crate::object::objects;
+
+objects!(PoolRequest, DrainRequest);
 
 /// The pools of the daemon, one for each backend.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -83,7 +86,7 @@ pub struct PoolCounts {
 
 /// How many sandboxes of a kind are to be warm.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct PoolRequest {
     /// The kind: whatever is fixed when a sandbox boots. Name, labels and times make no difference.
     #[serde(default)]
@@ -96,7 +99,7 @@ pub struct PoolRequest {
 
 /// Which warm sandboxes are to be stopped.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, remote = "Self")]
 pub struct DrainRequest {
     /// Those of this kind, whose targets are forgotten; without it, all.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::object::objects;
 use crate::{CommandResult, Word};
+
+objects!(SignalRequest);
 
 /// A command in a sandbox, while it runs and for a while after.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -36,7 +39,7 @@ pub enum ProcessState {
 
 /// A signal for a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct SignalRequest {
     /// 1 to 64.
     #[schema(minimum = 1, maximum = 64)]

@@ -6,10 +6,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::Word;
+use crate::object::objects;
+
+objects!(SandboxRequest, Mount, CommandRequest, TerminalSize, RunRequest, TimeoutRequest);
 
 /// What a sandbox is to be. Sizes and numbers are written as on the command line: `512M`, `1.5`, `unlimited`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, remote = "Self")]
 pub struct SandboxRequest {
     /// Its name among its owner's: 1 to 63 of a-z, 0-9 and `-`. Without it, its id. A sandbox with a name
     /// is not a warm one, for the name is its host name, too.
@@ -61,7 +64,7 @@ pub struct SandboxRequest {
 
 /// A file or folder of the host inside a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct Mount {
     /// Its absolute path on the host.
     pub source: Word,
@@ -74,7 +77,7 @@ pub struct Mount {
 
 /// A command, word by word; no shell reads it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct CommandRequest {
     /// Program and arguments.
     pub argv: Vec<Word>,
@@ -124,7 +127,7 @@ pub enum StdinMode {
 
 /// Size of a terminal in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct TerminalSize {
     /// Lines.
     pub rows: u16,
@@ -134,7 +137,7 @@ pub struct TerminalSize {
 
 /// One command in a sandbox of its own, which ends with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct RunRequest {
     /// The sandbox.
     #[serde(default)]
@@ -145,7 +148,7 @@ pub struct RunRequest {
 
 /// How long a sandbox may live from now on. What is not said stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, remote = "Self")]
 pub struct TimeoutRequest {
     /// Until its deadline, from now.
     #[serde(skip_serializing_if = "Option::is_none")]

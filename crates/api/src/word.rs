@@ -9,6 +9,10 @@ use utoipa::openapi::schema::{AdditionalProperties, Object, OneOf, Schema, Type}
 use utoipa::openapi::{ObjectBuilder, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::object::objects;
+
+objects!(Encoded);
+
 /// A string of bytes: in JSON a string if it is UTF-8, else `{"base64":"…"}`.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Word(pub Vec<u8>);
@@ -53,7 +57,7 @@ impl fmt::Debug for Word {
 
 /// The object of a word that is not UTF-8.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 struct Encoded {
     base64: String,
 }
@@ -116,7 +120,9 @@ mod tests {
 
     #[test]
     fn what_is_neither_is_refused() {
-        for wrong in ["1", "null", "{}", "{\"base64\":\"?\"}", "{\"base64\":\"\",\"x\":1}", "[1]"] {
+        for wrong in
+            ["1", "null", "{}", "{\"base64\":\"?\"}", "{\"base64\":\"\",\"x\":1}", "[1]", "[\"/w==\"]"]
+        {
             assert!(serde_json::from_str::<Word>(wrong).is_err(), "{wrong}");
         }
     }

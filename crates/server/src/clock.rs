@@ -5,6 +5,9 @@
 //! reading of the monotonic clock together with the id of the host's boot: that clock goes on from process to process
 //! until the host is booted anew, and then no sandbox lives any more.
 
+#[cfg(test)]
+mod jumps;
+
 use std::fs;
 use std::time::{Duration, SystemTime};
 
@@ -44,7 +47,10 @@ impl StoredDeadline {
 /// Milliseconds since 1970, for display.
 pub fn wall_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    let wall_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    #[cfg(test)]
+    let wall_ms = jumps::jumped(wall_ms);
+    wall_ms
 }
 
 /// The same for a moment to come.

@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod exec;
 pub mod kept;
+pub mod registered;
 pub mod run;
 pub mod socket;
 
@@ -17,21 +18,20 @@ use agentkernel_api::{
 use agentkernel_core::{Exited, OutputStream, Process, ProcessControl, ProcessEvent};
 use agentkernel_runtime::run::DEADLINE_GRACE;
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{interval, sleep, timeout};
 
 use crate::clock;
 use crate::convert;
 use crate::failure::{Failure, Outcome};
 use crate::fate::Verdict;
-use crate::guest::Visit;
+use crate::guest::{Visit, broken};
 use crate::keeper;
+
+use registered::{AGENT_DEADLINE, Registered, check_agent};
 
 /// How long a sandbox may take to say how it ended, once a command in it is lost.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-
-/// How long a guest agent may take to answer when a command outlived its time.
-const AGENT_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Why a client is not there any more.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ pub async fn start(visit: &Visit, request: &CommandRequest) -> Outcome<Running> 
     let process = tokio::select! {
         process = visit.attempt(house.sandbox.exec(&command)) => process?,
         () = expire(timeout) => {
-            check_agent(visit).await;
+            check_agent(visit, AGENT_DEADLINE).await;
             return Err(Failure::new(ErrorKind::Timeout, "run the command", "it did not start in its time"));
         }
     };
@@ -165,6 +165,10 @@ impl Running {
         };
         let heard = match heard {
             Heard::Lost(failure) => last_words(visit, failure).await,
+            Heard::Ended(verdict) => {
+                let broken = broken(&verdict, last_error(self.process.as_mut())).await;
+                broken.map_or(Heard::Ended(verdict), Heard::Lost)
+            }
             heard => heard,
         };
         if let Heard::Exited(exited) = &heard {
@@ -223,6 +227,12 @@ async fn hear<C: Client>(
     }
 }
 
+/// How a command whose sandbox has ended was lost; what it had said before is told no more.
+async fn last_error(process: &mut dyn Process) -> agentkernel_core::Result<()> {
+    while let ProcessEvent::Output(..) = process.next().await? {}
+    Ok(())
+}
+
 /// A command that is lost mostly is because its sandbox ends; its keeper hears of that a moment later.
 async fn last_words(visit: &Visit, failure: Failure) -> Heard {
     let fate = &visit.guest().fate;
@@ -233,45 +243,10 @@ async fn last_words(visit: &Visit, failure: Failure) -> Heard {
     timeout(LAST_WORDS, fate.decided()).await.map_or(Heard::Lost(failure), Heard::Ended)
 }
 
-/// A guest whose agent does not answer any more is of no use, and may be hostile: it ends.
-pub async fn check_agent(visit: &Visit) {
-    let answer = timeout(AGENT_DEADLINE, visit.sandbox().ping()).await;
-    if !matches!(answer, Ok(Ok(_))) {
-        visit.guest().fate.suspect(CauseOfDeath::BoundaryCrashed, "the guest agent does not answer");
-    }
-}
-
 /// Waits until the command's time is up for the host, too; for ever, if it has all the time.
 async fn expire(time: Option<Duration>) {
     match time {
         Some(time) => sleep(time + DEADLINE_GRACE).await,
         None => std::future::pending().await,
-    }
-}
-
-/// That the keeper knows of a command; when it is dropped, the command is told to be lost.
-struct Registered {
-    keeper: mpsc::UnboundedSender<keeper::Ask>,
-    pid: u32,
-    ending: keeper::Ending,
-}
-
-impl Registered {
-    fn new(visit: &Visit, info: &ProcessInfo, control: Arc<dyn ProcessControl>) -> Self {
-        let keeper = visit.guest().keeper.clone();
-        drop(keeper.send(keeper::Ask::Started(info.clone(), control)));
-        Self { keeper, pid: info.pid, ending: None }
-    }
-
-    fn exited(mut self, mut result: CommandResult) {
-        result.sandbox = String::new();
-        self.ending = Some(result);
-    }
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        // A keeper that has gone needs no telling.
-        drop(self.keeper.send(keeper::Ask::Left(self.pid, self.ending.take())));
     }
 }

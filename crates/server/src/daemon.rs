@@ -32,6 +32,8 @@ pub struct Daemon {
     pub metrics: Metrics,
     /// Room for the output of buffered replies, in KiB.
     pub buffers: Arc<Semaphore>,
+    /// Room for the bodies of requests that are being read, in KiB.
+    pub bodies: Arc<Semaphore>,
     /// Random, and new at each start.
     pub instance: String,
     /// When it started.

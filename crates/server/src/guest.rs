@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -9,14 +10,17 @@ use std::time::Duration;
 use agentkernel_api::{ErrorKind, State, Word};
 use agentkernel_core::{Result, Sandbox, SandboxSpec};
 use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::clock;
 use crate::failure::{Failure, Outcome};
-use crate::fate::Fate;
+use crate::fate::{Fate, Verdict};
 use crate::keeper;
 use crate::log::Log;
 use crate::state::View;
+
+/// How long whatever is under way in a sandbox may take to fail, once the sandbox has ended by itself.
+const LAST_ERROR: Duration = Duration::from_millis(100);
 
 /// The sandbox itself, with what does not change while it lives. Its keeper holds it, and each visit.
 pub struct House {
@@ -97,11 +101,13 @@ impl Visit {
 
     /// Does something with the sandbox, unless it is to end first.
     pub async fn attempt<T>(&self, work: impl Future<Output = Result<T>>) -> Outcome<T> {
-        tokio::select! {
+        let mut work = pin!(work);
+        let verdict = tokio::select! {
             biased;
-            done = work => done.map_err(Failure::from),
-            _ = self.guest.fate.decided() => Err(self.gone()),
-        }
+            done = &mut work => return done.map_err(Failure::from),
+            verdict = self.guest.fate.decided() => verdict,
+        };
+        Err(broken(&verdict, work).await.unwrap_or_else(|| self.gone()))
     }
 
     /// What is told to whoever came too late.
@@ -112,6 +118,15 @@ impl Visit {
         }
         Failure::gone(&sandbox)
     }
+}
+
+/// Who uses a sandbox hears of nonsense at the same moment as its keeper, and a little more of it: that it was nonsense.
+pub async fn broken<T>(verdict: &Verdict, work: impl Future<Output = Result<T>>) -> Option<Failure> {
+    if !verdict.suspect {
+        return None;
+    }
+    let error = timeout(LAST_ERROR, work).await.ok()?.err()?;
+    (error.kind == agentkernel_core::ErrorKind::ProtocolBroken).then(|| error.into())
 }
 
 impl Drop for Visit {

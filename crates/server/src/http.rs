@@ -10,10 +10,12 @@ mod files;
 mod host;
 mod logs;
 mod processes;
+mod refusals;
 mod reply;
 mod router;
 mod runs;
 mod sandboxes;
+mod shapes;
 
 pub mod listen;
 pub mod pools;

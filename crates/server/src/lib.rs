@@ -37,7 +37,9 @@ mod state;
 mod status;
 mod store;
 mod tokens;
+mod traces;
 
 pub use http::openapi;
 pub use serve::{Serving, serve};
 pub use settings::{Limits, ServeSettings};
+pub use traces::Traces;

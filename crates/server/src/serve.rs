@@ -92,7 +92,8 @@ async fn serve_from(
     Ok(())
 }
 
-fn daemon(settings: ServeSettings, registry: Registry, store: Store) -> Result<Daemon> {
+/// A daemon that nobody can reach yet.
+pub fn daemon(settings: ServeSettings, registry: Registry, store: Store) -> Result<Daemon> {
     let pools = registry.all().iter().map(|backend| {
         let pool = Pool::new(backend.clone(), settings.pool.clone())?;
         Ok((backend.kind(), Arc::new(pool)))
@@ -104,6 +105,7 @@ fn daemon(settings: ServeSettings, registry: Registry, store: Store) -> Result<D
         store,
         metrics: Metrics::new(),
         buffers: Arc::new(Semaphore::new(settings.limits.output_bytes_total / 1024)),
+        bodies: Arc::new(Semaphore::new(settings.limits.body_bytes_total / 1024)),
         instance: random_hex::<8>()?,
         began: Instant::now(),
         stop: watch::channel(None).0,

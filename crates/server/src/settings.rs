@@ -66,10 +66,12 @@ pub struct Limits {
     pub connections_max: usize,
     /// For how long a client may take to send the head of a request, or keep an idle connection.
     pub head_deadline: Duration,
-    /// For how long a client may take to send a JSON body.
+    /// For how long a client may take to send a JSON body, or the next piece of a file.
     pub body_deadline: Duration,
     /// A JSON body, and a message on a stream.
     pub body_bytes: usize,
+    /// JSON bodies of all requests together, as far as they have come.
+    pub body_bytes_total: usize,
     /// A file or an archive on its way in.
     pub upload_bytes: u64,
     /// What of a sandbox's request is kept: its labels, variables and mounts as JSON.
@@ -108,6 +110,7 @@ impl Default for Limits {
             head_deadline: Duration::from_secs(60),
             body_deadline: Duration::from_secs(30),
             body_bytes: 1 << 20,
+            body_bytes_total: 64 << 20,
             upload_bytes: 16 << 30,
             request_bytes: 64 << 10,
             output_bytes: 16 << 20,

@@ -55,7 +55,8 @@ Examples:
   agentkernel service install
 
 Environment:
-  AGENTKERNEL_LOG  what is logged, for example debug [default: info]";
+  AGENTKERNEL_LOG              what is logged, for example debug [default: info]
+  OTEL_EXPORTER_OTLP_ENDPOINT  collector that gets a span for each request, as http://HOST:PORT";
 
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("'{text}' is not ADDR:PORT; write for example 127.0.0.1:7777"))

@@ -22,12 +22,14 @@ mod terminal;
 
 mod background;
 mod copies;
+mod faults;
 mod life;
 mod named;
 mod pools;
 mod service;
 mod serving;
 mod survival;
+mod traces;
 mod ways;
 
 /// Whether a daemon runs the commands.

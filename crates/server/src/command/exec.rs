@@ -4,7 +4,8 @@ use agentkernel_api::{CommandRequest, CommandResult, ErrorKind, ProcessInfo, Sta
 use agentkernel_core::Phases;
 
 use super::kept::Kept;
-use super::{Client, Count, Heard, Input, Left, Silent, check_agent, start};
+use super::registered::{AGENT_DEADLINE, check_agent};
+use super::{Client, Count, Heard, Input, Left, Silent, start};
 use crate::convert;
 use crate::daemon::Daemon;
 use crate::failure::{Failure, Outcome};
@@ -53,7 +54,7 @@ pub async fn with<C: Client, I: Input>(
     let ping_interval = daemon.limits().ping_interval;
     let heard = running.attend(visit, &mut count, client, input, ping_interval).await;
     if matches!(heard, Heard::TimedOut) {
-        check_agent(visit).await;
+        check_agent(visit, AGENT_DEADLINE).await;
     }
     let mut result = result(heard, count)?;
     let exec = began.elapsed();

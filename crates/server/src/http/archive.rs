@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use agentkernel_api::ErrorBody;
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -10,17 +9,18 @@ use axum::response::Response;
 use super::body::Upload;
 use super::caller::{Caller, Place};
 use super::files::{PathQuery, download, upload};
+use super::{refusals, shapes};
 use crate::daemon::Daemon;
 use crate::failure::Outcome;
 
 const TAR: &str = "application/x-tar";
 
 /// Read a file or folder as a tar stream
-#[utoipa::path(get, path = "/v1/sandboxes/{id}/archive", tag = "files",
+#[utoipa::path(get, operation_id = "archive_read", path = "/v1/sandboxes/{id}/archive", tag = "files",
     params(("id" = String, Path, description = "The sandbox's id or name"),
         ("path" = String, Query, description = "Its absolute path, each byte percent-encoded if need be")),
-    responses((status = 200, content_type = "application/x-tar", body = Vec<u8>),
-        (status = "default", body = ErrorBody)))]
+    responses((status = 200, content_type = "application/x-tar", body = shapes::Bytes),
+        refusals::Always, refusals::Found, refusals::Used))]
 pub async fn read(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -35,11 +35,11 @@ pub async fn read(
 }
 
 /// Unpack a tar stream into a folder
-#[utoipa::path(put, path = "/v1/sandboxes/{id}/archive", tag = "files",
+#[utoipa::path(put, operation_id = "archive_write", path = "/v1/sandboxes/{id}/archive", tag = "files",
     params(("id" = String, Path, description = "The sandbox's id or name"),
         ("path" = String, Query, description = "The folder's absolute path, each byte percent-encoded if need be")),
-    request_body(content = Vec<u8>, content_type = "application/x-tar"),
-    responses((status = 204), (status = "default", body = ErrorBody)))]
+    request_body(content = shapes::Bytes, content_type = "application/x-tar"),
+    responses((status = 204), refusals::Always, refusals::Body, refusals::Found, refusals::Used))]
 pub async fn write(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,

@@ -10,6 +10,7 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use crate::daemon::Daemon;
@@ -25,6 +26,7 @@ pub struct Nothing;
 pub struct Upload {
     body: Limited<Body>,
     most: u64,
+    daemon: Arc<Daemon>,
 }
 
 impl<T: DeserializeOwned> FromRequest<Arc<Daemon>> for Json<T> {
@@ -35,11 +37,9 @@ impl<T: DeserializeOwned> FromRequest<Arc<Daemon>> for Json<T> {
         check_type(request.headers(), "application/json")?;
         check_length(request.headers(), limits.body_bytes as u64)?;
         let body = Limited::new(request.into_body(), limits.body_bytes);
-        let collected = timeout(limits.body_deadline, body.collect()).await.map_err(|_| {
-            let why = format!("the body did not come within {} s", limits.body_deadline.as_secs());
-            Failure::usage("the body", why)
-        })?;
-        let bytes = collected.map_err(|why| broken(&*why, limits.body_bytes as u64))?.to_bytes();
+        let collected =
+            timeout(limits.body_deadline, collect(body, daemon)).await.map_err(|_| late(daemon))?;
+        let (bytes, _room) = collected?;
         // The parser goes 128 levels deep and no further.
         let parsed = serde_json::from_slice(if bytes.is_empty() { b"{}" } else { &bytes });
         parsed.map(Self).map_err(|why| Failure::usage("the body", why))
@@ -50,28 +50,29 @@ impl FromRequest<Arc<Daemon>> for Nothing {
     type Rejection = Failure;
 
     async fn from_request(request: Request, daemon: &Arc<Daemon>) -> Outcome<Self> {
-        let Json(Empty {}) = Json::from_request(request, daemon).await?;
-        Ok(Self)
+        let Json(object) = Json::<serde_json::Map<_, _>>::from_request(request, daemon).await?;
+        match object.keys().next() {
+            Some(key) => Err(Failure::usage("the body", format!("it has the key {key:?}, of none"))),
+            None => Ok(Self),
+        }
     }
 }
 
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Empty {}
-
 impl Upload {
     /// The body of this request, which must be of this type.
-    pub fn of(request: Request, daemon: &Daemon, content_type: &str) -> Outcome<Self> {
+    pub fn of(request: Request, daemon: &Arc<Daemon>, content_type: &str) -> Outcome<Self> {
         let most = daemon.limits().upload_bytes;
         check_type(request.headers(), content_type)?;
         check_length(request.headers(), most)?;
         let body = Limited::new(request.into_body(), usize::try_from(most).unwrap_or(usize::MAX));
-        Ok(Self { body, most })
+        Ok(Self { body, most, daemon: daemon.clone() })
     }
 
-    /// The next bytes; `None` at the end.
+    /// The next bytes; `None` at the end. Whoever sends nothing for too long is not waited for: he would keep the
+    /// sandbox from being idle.
     pub async fn next(&mut self) -> Outcome<Option<Bytes>> {
-        while let Some(frame) = self.body.frame().await {
+        let deadline = self.daemon.limits().body_deadline;
+        while let Some(frame) = timeout(deadline, self.body.frame()).await.map_err(|_| late(&self.daemon))? {
             let frame = frame.map_err(|why| broken(&*why, self.most))?;
             match frame.into_data() {
                 Ok(bytes) if !bytes.is_empty() => return Ok(Some(bytes)),
@@ -80,6 +81,39 @@ impl Upload {
         }
         Ok(None)
     }
+}
+
+/// All bytes of a body, and the room that they take among all bodies. What is announced and does not come takes none.
+async fn collect(
+    mut body: Limited<Body>,
+    daemon: &Daemon,
+) -> Outcome<(Vec<u8>, Option<OwnedSemaphorePermit>)> {
+    let (mut bytes, mut room) = (Vec::new(), None::<OwnedSemaphorePermit>);
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame.map_err(|why| broken(&*why, daemon.limits().body_bytes as u64))?.into_data()
+        else {
+            continue;
+        };
+        let have = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = (bytes.len() + piece.len()).div_ceil(1024).saturating_sub(have);
+        let more = reserve(daemon, u32::try_from(more).unwrap_or(u32::MAX))?;
+        match &mut room {
+            Some(room) => room.merge(more),
+            None => room = Some(more),
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok((bytes, room))
+}
+
+fn reserve(daemon: &Daemon, kib: u32) -> Outcome<OwnedSemaphorePermit> {
+    let full = |_| Failure::busy("read the request", "the bodies of other requests take all the room");
+    daemon.bodies.clone().try_acquire_many_owned(kib).map_err(full)
+}
+
+fn late(daemon: &Daemon) -> Failure {
+    let why = format!("it did not come within {} s", daemon.limits().body_deadline.as_secs());
+    Failure::usage("the body", why)
 }
 
 /// A form of a foreign page can send text and forms, and nothing else without asking first.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentkernel_api::{ErrorBody, Event};
+use agentkernel_api::Event;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -14,6 +14,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
 use super::caller::{Caller, Place};
+use super::{refusals, shapes};
 use crate::daemon::Daemon;
 use crate::failure::Outcome;
 use crate::state::OwnedEvent;
@@ -21,8 +22,8 @@ use crate::state::OwnedEvent;
 /// Listen to what happens to your sandboxes: server-sent events whose data is an `Event`
 ///
 /// Whoever listens too slowly is told by an event of type `skipped` how many he missed.
-#[utoipa::path(get, path = "/v1/events", tag = "host",
-    responses((status = 200, content_type = "text/event-stream", body = Event), (status = "default", body = ErrorBody)))]
+#[utoipa::path(get, operation_id = "events_listen", path = "/v1/events", tag = "host",
+    responses((status = 200, content_type = "text/event-stream", body = shapes::Frame), refusals::Always))]
 pub async fn listen(State(daemon): State<Arc<Daemon>>, caller: Caller, place: Place) -> Outcome<Response> {
     let listener = Listener { events: daemon.state.listen(), owner: caller.owner, daemon, _place: place };
     let frames = stream::unfold(Some(listener), |listener| async move {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentkernel_api::{ErrorBody, FileInfo, FileKind, MakeDirRequest, RenameRequest, Word};
+use agentkernel_api::{FileInfo, FileKind, MakeDirRequest, RenameRequest, Word};
 use agentkernel_core::{ByteSink, ByteSource};
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, Request, State};
@@ -13,6 +13,7 @@ use futures_util::stream;
 
 use super::body::{Json, Upload};
 use super::caller::{Caller, Place};
+use super::{refusals, shapes};
 use crate::convert::absolute;
 use crate::daemon::Daemon;
 use crate::failure::{Failure, Outcome};
@@ -99,11 +100,11 @@ fn decoded(text: &str) -> Vec<u8> {
 }
 
 /// Read a file
-#[utoipa::path(get, path = "/v1/sandboxes/{id}/files", tag = "files",
+#[utoipa::path(get, operation_id = "files_read", path = "/v1/sandboxes/{id}/files", tag = "files",
     params(("id" = String, Path, description = "The sandbox's id or name"),
         ("path" = String, Query, description = "Its absolute path, each byte percent-encoded if need be")),
-    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>),
-        (status = "default", body = ErrorBody)))]
+    responses((status = 200, content_type = "application/octet-stream", body = shapes::Bytes),
+        refusals::Always, refusals::Found, refusals::Used))]
 pub async fn read(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -136,12 +137,12 @@ pub fn download(
 }
 
 /// Create or replace a file as a whole
-#[utoipa::path(put, path = "/v1/sandboxes/{id}/files", tag = "files",
+#[utoipa::path(put, operation_id = "files_write", path = "/v1/sandboxes/{id}/files", tag = "files",
     params(("id" = String, Path, description = "The sandbox's id or name"),
         ("path" = String, Query, description = "Its absolute path, each byte percent-encoded if need be"),
         ("mode" = Option<String>, Query, description = "Its permission bits, octal; 644 by default")),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
-    responses((status = 204), (status = "default", body = ErrorBody)))]
+    request_body(content = shapes::Bytes, content_type = "application/octet-stream"),
+    responses((status = 204), refusals::Always, refusals::Body, refusals::Found, refusals::Used))]
 pub async fn write(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -174,11 +175,11 @@ pub async fn upload(visit: &Visit, mut body: Upload, mut sink: Box<dyn ByteSink>
 }
 
 /// Remove a file, a link or a folder
-#[utoipa::path(delete, path = "/v1/sandboxes/{id}/files", tag = "files",
+#[utoipa::path(delete, operation_id = "files_remove", path = "/v1/sandboxes/{id}/files", tag = "files",
     params(("id" = String, Path, description = "The sandbox's id or name"),
         ("path" = String, Query, description = "Its absolute path, each byte percent-encoded if need be"),
         ("recursive" = Option<bool>, Query, description = "With all that is in it")),
-    responses((status = 204), (status = "default", body = ErrorBody)))]
+    responses((status = 204), refusals::Always, refusals::Found, refusals::Used))]
 pub async fn remove(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -193,11 +194,11 @@ pub async fn remove(
 }
 
 /// Tell the facts of a file
-#[utoipa::path(get, path = "/v1/sandboxes/{id}/files/stat", tag = "files",
+#[utoipa::path(get, operation_id = "files_stat", path = "/v1/sandboxes/{id}/files/stat", tag = "files",
     params(("id" = String, Path, description = "The sandbox's id or name"),
         ("path" = String, Query, description = "Its absolute path, each byte percent-encoded if need be"),
         ("follow" = Option<bool>, Query, description = "Of what a link points to, and not of the link")),
-    responses((status = 200, body = FileInfo), (status = "default", body = ErrorBody)))]
+    responses((status = 200, body = FileInfo), refusals::Always, refusals::Found, refusals::Used))]
 pub async fn stat(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -211,10 +212,10 @@ pub async fn stat(
 }
 
 /// List a folder, sorted by name
-#[utoipa::path(get, path = "/v1/sandboxes/{id}/files/list", tag = "files",
+#[utoipa::path(get, operation_id = "files_list", path = "/v1/sandboxes/{id}/files/list", tag = "files",
     params(("id" = String, Path, description = "The sandbox's id or name"),
         ("path" = String, Query, description = "Its absolute path, each byte percent-encoded if need be")),
-    responses((status = 200, body = Vec<FileInfo>), (status = "default", body = ErrorBody)))]
+    responses((status = 200, body = Vec<FileInfo>), refusals::Always, refusals::Found, refusals::Used))]
 pub async fn list(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -228,9 +229,9 @@ pub async fn list(
 }
 
 /// Make a folder
-#[utoipa::path(post, path = "/v1/sandboxes/{id}/files/mkdir", tag = "files", request_body = MakeDirRequest,
+#[utoipa::path(post, operation_id = "files_make_dir", path = "/v1/sandboxes/{id}/files/mkdir", tag = "files", request_body = MakeDirRequest,
     params(("id" = String, Path, description = "The sandbox's id or name")),
-    responses((status = 204), (status = "default", body = ErrorBody)))]
+    responses((status = 204), refusals::Always, refusals::Body, refusals::Found, refusals::Used))]
 pub async fn make_dir(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -248,9 +249,9 @@ pub async fn make_dir(
 }
 
 /// Rename a file or folder
-#[utoipa::path(post, path = "/v1/sandboxes/{id}/files/rename", tag = "files", request_body = RenameRequest,
+#[utoipa::path(post, operation_id = "files_rename", path = "/v1/sandboxes/{id}/files/rename", tag = "files", request_body = RenameRequest,
     params(("id" = String, Path, description = "The sandbox's id or name")),
-    responses((status = 204), (status = "default", body = ErrorBody)))]
+    responses((status = 204), refusals::Always, refusals::Body, refusals::Found, refusals::Used))]
 pub async fn rename(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentkernel_api::{Backend, ErrorBody, Health, HealthStatus, Info, ShutdownRequest};
+use agentkernel_api::{Backend, Health, HealthStatus, Info, ShutdownRequest};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
@@ -10,14 +10,15 @@ use axum::response::IntoResponse;
 
 use super::body::Json;
 use super::caller::Caller;
+use super::refusals;
 use super::router::openapi;
 use crate::clock;
 use crate::daemon::Daemon;
 use crate::failure::Outcome;
 
 /// Tell whether the daemon takes requests
-#[utoipa::path(get, path = "/v1/health", tag = "host",
-    responses((status = 200, body = Health), (status = "default", body = ErrorBody)))]
+#[utoipa::path(get, operation_id = "host_health", path = "/v1/health", tag = "host",
+    responses((status = 200, body = Health), refusals::Always))]
 pub async fn health(State(daemon): State<Arc<Daemon>>) -> Outcome<axum::Json<Health>> {
     let counts = daemon.state.count().await?;
     let status = if daemon.stop.borrow().is_some() {
@@ -32,8 +33,8 @@ pub async fn health(State(daemon): State<Arc<Daemon>>) -> Outcome<axum::Json<Hea
 }
 
 /// Tell what the daemon is
-#[utoipa::path(get, path = "/v1/info", tag = "host",
-    responses((status = 200, body = Info), (status = "default", body = ErrorBody)))]
+#[utoipa::path(get, operation_id = "host_info", path = "/v1/info", tag = "host",
+    responses((status = 200, body = Info), refusals::Always))]
 pub async fn info(State(daemon): State<Arc<Daemon>>) -> axum::Json<Info> {
     let backends = daemon.registry.all().iter().map(|backend| {
         let (kind, can) = (backend.kind(), backend.capabilities());
@@ -55,8 +56,8 @@ pub async fn info(State(daemon): State<Arc<Daemon>>) -> axum::Json<Info> {
 }
 
 /// Stop the daemon; nothing of any sandbox is left when its socket is gone
-#[utoipa::path(post, path = "/v1/shutdown", tag = "host", request_body = ShutdownRequest,
-    responses((status = 202), (status = "default", body = ErrorBody)))]
+#[utoipa::path(post, operation_id = "host_shutdown", path = "/v1/shutdown", tag = "host", request_body = ShutdownRequest,
+    responses((status = 202), refusals::Always, refusals::Body))]
 pub async fn shutdown(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -68,17 +69,17 @@ pub async fn shutdown(
 }
 
 /// Tell all that is counted, for Prometheus
-#[utoipa::path(get, path = "/metrics", tag = "host",
+#[utoipa::path(get, operation_id = "host_metrics", path = "/metrics", tag = "host",
     responses((status = 200, content_type = "application/openmetrics-text", body = String),
-        (status = "default", body = ErrorBody)))]
+        refusals::Always))]
 pub async fn metrics(State(daemon): State<Arc<Daemon>>) -> Outcome<impl IntoResponse> {
     let text = daemon.metrics.text(&daemon).await?;
     Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text))
 }
 
 /// This document
-#[utoipa::path(get, path = "/openapi.json", tag = "host",
-    responses((status = 200, content_type = "application/json", body = Object)))]
+#[utoipa::path(get, operation_id = "host_document", path = "/openapi.json", tag = "host",
+    responses((status = 200, content_type = "application/json", body = Object), refusals::Always))]
 pub async fn document() -> impl IntoResponse {
     axum::Json(openapi())
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use agentkernel_api::ErrorBody;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
@@ -14,6 +13,7 @@ use utoipa::IntoParams;
 
 use super::caller::{Caller, Place};
 use super::sandboxes::guest;
+use super::{refusals, shapes};
 use crate::daemon::Daemon;
 use crate::failure::Outcome;
 use crate::guest::Guest;
@@ -30,10 +30,10 @@ pub struct Part {
 }
 
 /// Read what is remembered of the output of a sandbox's background commands, stdout and stderr as they came
-#[utoipa::path(get, path = "/v1/sandboxes/{id}/logs", tag = "commands",
+#[utoipa::path(get, operation_id = "logs_read", path = "/v1/sandboxes/{id}/logs", tag = "commands",
     params(("id" = String, Path, description = "The sandbox's id or name"), Part),
-    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>),
-        (status = "default", body = ErrorBody)))]
+    responses((status = 200, content_type = "application/octet-stream", body = shapes::Bytes),
+        refusals::Always, refusals::Found))]
 pub async fn read(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,

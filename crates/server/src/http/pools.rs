@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentkernel_api::{
-    DrainReply, DrainRequest, ErrorBody, Pool, PoolCounts, PoolKey, PoolRequest, PoolStats, SandboxRequest,
+    DrainReply, DrainRequest, Pool, PoolCounts, PoolKey, PoolRequest, PoolStats, SandboxRequest,
 };
 use agentkernel_core::SandboxName;
 use agentkernel_pool::{Counts, KeyStats};
@@ -11,13 +11,14 @@ use axum::extract::State;
 
 use super::body::Json;
 use super::caller::Caller;
+use super::refusals;
 use crate::convert;
 use crate::daemon::Daemon;
 use crate::failure::{Failure, Outcome};
 
 /// Tell what the pools have, and what they have done
-#[utoipa::path(get, path = "/v1/pools", tag = "host",
-    responses((status = 200, body = PoolStats), (status = "default", body = ErrorBody)))]
+#[utoipa::path(get, operation_id = "pools_list", path = "/v1/pools", tag = "host",
+    responses((status = 200, body = PoolStats), refusals::Always))]
 pub async fn list(State(daemon): State<Arc<Daemon>>, caller: Caller) -> Outcome<axum::Json<PoolStats>> {
     caller.check_operator()?;
     Ok(axum::Json(all(&daemon)))
@@ -70,8 +71,8 @@ fn counts(counts: Counts) -> PoolCounts {
 }
 
 /// Say how many sandboxes of a kind are to be warm
-#[utoipa::path(put, path = "/v1/pools", tag = "host", request_body = PoolRequest,
-    responses((status = 200, body = PoolStats), (status = "default", body = ErrorBody)))]
+#[utoipa::path(put, operation_id = "pools_set", path = "/v1/pools", tag = "host", request_body = PoolRequest,
+    responses((status = 200, body = PoolStats), refusals::Always, refusals::Body, refusals::Made))]
 pub async fn set(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -102,8 +103,8 @@ async fn find(
 }
 
 /// Stop warm sandboxes, and reply when nothing of them is left
-#[utoipa::path(post, path = "/v1/pools/drain", tag = "host", request_body = DrainRequest,
-    responses((status = 200, body = DrainReply), (status = "default", body = ErrorBody)))]
+#[utoipa::path(post, operation_id = "pools_drain", path = "/v1/pools/drain", tag = "host", request_body = DrainRequest,
+    responses((status = 200, body = DrainReply), refusals::Always, refusals::Body, refusals::Made))]
 pub async fn drain(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use agentkernel_api::{ErrorBody, ErrorKind, ProcessInfo, SignalRequest};
+use agentkernel_api::{ErrorKind, ProcessInfo, SignalRequest};
 use agentkernel_core::SignalTarget;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
+use tracing::{Instrument as _, Span};
+
 use super::body::Json;
 use super::caller::{Caller, Place};
+use super::refusals;
 use super::reply::RequestId;
 use super::runs::bounded;
 use super::sandboxes::{ask_keeper, guest};
@@ -22,9 +25,9 @@ use crate::guest::Guest;
 use crate::keeper::{Ask, Known};
 
 /// List the commands of a sandbox
-#[utoipa::path(get, path = "/v1/sandboxes/{id}/processes", tag = "commands",
+#[utoipa::path(get, operation_id = "processes_list", path = "/v1/sandboxes/{id}/processes", tag = "commands",
     params(("id" = String, Path, description = "The sandbox's id or name")),
-    responses((status = 200, body = Vec<ProcessInfo>), (status = "default", body = ErrorBody)))]
+    responses((status = 200, body = Vec<ProcessInfo>), refusals::Always, refusals::Found))]
 pub async fn list(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -35,9 +38,9 @@ pub async fn list(
 }
 
 /// Tell what is known of a command
-#[utoipa::path(get, path = "/v1/sandboxes/{id}/processes/{pid}", tag = "commands",
+#[utoipa::path(get, operation_id = "processes_get", path = "/v1/sandboxes/{id}/processes/{pid}", tag = "commands",
     params(("id" = String, Path, description = "The sandbox's id or name"), ("pid" = u32, Path, description = "Its PID inside")),
-    responses((status = 200, body = ProcessInfo), (status = "default", body = ErrorBody)))]
+    responses((status = 200, body = ProcessInfo), refusals::Always, refusals::Found))]
 pub async fn get(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -48,9 +51,9 @@ pub async fn get(
 }
 
 /// Send a command a signal; one that has ended ignores it
-#[utoipa::path(post, path = "/v1/sandboxes/{id}/processes/{pid}/signal", tag = "commands", request_body = SignalRequest,
+#[utoipa::path(post, operation_id = "processes_signal", path = "/v1/sandboxes/{id}/processes/{pid}/signal", tag = "commands", request_body = SignalRequest,
     params(("id" = String, Path, description = "The sandbox's id or name"), ("pid" = u32, Path, description = "Its PID inside")),
-    responses((status = 204), (status = "default", body = ErrorBody)))]
+    responses((status = 204), refusals::Always, refusals::Body, refusals::Found, refusals::Used))]
 pub async fn signal(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -66,9 +69,9 @@ pub async fn signal(
 }
 
 /// Come back to a command in the background: a WebSocket that begins with what is remembered of its output
-#[utoipa::path(get, path = "/v1/sandboxes/{id}/processes/{pid}/stream", tag = "commands",
+#[utoipa::path(get, operation_id = "processes_stream", path = "/v1/sandboxes/{id}/processes/{pid}/stream", tag = "commands",
     params(("id" = String, Path, description = "The sandbox's id or name"), ("pid" = u32, Path, description = "Its PID inside")),
-    responses((status = 101, description = "WebSocket"), (status = "default", body = ErrorBody)))]
+    responses((status = 101, description = "WebSocket"), refusals::Always, refusals::Found, refusals::Upgraded))]
 pub async fn stream(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -80,12 +83,16 @@ pub async fn stream(
     let guest = guest(&daemon, &caller, &word).await?;
     let known = known(&guest, pid).await?;
     let in_use = guest.uses.begin();
-    Ok(bounded(upgrade, &daemon).on_upgrade(move |socket| async move {
-        let (mut outgoing, mut incoming) = split(socket);
-        let outcome = attach(&daemon, &guest, known, &mut outgoing, &mut incoming).await;
-        drop(in_use);
-        outgoing.finish(outcome, &id).await;
-        drop(place);
+    let span = Span::current();
+    Ok(bounded(upgrade, &daemon).on_upgrade(move |socket| {
+        async move {
+            let (mut outgoing, mut incoming) = split(socket);
+            let outcome = attach(&daemon, &guest, known, &mut outgoing, &mut incoming).await;
+            drop(in_use);
+            outgoing.finish(outcome, &id).await;
+            drop(place);
+        }
+        .instrument(span)
     }))
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use agentkernel_api::{ErrorBody, Phases};
 use axum::Json;
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
-use axum::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, StatusCode};
 use axum::middleware::Next;
@@ -19,6 +19,7 @@ use crate::clock;
 use crate::daemon::Daemon;
 use crate::failure::{Failure, Outcome};
 use crate::tokens::random_hex;
+use crate::traces;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -40,6 +41,7 @@ pub struct Timed<T>(pub T, pub Phases);
 
 impl<T: IntoResponse> IntoResponse for Timed<T> {
     fn into_response(self) -> Response {
+        traces::note(&self.1);
         let mut response = self.0.into_response();
         let named = self.1.named();
         let known = named.iter().filter_map(|(name, ns)| Some((name, (*ns)?)));
@@ -61,7 +63,7 @@ pub async fn answer(State(daemon): State<Arc<Daemon>>, mut request: Request, nex
     let route =
         request.extensions().get::<MatchedPath>().map_or("none".to_owned(), |path| path.as_str().to_owned());
     // Never the query, and never a header: a token might be in either.
-    let span = tracing::info_span!("request", %id, %method, %route);
+    let span = span(&id, &method, &route);
     let response = match admit(&mut request, &id) {
         Ok(()) => next.run(request).instrument(span.clone()).await,
         Err(failure) => failure.into_response(),
@@ -70,8 +72,30 @@ pub async fn answer(State(daemon): State<Arc<Daemon>>, mut request: Request, nex
     let status = response.status().as_u16();
     daemon.metrics.answered(&method, &route, status);
     let time_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-    tracing::debug!(parent: &span, status, time_us, "answered");
+    span.record("status", i64::from(status));
+    tracing::debug!(parent: &span, time_us, "answered");
     response
+}
+
+/// What is not known yet is recorded when it is.
+fn span(id: &str, method: &str, route: &str) -> tracing::Span {
+    use tracing::field::Empty;
+    tracing::info_span!(
+        "request",
+        otel.kind = "server",
+        id,
+        method,
+        route,
+        status = Empty,
+        queue_ns = Empty,
+        acquire_ns = Empty,
+        boot_ns = Empty,
+        ready_ns = Empty,
+        exec_ns = Empty,
+        stop_ns = Empty,
+        residual_ns = Empty,
+        total_ns = Empty
+    )
 }
 
 fn admit(request: &mut Request, id: &str) -> Outcome<()> {
@@ -100,8 +124,11 @@ fn finished(mut response: Response, id: &str) -> Response {
         if response.status().is_server_error() {
             tracing::warn!(%id, %error, "failed");
         }
-        let status = response.status();
+        let (status, allowed) = (response.status(), response.headers_mut().remove(ALLOW));
         response = (status, Json(ErrorBody { error })).into_response();
+        if let Some(allowed) = allowed {
+            response.headers_mut().insert(ALLOW, allowed);
+        }
         if let Some(after) = failure.retry_after {
             let seconds = clock::milliseconds(after).div_ceil(1000).max(1);
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use agentkernel_api::{ClientMessage, ErrorKind, RunRequest, ServerMessage};
+use agentkernel_api::{ClientMessage, ErrorBody, ErrorKind, Event, RunRequest, ServerMessage};
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{archive, events, exec, files, host, logs, pools, processes, reply, runs, sandboxes};
+use super::{
+    archive, events, exec, files, host, logs, pools, processes, refusals, reply, runs, sandboxes, shapes,
+};
 use crate::daemon::Daemon;
 use crate::failure::Failure;
 
@@ -22,7 +24,7 @@ use crate::failure::Failure;
         version = "1",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    components(schemas(RunRequest, ClientMessage, ServerMessage)),
+    components(schemas(ErrorBody, Event, RunRequest, ClientMessage, ServerMessage)),
     tags(
         (name = "runs", description = "One command in a sandbox of its own"),
         (name = "sandboxes", description = "Sandboxes that live until somebody, or their time, ends them"),
@@ -36,7 +38,7 @@ struct Document;
 /// The document of the API, OpenAPI 3.1, made from the routes.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    all().into_openapi()
+    shapes::with_optional_bodies(all().into_openapi())
 }
 
 /// Every route behind its checks.
@@ -51,7 +53,9 @@ async fn no_route() -> Failure {
 }
 
 fn all() -> OpenApiRouter<Arc<Daemon>> {
-    OpenApiRouter::with_openapi(Document::openapi())
+    let mut document = Document::openapi();
+    document.components.get_or_insert_default().responses.extend(refusals::named());
+    OpenApiRouter::with_openapi(document)
         .routes(routes!(runs::create))
         .routes(routes!(runs::stream))
         .routes(routes!(sandboxes::create, sandboxes::list))

@@ -2,24 +2,28 @@
 
 use std::sync::Arc;
 
-use agentkernel_api::{CommandResult, ErrorBody, RunRequest};
+use agentkernel_api::{CommandResult, RunRequest};
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::response::Response;
 
+use tracing::{Instrument as _, Span};
+
 use super::body::Json;
 use super::caller::{Caller, Place};
+use super::refusals;
 use super::reply::{RequestId, Timed};
 use crate::command::socket::{Incoming, Outgoing, split};
 use crate::command::{exec, run};
 use crate::daemon::Daemon;
 use crate::failure::Outcome;
+use crate::traces;
 
 /// Run a command in a sandbox of its own, and reply when it has ended
 ///
 /// The status is 200 whatever the command's exit code is. A client that goes away ends it.
-#[utoipa::path(post, path = "/v1/runs", tag = "runs", request_body = RunRequest,
-    responses((status = 200, body = CommandResult), (status = "default", body = ErrorBody)))]
+#[utoipa::path(post, operation_id = "runs_create", path = "/v1/runs", tag = "runs", request_body = RunRequest,
+    responses((status = 200, body = CommandResult), refusals::Always, refusals::Body, refusals::Made, refusals::Used))]
 pub async fn create(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -34,8 +38,8 @@ pub async fn create(
 /// Run a command in a sandbox of its own, and stream: a WebSocket
 ///
 /// The first message of the client is a `RunRequest`; what follows is told in the documentation of the API's types.
-#[utoipa::path(get, path = "/v1/runs/stream", tag = "runs",
-    responses((status = 101, description = "WebSocket"), (status = "default", body = ErrorBody)))]
+#[utoipa::path(get, operation_id = "runs_stream", path = "/v1/runs/stream", tag = "runs",
+    responses((status = 101, description = "WebSocket"), refusals::Always, refusals::Upgraded))]
 pub async fn stream(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -43,11 +47,15 @@ pub async fn stream(
     RequestId(id): RequestId,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    bounded(upgrade, &daemon).on_upgrade(move |socket| async move {
-        let (mut outgoing, mut incoming) = split(socket);
-        let outcome = streamed(&daemon, &caller, &mut outgoing, &mut incoming).await;
-        outgoing.finish(outcome, &id).await;
-        drop(place);
+    let span = Span::current();
+    bounded(upgrade, &daemon).on_upgrade(move |socket| {
+        async move {
+            let (mut outgoing, mut incoming) = split(socket);
+            let outcome = streamed(&daemon, &caller, &mut outgoing, &mut incoming).await;
+            outgoing.finish(outcome, &id).await;
+            drop(place);
+        }
+        .instrument(span)
     })
 }
 
@@ -60,7 +68,9 @@ async fn streamed(
     let request: RunRequest = first(daemon, incoming).await?;
     caller.check_host_paths(&request.sandbox)?;
     let limit = request.command.output_limit.unwrap_or(daemon.limits().stream_bytes);
-    run::with(daemon, &caller.owner, request, limit, outgoing, incoming).await
+    let result = run::with(daemon, &caller.owner, request, limit, outgoing, incoming).await?;
+    traces::note(&result.phases);
+    Ok(result)
 }
 
 /// The first message, which must come as soon as a body must.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentkernel_api::{
-    CauseOfDeath, ErrorBody, Posture, Sandbox, SandboxList, SandboxRequest, SandboxStats, SandboxUsage,
+    CauseOfDeath, Posture, Sandbox, SandboxList, SandboxRequest, SandboxStats, SandboxUsage,
     State as SandboxState, TimeoutRequest,
 };
 use agentkernel_core::SandboxUsage as Usage;
@@ -15,6 +15,7 @@ use utoipa::IntoParams;
 
 use super::body::{Json, Nothing};
 use super::caller::Caller;
+use super::refusals;
 use super::reply::Timed;
 use crate::clock;
 use crate::daemon::Daemon;
@@ -33,8 +34,8 @@ pub struct Listing {
 }
 
 /// Make a sandbox, and reply when commands can be run in it
-#[utoipa::path(post, path = "/v1/sandboxes", tag = "sandboxes", request_body = SandboxRequest,
-    responses((status = 201, body = Sandbox), (status = "default", body = ErrorBody)))]
+#[utoipa::path(post, operation_id = "sandboxes_create", path = "/v1/sandboxes", tag = "sandboxes", request_body = SandboxRequest,
+    responses((status = 201, body = Sandbox), refusals::Always, refusals::Body, refusals::Made))]
 pub async fn create(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -54,8 +55,8 @@ async fn made(daemon: &Arc<Daemon>, order: Order) -> Outcome<Timed<axum::Json<Sa
 }
 
 /// List your sandboxes, the newest last
-#[utoipa::path(get, path = "/v1/sandboxes", tag = "sandboxes", params(Listing),
-    responses((status = 200, body = SandboxList), (status = "default", body = ErrorBody)))]
+#[utoipa::path(get, operation_id = "sandboxes_list", path = "/v1/sandboxes", tag = "sandboxes", params(Listing),
+    responses((status = 200, body = SandboxList), refusals::Always, refusals::Found))]
 pub async fn list(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -69,9 +70,9 @@ pub async fn list(
 }
 
 /// Tell what is known of a sandbox; of one that has ended, as an error with status 410
-#[utoipa::path(get, path = "/v1/sandboxes/{id}", tag = "sandboxes",
+#[utoipa::path(get, operation_id = "sandboxes_get", path = "/v1/sandboxes/{id}", tag = "sandboxes",
     params(("id" = String, Path, description = "Its id or name")),
-    responses((status = 200, body = Sandbox), (status = "default", body = ErrorBody)))]
+    responses((status = 200, body = Sandbox), refusals::Always, refusals::Found))]
 pub async fn get(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -81,9 +82,9 @@ pub async fn get(
 }
 
 /// Remove a sandbox: end it if it lives, forget it if it has ended
-#[utoipa::path(delete, path = "/v1/sandboxes/{id}", tag = "sandboxes",
+#[utoipa::path(delete, operation_id = "sandboxes_remove", path = "/v1/sandboxes/{id}", tag = "sandboxes",
     params(("id" = String, Path, description = "Its id or name")),
-    responses((status = 204), (status = "default", body = ErrorBody)))]
+    responses((status = 204), refusals::Always, refusals::Found))]
 pub async fn remove(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -101,9 +102,9 @@ pub async fn remove(
 }
 
 /// End a sandbox, and reply when nothing of it is left but what is known of it
-#[utoipa::path(post, path = "/v1/sandboxes/{id}/stop", tag = "sandboxes",
+#[utoipa::path(post, operation_id = "sandboxes_stop", path = "/v1/sandboxes/{id}/stop", tag = "sandboxes",
     params(("id" = String, Path, description = "Its id or name")),
-    responses((status = 200, body = Sandbox), (status = "default", body = ErrorBody)))]
+    responses((status = 200, body = Sandbox), refusals::Always, refusals::Body, refusals::Found))]
 pub async fn stop(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -120,9 +121,9 @@ async fn end(daemon: &Daemon, caller: &Caller, word: &str, why: &str) -> Outcome
 }
 
 /// Make a sandbox that has ended once more, from what was asked for: its files are gone
-#[utoipa::path(post, path = "/v1/sandboxes/{id}/start", tag = "sandboxes",
+#[utoipa::path(post, operation_id = "sandboxes_start", path = "/v1/sandboxes/{id}/start", tag = "sandboxes",
     params(("id" = String, Path, description = "Its id or name")),
-    responses((status = 200, body = Sandbox), (status = "default", body = ErrorBody)))]
+    responses((status = 200, body = Sandbox), refusals::Always, refusals::Body, refusals::Found, refusals::Made))]
 pub async fn start(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -147,9 +148,9 @@ pub async fn start(
 }
 
 /// Stop time in a sandbox
-#[utoipa::path(post, path = "/v1/sandboxes/{id}/pause", tag = "sandboxes",
+#[utoipa::path(post, operation_id = "sandboxes_pause", path = "/v1/sandboxes/{id}/pause", tag = "sandboxes",
     params(("id" = String, Path, description = "Its id or name")),
-    responses((status = 200, body = Sandbox), (status = "default", body = ErrorBody)))]
+    responses((status = 200, body = Sandbox), refusals::Always, refusals::Body, refusals::Found, refusals::Used))]
 pub async fn pause(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -160,9 +161,9 @@ pub async fn pause(
 }
 
 /// Let time go on in a sandbox
-#[utoipa::path(post, path = "/v1/sandboxes/{id}/resume", tag = "sandboxes",
+#[utoipa::path(post, operation_id = "sandboxes_resume", path = "/v1/sandboxes/{id}/resume", tag = "sandboxes",
     params(("id" = String, Path, description = "Its id or name")),
-    responses((status = 200, body = Sandbox), (status = "default", body = ErrorBody)))]
+    responses((status = 200, body = Sandbox), refusals::Always, refusals::Body, refusals::Found, refusals::Used))]
 pub async fn resume(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -173,9 +174,9 @@ pub async fn resume(
 }
 
 /// Give a sandbox other times, from now on
-#[utoipa::path(post, path = "/v1/sandboxes/{id}/timeout", tag = "sandboxes", request_body = TimeoutRequest,
+#[utoipa::path(post, operation_id = "sandboxes_timeout", path = "/v1/sandboxes/{id}/timeout", tag = "sandboxes", request_body = TimeoutRequest,
     params(("id" = String, Path, description = "Its id or name")),
-    responses((status = 200, body = Sandbox), (status = "default", body = ErrorBody)))]
+    responses((status = 200, body = Sandbox), refusals::Always, refusals::Body, refusals::Found, refusals::Used))]
 pub async fn timeout(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -216,9 +217,9 @@ pub async fn ask_keeper<T>(guest: &Guest, ask: impl FnOnce(oneshot::Sender<T>) -
 }
 
 /// Tell what a sandbox uses now
-#[utoipa::path(get, path = "/v1/sandboxes/{id}/stats", tag = "sandboxes",
+#[utoipa::path(get, operation_id = "sandboxes_stats", path = "/v1/sandboxes/{id}/stats", tag = "sandboxes",
     params(("id" = String, Path, description = "Its id or name")),
-    responses((status = 200, body = SandboxStats), (status = "default", body = ErrorBody)))]
+    responses((status = 200, body = SandboxStats), refusals::Always, refusals::Found, refusals::Used))]
 pub async fn stats(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -245,9 +246,9 @@ fn told(usage: Usage) -> SandboxUsage {
 }
 
 /// Read every control of a sandbox from the host, now
-#[utoipa::path(get, path = "/v1/sandboxes/{id}/posture", tag = "sandboxes",
+#[utoipa::path(get, operation_id = "sandboxes_posture", path = "/v1/sandboxes/{id}/posture", tag = "sandboxes",
     params(("id" = String, Path, description = "Its id or name")),
-    responses((status = 200, body = Posture), (status = "default", body = ErrorBody)))]
+    responses((status = 200, body = Posture), refusals::Always, refusals::Found, refusals::Used))]
 pub async fn posture(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,

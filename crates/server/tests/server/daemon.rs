@@ -22,7 +22,7 @@ pub struct Daemon {
     pub serving: Serving,
     pub backend: Arc<FakeBackend>,
     /// `None` once it is gone.
-    runtime: Option<Runtime>,
+    pub runtime: Option<Runtime>,
     ended: Option<oneshot::Receiver<Result<()>>>,
 }
 

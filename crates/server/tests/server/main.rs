@@ -8,6 +8,7 @@ mod files;
 mod front_door;
 mod lifecycle;
 mod limits;
+mod nonsense;
 mod openapi;
 mod pools;
 mod restart;

@@ -1,5 +1,6 @@
 //! The document of the API.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use agentkernel_api::ShutdownMode;
@@ -55,11 +56,13 @@ async fn the_document_lists_every_route_and_every_route_is_there() {
     let daemon = Daemon::start(settings(folder.path())).await;
     let document = daemon.client().get("/openapi.json").await.expect(200);
     assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")));
-    let mut listed = Vec::new();
+    let (mut listed, mut names) = (Vec::new(), BTreeSet::new());
     for (path, methods) in document["paths"].as_object().expect("paths") {
         for (method, operation) in methods.as_object().expect("methods") {
             listed.push(format!("{} {path}", method.to_uppercase()));
             assert!(operation["summary"].is_string(), "{method} {path} has no summary");
+            let name = operation["operationId"].as_str().expect("a name");
+            assert!(names.insert(name.to_owned()), "{method} {path}: there are two of {name}");
         }
     }
     let mut expected: Vec<&str> = ROUTES.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -77,6 +80,23 @@ fn the_document_in_the_repository_is_the_one_of_this_code() {
     if made != kept {
         std::fs::write(&path, &made).expect("written");
         panic!("docs/openapi.json was not up to date; it is now: look at the difference and commit it");
+    }
+}
+
+/// Whoever finds `default` there cannot tell a fault from a refusal.
+#[test]
+fn the_document_names_every_status_that_a_route_may_answer() {
+    let document = serde_json::to_value(agentkernel_server::openapi()).expect("JSON");
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("methods") {
+            let responses = operation["responses"].as_object().expect("responses");
+            assert!(!responses.contains_key("default"), "{method} {path}");
+            for status in ["400", "401", "403", "500"] {
+                assert!(responses.contains_key(status), "{method} {path} has no {status}");
+            }
+            let takes_body = operation["requestBody"].is_object();
+            assert!(!takes_body || responses.contains_key("415"), "{method} {path} has no 415");
+        }
     }
 }
 

@@ -116,6 +116,7 @@ impl House {
             inside.trees.iter().for_each(|tree| tree.kill());
             inside.trees.iter().for_each(|tree| tree.join());
             drop(inside);
+            self.left().clear();
             self.ended.send_replace(Some(cause));
         }
     }
@@ -129,15 +130,22 @@ impl House {
         self.survives.load(Ordering::Acquire) && self.lost.load(Ordering::Acquire)
     }
 
-    /// Keeps a command whose holder is gone.
+    /// Keeps a command whose holder is gone. It holds this house in turn, and so is not kept once that is torn down.
     pub fn leave(&self, command: Left) {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+        let inside = self.inside();
+        if inside.is_some() {
+            self.left().push(command);
+        }
+    }
+
+    fn left(&self) -> MutexGuard<'_, Vec<Left>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Somebody holds it again; these are its commands.
     pub fn take_back(&self) -> Vec<Left> {
         self.lost.store(false, Ordering::Release);
-        std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.left())
     }
 
     /// How long it may still live.

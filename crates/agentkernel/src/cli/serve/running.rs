@@ -6,8 +6,11 @@ use agentkernel_api::{PoolRequest, ShutdownMode};
 use agentkernel_core::{ByteSize, Error, ErrorKind, Result};
 use agentkernel_oci::Zygote;
 use agentkernel_runtime::{Registry, RunSignal};
-use agentkernel_server::{ServeSettings, Serving};
+use agentkernel_server::{ServeSettings, Serving, Traces};
 use tokio::sync::mpsc;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::Args;
 use crate::cli::{fork_zygote, pool};
@@ -25,11 +28,12 @@ pub fn serve(args: &Args, environment: &Environment) -> Result<u8, Failure> {
     let settings = settings(args, environment, warm);
     // Before the runtime, which has threads.
     let zygote = fork_zygote()?;
-    log(environment);
+    let traces = log(environment)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|why| Error::new(ErrorKind::Host, "start the async runtime", why))?;
     let served = runtime.block_on(run(settings, zygote, environment));
     runtime.shutdown_background();
+    drop(traces);
     served?;
     Ok(0)
 }
@@ -66,15 +70,21 @@ fn settings(args: &Args, environment: &Environment, warm: Option<PoolRequest>) -
     settings
 }
 
-/// What the daemon logs goes to stderr, which is its log when it runs in the background.
-fn log(environment: &Environment) {
+/// What the daemon logs goes to stderr, which is its log when it runs in the background; spans go to a collector, too, if
+/// there is one, for as long as the value lives.
+fn log(environment: &Environment) -> Result<Option<Traces>> {
     let words = environment.log().unwrap_or_else(|| "info".into());
     let filter = tracing_subscriber::EnvFilter::try_new(&words);
     let filter = filter.unwrap_or_else(|why| {
         errors::say(&format!("read the environment: AGENTKERNEL_LOG: {why}"));
         tracing_subscriber::EnvFilter::new("info")
     });
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let to = |collector: String| Traces::to(&collector, env!("CARGO_PKG_VERSION"));
+    let traces = environment.collector().map(to).transpose()?;
+    let text = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let spans = traces.as_ref().map(Traces::layer);
+    tracing_subscriber::registry().with(text.with_filter(filter)).with(spans).init();
+    Ok(traces)
 }
 
 async fn run(settings: ServeSettings, zygote: Arc<Zygote>, environment: &Environment) -> Result<()> {
