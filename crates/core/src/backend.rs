@@ -86,6 +86,13 @@ pub enum Availability {
         /// Facts in the order to be shown.
         facts: Vec<(String, String)>,
     },
+    /// It works, but not for everything: who names it gets it, and `auto` passes it over.
+    Limited {
+        /// Facts in the order to be shown.
+        facts: Vec<(String, String)>,
+        /// What does not work in it, and why, in one sentence.
+        limitation: String,
+    },
     /// It does not work.
     Unavailable {
         /// What is missing, in one sentence.
@@ -99,7 +106,7 @@ impl Availability {
     /// Whether it works.
     #[must_use]
     pub fn is_available(&self) -> bool {
-        matches!(self, Self::Available { .. })
+        matches!(self, Self::Available { .. } | Self::Limited { .. })
     }
 }
 
@@ -133,6 +140,11 @@ pub trait Backend: Send + Sync {
     fn kind(&self) -> BackendKind;
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
+    /// Whether it works here, as far as that is known without trying: from an earlier trial on this host, or because the
+    /// next boot tells as much as a trial. `None` if it must be tried.
+    fn glance(&self) -> Option<Availability> {
+        None
+    }
     /// Whether it works here; tries, and does not only look.
     async fn probe(&self) -> Availability;
     /// Makes a sandbox.

@@ -12,7 +12,7 @@ mod write;
 use std::error::Error;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -60,6 +60,20 @@ fn input() -> Result<File, FileError> {
 
 fn output() -> Result<File, FileError> {
     standard(stdout()).during("open", Path::new("standard output"))
+}
+
+/// Copies to the end, by reading and writing. The standard library would splice, which in gVisor takes a pipe that is
+/// empty for one that has ended.
+fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER_LEN];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(length) => to.write_all(&buffer[..length])?,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Adds what was being done, and to what.

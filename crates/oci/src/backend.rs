@@ -1,23 +1,24 @@
 //! The embedded backend: from a description to a sandbox whose posture is proven.
 
+mod trial;
+
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use agentkernel_core::{
-    Adopted, Availability, Backend, BackendKind, Booted, Capabilities, Error, ErrorKind, Limit, Limits,
-    Posture, Profile, Result, Sandbox, SandboxName, SandboxSpec,
+    Adopted, Availability, Backend, BackendKind, Booted, Capabilities, Error, ErrorKind, Posture, Result,
+    Sandbox, SandboxName, SandboxSpec,
 };
 use agentkernel_link::{ExecDefaults, HelloOptions, LinkedSandbox, Token};
 use async_trait::async_trait;
 use tokio::net::UnixStream;
-use tokio::sync::OnceCell;
 
 use crate::adopt;
 use crate::boundary::{OciBoundary, first_report};
 use crate::bundle;
-use crate::engine::{self, Engine, Runtime};
+use crate::engine::{Engine, EngineSlot, Memory, Runtime};
 use crate::facts::HostFacts;
 use crate::idblock::{self, IdBlock};
 use crate::lock::LockFile;
@@ -39,26 +40,6 @@ pub struct OciBackend {
     weaken: Option<Weaken>,
     reaped: Once,
     engine: Option<EngineSlot>,
-}
-
-/// A container runtime, looked for when it is needed.
-struct EngineSlot {
-    engine: Engine,
-    folders: Vec<PathBuf>,
-    found: OnceCell<Runtime>,
-}
-
-impl EngineSlot {
-    async fn find(&self) -> Result<&Runtime, Availability> {
-        let (engine, folders) = (self.engine, self.folders.clone());
-        let find = || async move {
-            let found = tokio::task::spawn_blocking(move || engine::find(engine, &folders)).await;
-            found.unwrap_or_else(|why| {
-                Err(Availability::Unavailable { needs: why.to_string(), hint: "report this".into() })
-            })
-        };
-        self.found.get_or_try_init(find).await
-    }
 }
 
 /// Changes a plan for a test that shows what a control is good for.
@@ -83,14 +64,13 @@ impl OciBackend {
     /// The same, with containers made by a runtime that is in one of these folders.
     #[must_use]
     pub fn by(&self, engine: Engine, folders: &[PathBuf]) -> Self {
-        let slot = EngineSlot { engine, folders: folders.to_vec(), found: OnceCell::new() };
         Self {
             zygote: self.zygote.clone(),
             runtime: self.runtime.clone(),
             facts: self.facts.clone(),
             weaken: self.weaken.clone(),
             reaped: Once::new(),
-            engine: Some(slot),
+            engine: Some(EngineSlot::new(engine, folders)),
         }
     }
 
@@ -170,43 +150,6 @@ impl OciBackend {
         write_record(&mut name_lock, &record)?;
         Ok((OciBoundary::new(control, pid, record, self.runtime.clone()), stream))
     }
-
-    /// The runtime that makes the containers, unless we do.
-    async fn runtime_program(&self) -> Result<Option<&Runtime>, Availability> {
-        match &self.engine {
-            None => Ok(None),
-            Some(_) if !self.facts.root => Err(Availability::Unavailable {
-                needs: "root: only root can have the ids, mounts and groups that are given to a runtime"
-                    .into(),
-                hint: "run as root, or with --backend oci, which needs no root".into(),
-            }),
-            Some(slot) => slot.find().await.map(Some),
-        }
-    }
-
-    /// A description of the smallest sandbox that this user may have, for trying.
-    fn trial(&self) -> Result<SandboxSpec> {
-        let mut limits = Limits::of(Profile::Restrictive);
-        if !self.facts.can_limit() {
-            limits.memory = Limit::Unlimited;
-            limits.cpus = Limit::Unlimited;
-        }
-        SandboxSpec::builder(random_name()?, Profile::Restrictive).limits(limits).build()
-    }
-
-    async fn try_one(&self) -> Result<Vec<(String, String)>> {
-        let booted = self.boot(&self.trial()?).await?;
-        booted.sandbox.ping().await?;
-        booted.sandbox.stop().await?;
-        let mut facts = self.facts.describe();
-        if let Ok(Some(runtime)) = self.runtime_program().await {
-            facts.push(("runtime".into(), format!("{} ({})", runtime.version, runtime.path.display())));
-            facts.extend(runtime.platform.iter().map(|platform| ("platform".into(), platform.clone())));
-        }
-        let time = booted.boot + booted.ready;
-        facts.push(("trial start".into(), format!("{:.1} ms", time.as_secs_f64() * 1000.0)));
-        Ok(facts)
-    }
 }
 
 /// A name that no other sandbox has.
@@ -237,7 +180,9 @@ fn missing(kind: BackendKind, why: Availability) -> Error {
     let error = |why: String| Error::new(ErrorKind::Unavailable, "start the sandbox", why).on(kind);
     match why {
         Availability::Unavailable { needs, hint } => error(format!("it needs {needs}")).hint(hint),
-        Availability::Available { .. } => error("it is there after all".into()),
+        Availability::Available { .. } | Availability::Limited { .. } => {
+            error("it is there after all".into())
+        }
     }
 }
 
@@ -286,20 +231,30 @@ impl Backend for OciBackend {
         }
     }
 
+    fn glance(&self) -> Option<Availability> {
+        if let Some(obstacle) = self.facts.obstacle() {
+            return Some(obstacle);
+        }
+        let Some(slot) = &self.engine else {
+            // The next boot tells as much as a trial.
+            return Some(Availability::Available { facts: Vec::new() });
+        };
+        slot.glance(&self.runtime)
+    }
+
     async fn probe(&self) -> Availability {
         if let Some(obstacle) = self.facts.obstacle() {
             return obstacle;
         }
-        if let Err(unavailable) = self.runtime_program().await {
-            return unavailable;
+        let runtime = match self.runtime_program().await {
+            Ok(runtime) => runtime,
+            Err(unavailable) => return unavailable,
+        };
+        let availability = self.try_availability().await;
+        if let Some(runtime) = runtime {
+            Memory::keep(&self.runtime, runtime, Some(availability.clone()));
         }
-        match self.try_one().await {
-            Ok(facts) => Availability::Available { facts },
-            Err(error) => Availability::Unavailable {
-                needs: format!("a container that starts; this one did not: {error}"),
-                hint: error.hint.unwrap_or_else(|| "run as root, outside of another container".into()),
-            },
-        }
+        availability
     }
 
     async fn boot(&self, spec: &SandboxSpec) -> Result<Booted> {

@@ -4,6 +4,8 @@
 //! can be no option.
 
 mod find;
+mod memory;
+mod slot;
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::bundle::STAGE;
 
-pub(crate) use find::find;
+pub(crate) use memory::Memory;
+pub(crate) use slot::EngineSlot;
+
+use find::{ask, locate};
 
 /// Where the guest agent is, inside.
 pub(crate) const AGENT: &str = "/run/agentkernel-guest";
@@ -89,13 +94,7 @@ pub struct Runtime {
     pub platform: Option<String>,
     /// Global flags that this version needs to be as strict as it can.
     pub flags: Vec<String>,
-    /// For gVisor: the day of the release, as a number.
-    pub date: Option<u32>,
 }
-
-/// Since this release statx(2) takes `AT_NO_AUTOMOUNT` (the one of 2022-12 answers EINVAL, and so breaks ls and stat of
-/// coreutils 9); the day of the first release after it that is known not to be that old.
-const GVISOR_STATX: u32 = 2024_01_01;
 
 /// The order to a runtime, as it is executed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,11 +108,6 @@ pub struct Launcher {
 }
 
 impl Runtime {
-    /// Calls that programs do better without: C libraries have another way for each.
-    pub(crate) fn missing_calls(&self) -> &'static [&'static str] {
-        if self.date.is_some_and(|date| date < GVISOR_STATX) { &["statx"] } else { &[] }
-    }
-
     /// The order that makes the container `name` out of the bundle on the stage.
     pub(crate) fn launcher(&self, name: &str) -> Launcher {
         let on_stage = |file: &str| Path::new(STAGE).join(file).display().to_string();
@@ -150,7 +144,6 @@ mod tests {
             path: "/usr/bin/x".into(),
             version: "1".into(),
             platform: platform.map(str::to_owned),
-            date: None,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
         };
         runtime.launcher("name").words.join(" ")

@@ -32,7 +32,7 @@ pub(crate) use control::{enter, send_with_descriptor};
 use watch::Watch;
 
 use crate::cgroup::{Group, Hierarchy};
-use crate::container::{self, Failure, Parts, Running, during};
+use crate::container::{self, Failure, GroupDoor, Parts, Running, during};
 use crate::lock::LockFile;
 use crate::plan::{Launch, Plan, SeccompPlan};
 use crate::seccomp::SeccompFilters;
@@ -148,17 +148,7 @@ fn bring_up(
     control: &Control,
     tools: &Tools,
 ) -> Result<(Running, OwnedFd), Failure> {
-    let mut group_door = container::GroupDoor::None;
-    if let (Some(group), Some(cgroup)) = (group, &plan.cgroup) {
-        group.create(plan.resources()).map_err(during("make the control group"))?;
-        if makes_group(plan) {
-            group.allow_what_runtimes_want().map_err(during("prepare the control group"))?;
-        }
-        group.prove(cgroup).map_err(during("prove the limits"))?;
-        if !makes_group(plan) {
-            group_door = group.door().map_err(during("open the control group"))?;
-        }
-    }
+    let group_door = make_group(plan, group)?;
     let weakened = match &plan.seccomp {
         SeccompPlan::Full | SeccompPlan::Off => None,
         SeccompPlan::Without(names) => {
@@ -182,6 +172,20 @@ fn bring_up(
         return Err(during("limit the devices")(why));
     }
     Ok((running, ours))
+}
+
+/// Makes the control group, if there is one, and proves what it allows.
+fn make_group(plan: &Plan, group: Option<&Group>) -> Result<GroupDoor, Failure> {
+    let (Some(group), Some(cgroup)) = (group, &plan.cgroup) else { return Ok(GroupDoor::None) };
+    group.create(plan.resources()).map_err(during("make the control group"))?;
+    if makes_group(plan) {
+        group.allow_what_runtimes_want().map_err(during("prepare the control group"))?;
+    }
+    group.prove(cgroup).map_err(during("prove the limits"))?;
+    if makes_group(plan) {
+        return Ok(GroupDoor::None);
+    }
+    group.door().map_err(during("open the control group"))
 }
 
 /// Whether a runtime makes a group within ours for its container.

@@ -64,7 +64,9 @@ pub fn choose(request: BackendRequest, probed: &[(BackendKind, Availability)]) -
 
 fn named(kind: BackendKind, probed: &[(BackendKind, Availability)]) -> Result<Choice> {
     match probed.iter().find(|(other, _)| *other == kind) {
-        Some((_, Availability::Available { .. })) => Ok(Choice { backend: kind, reason: "named".into() }),
+        Some((_, Availability::Available { .. } | Availability::Limited { .. })) => {
+            Ok(Choice { backend: kind, reason: "named".into() })
+        }
         Some((_, Availability::Unavailable { needs, hint })) => {
             Err(unavailable(format!("it needs {needs}")).on(kind).hint(hint))
         }
@@ -80,6 +82,7 @@ fn strongest(probed: &[(BackendKind, Availability)]) -> Result<Choice> {
                 return Ok(Choice { backend: *kind, reason: reason(&passed_over) });
             }
             Availability::Unavailable { needs, .. } => passed_over.push(format!("{kind} needs {needs}")),
+            Availability::Limited { limitation, .. } => passed_over.push(format!("{kind}: {limitation}")),
         }
     }
     let error = unavailable(if passed_over.is_empty() {
@@ -87,7 +90,9 @@ fn strongest(probed: &[(BackendKind, Availability)]) -> Result<Choice> {
     } else {
         passed_over.join("; ")
     });
-    Err(match probed.first() {
+    // What needs no other program is the shortest way out.
+    let nearest = probed.iter().find(|(kind, _)| *kind == BackendKind::Oci).or(probed.first());
+    Err(match nearest {
         Some((_, Availability::Unavailable { hint, .. })) => error.on("auto").hint(hint),
         _ => error.on("auto"),
     })

@@ -53,8 +53,11 @@ impl Registry {
         }
         let mut probed: Vec<(BackendKind, Availability)> = Vec::new();
         for backend in &self.backends {
-            let availability = backend.probe().await;
-            let found = availability.is_available();
+            let availability = match backend.glance() {
+                Some(availability) => availability,
+                None => backend.probe().await,
+            };
+            let found = matches!(availability, Availability::Available { .. });
             probed.push((backend.kind(), availability));
             if found {
                 break; // the others are weaker

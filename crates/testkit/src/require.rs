@@ -27,7 +27,7 @@ pub fn patiently(time: Duration) -> Duration {
 #[must_use]
 pub fn available_or_skip(feature: &str, availability: &Availability) -> bool {
     match availability {
-        Availability::Available { .. } => true,
+        Availability::Available { .. } | Availability::Limited { .. } => true,
         Availability::Unavailable { needs, hint } => {
             skip(feature, needs, hint);
             false

@@ -89,6 +89,10 @@ fn text(diagnosis: &Diagnosis, daemon: &DaemonState) -> String {
                 rows.push(vec![kind, "available".into(), backend.description.clone()]);
                 rows.extend(facts.iter().map(|(name, value)| continued(&format!("{name}: {value}"))));
             }
+            Availability::Limited { facts, limitation } => {
+                rows.push(vec![kind, "limited".into(), limitation.clone()]);
+                rows.extend(facts.iter().map(|(name, value)| continued(&format!("{name}: {value}"))));
+            }
             Availability::Unavailable { needs, hint } => {
                 rows.push(vec![kind, "unavailable".into(), format!("needs {needs}")]);
                 rows.push(continued(&format!("hint: {hint}")));

@@ -6,19 +6,44 @@ use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
-use agentkernel_core::{Backend as _, Sandbox};
+use agentkernel_core::{Backend as _, CauseOfDeath, Command, Sandbox};
+use agentkernel_oci::engine::Engine;
 use agentkernel_oci::plan::{Plan, SeccompPlan};
 use agentkernel_testkit::random_u64;
 use serde_json::{Value, json};
 
 use crate::probe;
-use crate::support::{exec, fixture, spec};
+use crate::support::{Fixture, exec, fixture, fixture_with, spec};
 
 /// Attempts that may say OPEN in a hardened container, and why that is no way out.
 const ALLOWED_OPEN: &[(&str, &str)] = &[(
     "ptrace-sibling",
     "debuggers work: a neighbour in one sandbox is the same tenant, and PID 1 is out of reach",
 )];
+
+/// The same under the gVisor of 2022-12. Whatever is reached there is its own kernel's, and nothing of the host's.
+const ALLOWED_OPEN_IN_GVISOR: &[(&str, &str)] = &[
+    ("root-not-read-only", "it tells no flags of a mount; writing is refused all the same (root-write-*)"),
+    ("mknod-char", "nodes can be made, of devices that its kernel does not have"),
+    ("mknod-block", "nodes can be made, of devices that its kernel does not have"),
+    ("dev-unexpected", "its kernel's own fuse and tun, which lead to nothing outside"),
+    ("i386-getpid", "no such calls: an error that the probe does not know"),
+    ("i386-keyctl", "no such calls: an error that the probe does not know"),
+    ("ptrace-sibling", "debuggers work: a neighbour in one sandbox is the same tenant"),
+    ("capset-raise", "capabilities that its kernel does not know are taken and mean nothing"),
+    ("ambient-raise", "it knows no ambient capabilities"),
+    ("cap-ambient", "it knows no ambient capabilities"),
+    ("writable-mount-suid", "it tells no flags of a mount; no_new_privs makes set-id bits mean nothing"),
+    ("writable-mount-dev", "it tells no flags of a mount"),
+    ("oom-score-lower", "its kernel kills nobody for want of memory: the host's kills all of it"),
+    // Its kernel does not know of processes that nobody may look into: a tenant can harm his own sandbox's agent, and lie
+    // to his own client. SECURITY.md says so.
+    ("pid1-environ", "the guest agent is not hidden"),
+    ("pid1-maps", "the guest agent is not hidden"),
+    ("pid1-fd", "the guest agent is not hidden"),
+    ("pid1-fd-open", "the guest agent is not hidden"),
+    ("pid1-stdin-write", "the guest agent is not hidden"),
+];
 
 /// What is planted on the host: none of it may be seen, reached or changed from inside.
 struct Bait {
@@ -95,12 +120,48 @@ async fn listed(sandbox: &dyn Sandbox) -> BTreeMap<String, Value> {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_attack_works_in_a_hardened_sandbox() {
     let Some(fixture) = fixture().await else { return };
+    no_attack_works(&fixture, ALLOWED_OPEN, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_attack_works_in_a_sandbox_that_runc_made() {
+    let Some(fixture) = fixture_with(Engine::Runc).await else { return };
+    no_attack_works(&fixture, ALLOWED_OPEN, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_attack_works_in_a_sandbox_that_crun_made() {
+    let Some(fixture) = fixture_with(Engine::Crun).await else { return };
+    no_attack_works(&fixture, ALLOWED_OPEN, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_attack_works_under_gvisor() {
+    let Some(fixture) = fixture_with(Engine::Gvisor).await else { return };
+    // These work on the agent, and so on the sandbox, which can still be stopped.
+    let last = ["stop-pid1", "kill-pid1"];
+    no_attack_works(&fixture, ALLOWED_OPEN_IN_GVISOR, &last).await;
+    for id in last {
+        let sandbox = fixture.backend.boot(&spec()).await.expect("boots").sandbox;
+        probe::put_into(&*sandbox).await;
+        let _attacker = sandbox.exec(&Command::new([probe::PLACE, id])).await.expect("it starts");
+        if id == "kill-pid1" {
+            assert_eq!(sandbox.ended().await.cause, CauseOfDeath::BoundaryCrashed);
+        }
+        sandbox.stop().await.expect("stops");
+    }
+}
+
+/// Makes every attempt but these.
+async fn no_attack_works(fixture: &Fixture, allowed_open: &[(&str, &str)], but: &[&str]) {
     let bait = Bait::plant();
     let sandbox = fixture.backend.boot(&spec()).await.expect("boots").sandbox;
     probe::put_into(&*sandbox).await;
-    let listed = listed(&*sandbox).await;
+    let mut listed = listed(&*sandbox).await;
+    listed.retain(|id, _| !but.contains(&id.as_str()));
     assert!(listed.len() > 150, "{} attempts", listed.len());
-    let results = attack(&*sandbox, &bait, &["--all"]).await;
+    let ids: Vec<&str> = listed.keys().map(String::as_str).collect();
+    let results = attack(&*sandbox, &bait, &ids).await;
     let mut wrong = Vec::new();
     for id in listed.keys() {
         // A line that is missing is an error, never a success of ours.
@@ -109,7 +170,7 @@ async fn no_attack_works_in_a_hardened_sandbox() {
             continue;
         };
         let expected =
-            ALLOWED_OPEN.iter().any(|(allowed, _)| allowed == id) || result["informational"] == true;
+            allowed_open.iter().any(|(allowed, _)| allowed == id) || result["informational"] == true;
         if result["verdict"] != "BLOCKED" && !expected {
             wrong.push(result.to_string());
         }

@@ -23,7 +23,9 @@ fn environment() -> Option<TestEnvironment> {
     let program = environment.lend(PROGRAM.as_ref());
     let doctor = environment.run(program, &["doctor", "--format", "json"]);
     let report: serde_json::Value = serde_json::from_slice(&doctor.stdout).expect("doctor prints JSON");
-    let oci = report["backends"].as_array().and_then(|all| all.first()).expect("a backend").clone();
+    let oci =
+        report["backends"].as_array().expect("a list").iter().find(|backend| backend["backend"] == "oci");
+    let oci = oci.expect("it is listed").clone();
     let availability = serde_json::from_value(oci).expect("an availability");
     available_or_skip("rootless", &availability).then_some(environment)
 }

@@ -18,8 +18,10 @@ fn the_json_form_has_its_schema() {
         keys(&json["host"]),
         ["architecture", "cgroups", "kernel", "kvm", "root", "seccomp", "swap", "user_namespaces"]
     );
-    let oci = &json["backends"][0];
-    assert_eq!(oci["backend"], "oci");
+    let backends = json["backends"].as_array().expect("a list");
+    let kinds: Vec<&str> = backends.iter().filter_map(|backend| backend["backend"].as_str()).collect();
+    assert_eq!(kinds, ["gvisor", "oci", "runc", "crun"], "strongest first");
+    let oci = &backends[1];
     match oci["status"].as_str() {
         Some("available") => {
             assert!(oci["facts"].as_array().is_some_and(|facts| !facts.is_empty()), "{oci}");

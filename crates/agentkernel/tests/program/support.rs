@@ -225,7 +225,9 @@ fn doctor() -> &'static Doctor {
     DOCTOR.get_or_init(|| {
         let finished = Trial::new().say(&["doctor", "--format", "json"]);
         let json: Value = serde_json::from_slice(&finished.stdout).expect("doctor prints JSON");
-        let oci = serde_json::from_value(json["backends"][0].clone());
+        let backends = json["backends"].as_array().expect("a list");
+        let oci = backends.iter().find(|backend| backend["backend"] == "oci").expect("it is listed");
+        let oci = serde_json::from_value(oci.clone());
         Doctor {
             oci: oci.expect("doctor prints an availability"),
             can_limit: json["host"]["cgroups"]["writable"] == true,

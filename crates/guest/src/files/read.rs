@@ -1,13 +1,13 @@
 //! A regular file's content to stdout.
 
 use std::fs::{FileType, Metadata, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, copy};
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use agentkernel_protocol::FileError;
 
-use super::{During, output, refusal};
+use super::{During, copy, output, refusal};
 
 /// Writes at most `length` bytes from `offset` on. A file that grows meanwhile is read up to the
 /// length it had, so that nobody can feed the reader without end.

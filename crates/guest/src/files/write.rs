@@ -1,7 +1,7 @@
 //! Stdin into a file, as a whole or not at all.
 
 use std::fs::{File, OpenOptions, Permissions, remove_file, rename};
-use std::io::{self, copy};
+use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, CWD, linkat};
 use rustix::process::getpid;
 use rustix::stdio::stdin;
 
-use super::{During, refusal, standard};
+use super::{During, copy, refusal, standard};
 use crate::sys;
 
 /// Writes a new file beside `path` and puts it in its place when it is whole. Whatever fails, nothing
@@ -49,8 +49,7 @@ fn write_beside(folder: &Path, temporary: &Path, mode: u32) -> io::Result<()> {
 }
 
 fn fill(mut file: &File, mode: u32) -> io::Result<()> {
-    let mut content = standard(stdin())?;
-    copy(&mut content, &mut file)?;
+    copy(&mut standard(stdin())?, &mut file)?;
     // Not by the mode at creation, which the umask would change.
     file.set_permissions(Permissions::from_mode(mode & 0o7777))
 }

@@ -13,28 +13,33 @@ use super::{Engine, Runtime};
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Oldest versions that are known to work: the first runc and crun with seccomp's `defaultErrnoRet` and `errnoRet`, and the
-/// first gVisor with `--host-uds` and `--overlay2`.
+/// first gVisor with `--host-uds` and `--overlay2`, by the day of its release as eight digits.
 const RUNC_MIN: [u32; 3] = [1, 1, 0];
 const CRUN_MIN: [u32; 3] = [1, 0, 0];
-const GVISOR_MIN: u32 = 2022_12_01;
+const GVISOR_MIN: u32 = 20_221_201;
 
-/// Looks for the runtime in these folders, and nowhere else; relative ones are passed over.
-pub(crate) fn find(engine: Engine, folders: &[PathBuf]) -> Result<Runtime, Availability> {
+/// Looks for the runtime's program in these folders, and nowhere else; relative ones are passed over.
+pub(crate) fn locate(engine: Engine, folders: &[PathBuf]) -> Result<PathBuf, Availability> {
     let name = engine.program();
     let is_program = |path: &PathBuf| {
         std::fs::metadata(path).is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0)
     };
     let absolute = folders.iter().filter(|folder| folder.is_absolute());
-    let path = absolute.map(|folder| folder.join(name)).find(is_program).ok_or_else(|| {
+    absolute.map(|folder| folder.join(name)).find(is_program).ok_or_else(|| {
         unavailable(format!("the program {name}, which is not in PATH"), format!("apt-get install {name}"))
-    })?;
-    let said = ask(&path, "--version")?;
+    })
+}
+
+/// Asks the program what it is.
+pub(crate) fn ask(engine: Engine, path: PathBuf) -> Result<Runtime, Availability> {
+    let name = engine.program();
+    let said = question(&path, "--version")?;
     let version = said.lines().next().unwrap_or_default().trim().to_owned();
     if !said.contains(name) {
         let said: String = said.chars().take(80).collect();
-        return Err(unusable(&path, format!("it says of its version {said:?}")));
+        return Err(unusable(&path, &format!("it says of its version {said:?}")));
     }
-    let found = Runtime { engine, path, version, platform: None, flags: Vec::new(), date: None };
+    let found = Runtime { engine, path, version, platform: None, flags: Vec::new() };
     match engine {
         Engine::Runc => at_least(found, RUNC_MIN),
         Engine::Crun => at_least(found, CRUN_MIN),
@@ -42,23 +47,23 @@ pub(crate) fn find(engine: Engine, folders: &[PathBuf]) -> Result<Runtime, Avail
     }
 }
 
-fn ask(path: &Path, word: &str) -> Result<String, Availability> {
+fn question(path: &Path, word: &str) -> Result<String, Availability> {
     let answer = Program::new(path).and_then(|program| program.argument(word).output(DEADLINE));
-    answer.map_err(|why| unusable(path, format!("it does not say its version: {why}")))
+    answer.map_err(|why| unusable(path, &format!("it does not say its version: {why}")))
 }
 
 fn unavailable(needs: String, hint: String) -> Availability {
     Availability::Unavailable { needs, hint }
 }
 
-fn unusable(path: &Path, why: String) -> Availability {
+fn unusable(path: &Path, why: &str) -> Availability {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let hint = format!("remove or replace {}; Debian's package is {name}", path.display());
     unavailable(format!("a {name} that works; {} does not: {why}", path.display()), hint)
 }
 
 fn too_old(found: &Runtime, least: &str) -> Availability {
-    unusable(&found.path, format!("{:?} is older than {least}", found.version))
+    unusable(&found.path, &format!("{:?} is older than {least}", found.version))
 }
 
 /// `runc version 1.1.5+ds1`, `crun version 1.8.1`.
@@ -81,8 +86,7 @@ fn gvisor(mut found: Runtime) -> Result<Runtime, Availability> {
     if date < GVISOR_MIN {
         return Err(too_old(&found, "2022-12"));
     }
-    found.date = Some(date);
-    let flags = ask(&found.path, "flags")?;
+    let flags = question(&found.path, "flags")?;
     // `  -platform string` and its description on the next line.
     let has = |flag: &str| flags.lines().any(|line| line.trim_start().starts_with(&format!("-{flag}")));
     let described = |flag: &str| {
@@ -111,12 +115,14 @@ mod tests {
         let path = folder.path().join(engine.program());
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("executable");
-        find(engine, &[folder.path().to_owned()]).map_err(|unavailable| match unavailable {
-            Availability::Unavailable { needs, .. } => {
-                needs.replace(&folder.path().display().to_string(), "BIN")
-            }
-            Availability::Available { .. } => "available".into(),
-        })
+        locate(engine, &[folder.path().to_owned()]).and_then(|path| ask(engine, path)).map_err(
+            |unavailable| match unavailable {
+                Availability::Unavailable { needs, .. } => {
+                    needs.replace(&folder.path().display().to_string(), "BIN")
+                }
+                other => format!("{other:?}"),
+            },
+        )
     }
 
     #[test]
@@ -141,7 +147,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_old_hanging_or_something_else_is_told() {
-        let missing = find(Engine::Crun, &["relative".into(), "/nonexistent".into()]).expect_err("missing");
+        let missing = locate(Engine::Crun, &["relative".into(), "/nonexistent".into()]).expect_err("missing");
         assert!(matches!(missing, Availability::Unavailable { hint, .. } if hint == "apt-get install crun"));
         let needs = found(Engine::Runc, "echo runc version 1.0.0-rc93").expect_err("old");
         assert!(needs.contains("BIN/runc does not") && needs.contains("older than 1.1.0"), "{needs}");

@@ -36,10 +36,10 @@ pub(crate) enum Unknown {
     Trace,
 }
 
-/// `linux.seccomp` of an OCI configuration; the calls that are `missing` are said not to exist.
-pub(crate) fn profile(unknown: Unknown, missing: &[&str]) -> Value {
-    let allowed: Vec<_> = allowed_names().filter(|name| !missing.contains(name)).collect();
-    let mut calls = vec![allow(&allowed), deny(&denied_names().collect::<Vec<_>>())];
+/// `linux.seccomp` of an OCI configuration.
+pub(crate) fn profile(unknown: Unknown) -> Value {
+    let mut calls =
+        vec![allow(&allowed_names().collect::<Vec<_>>()), deny(&denied_names().collect::<Vec<_>>())];
     for gated in GATED {
         let name = [gated.syscall.name];
         calls.extend(alternatives(gated.allow).map(|args| with(allow(&name), args)));

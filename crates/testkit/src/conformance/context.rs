@@ -23,6 +23,11 @@ impl<'a> Context<'a> {
         Self { backend, options }
     }
 
+    /// Whether the sandbox's kernel is not the host's, and so may tell less of itself.
+    pub fn has_own_kernel(&self) -> bool {
+        self.options.rules.boundary && !self.options.rules.shared_kernel
+    }
+
     /// A name that nothing else on this host has.
     pub fn fresh_name(&self) -> SandboxName {
         SandboxName::from_random(random_u64())

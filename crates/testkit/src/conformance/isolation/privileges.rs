@@ -62,7 +62,8 @@ async fn capabilities(context: &Context<'_>) -> Kept {
     let sandbox = context.boot().await?;
     let sets = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
     for set in status(&*sandbox, &sets).await? {
-        ensure!(set.ends_with(" 0000000000000000"), "{set}");
+        let untold = context.has_own_kernel() && set == "CapAmb missing";
+        ensure!(set.ends_with(" 0000000000000000") || untold, "{set}");
     }
     stop(sandbox).await.map(drop)
 }
@@ -70,6 +71,11 @@ async fn capabilities(context: &Context<'_>) -> Kept {
 async fn privileges(context: &Context<'_>) -> Kept {
     let sandbox = context.boot().await?;
     let found = status(&*sandbox, &["NoNewPrivs", "Seccomp"]).await?;
-    same("status", found, vec!["NoNewPrivs 1".to_owned(), "Seccomp 2".to_owned()])?;
+    // Another kernel than Linux need not tell the first; what it leads to is another rule's.
+    let found: Vec<_> =
+        found.into_iter().filter(|line| !context.has_own_kernel() || line != "NoNewPrivs missing").collect();
+    let expected = ["NoNewPrivs 1", "Seccomp 2"].map(str::to_owned);
+    let told = expected.len() - found.len();
+    same("status", &found[..], &expected[told.min(1)..])?;
     stop(sandbox).await.map(drop)
 }
