@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bundle::STAGE;
 
-pub(crate) use find::find;
+pub use find::find;
 
 /// Where the guest agent is, inside.
 pub(crate) const AGENT: &str = "/run/agentkernel-guest";

@@ -19,7 +19,10 @@ const CRUN_MIN: [u32; 3] = [1, 0, 0];
 const GVISOR_MIN: u32 = 2022_12_01;
 
 /// Looks for the runtime in these folders, and nowhere else; relative ones are passed over.
-pub(crate) fn find(engine: Engine, folders: &[PathBuf]) -> Result<Runtime, Availability> {
+///
+/// # Errors
+/// What is missing, and the way out.
+pub fn find(engine: Engine, folders: &[PathBuf]) -> Result<Runtime, Availability> {
     let name = engine.program();
     let is_program = |path: &PathBuf| {
         std::fs::metadata(path).is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0)
