@@ -20,6 +20,9 @@ pub struct Sample {
     pub rss_bytes: Option<u64>,
     /// How many processes those were.
     pub processes: Option<usize>,
+    /// How many processes of the host besides them run a program that one of them runs: of the pages that they share,
+    /// `pss_bytes` counts a part only.
+    pub sharers: Option<usize>,
     /// How it ended: always as the work ends.
     pub exit_code: i32,
     /// The digest of what it said: always that of the work's result.

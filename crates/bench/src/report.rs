@@ -6,10 +6,12 @@ use crate::measure::{Measured, Outcome};
 use crate::plan::{Metric, Plan};
 use crate::results::{self, Course, Facts};
 use crate::sandbox::Target;
-use crate::statistics::{Interval, Ratio, Summary};
+use crate::statistics::{self, Interval, Ratio, Summary};
 use crate::workload;
 
 const NANOSECONDS_OF_MS: f64 = 1e6;
+/// The runtime's own client, which waits for the sandbox outside of its group.
+const OWN_SHARERS: usize = 1;
 const BYTES_OF_MIB: f64 = 1_048_576.0;
 
 /// Metric, each target, and what the first ones are to the last.
@@ -33,16 +35,20 @@ fn footing(plan: &Plan, outcome: &Outcome) -> String {
     let all = || outcome.measured.iter().flat_map(|measured| &measured.targets);
     let failures: u32 = all().map(|series| series.failures).sum();
     let timeouts: u32 = all().map(|series| series.timeouts).sum();
+    let sharers = all().flat_map(|series| &series.samples).filter_map(|sample| sample.sharers).max();
+    let sharing = sharers.filter(|sharers| *sharers > OWN_SHARERS).map_or(String::new(), |sharers| {
+        format!("While memory was measured, up to {sharers} other processes ran the same programs: PSS counts too little.\n")
+    });
     format!(
         "\np50 (95 % interval of it), p95; overhead is the ratio of the p50 (95 % interval of it) and their difference. \
-         {} samples each, interleaved; {failures} failures, {timeouts} timeouts.\n",
+         {} samples each, interleaved; {failures} failures, {timeouts} timeouts.\n{sharing}",
         plan.iterations
     )
 }
 
 fn cell(plan: &Plan, measured: &Measured, index: usize) -> String {
     match results::summary(plan, measured, index) {
-        Some(summary) => figure(&summary, measured.metric),
+        Some(summary) => figure(&summary, measured.metric) + &resident(measured, index),
         None => "not measured".into(),
     }
 }
@@ -58,6 +64,18 @@ fn figure(summary: &Summary, metric: Metric) -> String {
         in_unit(high),
         in_unit(summary.p95)
     )
+}
+
+/// Of memory also the p50 of what is resident, in which shared pages count for each process.
+fn resident(measured: &Measured, index: usize) -> String {
+    let samples = measured.targets[index].samples.iter();
+    let mut resident: Vec<u64> = samples.filter_map(|sample| sample.rss_bytes).collect();
+    if resident.is_empty() {
+        return String::new();
+    }
+    #[expect(clippy::cast_precision_loss, reason = "bytes below 2^53")]
+    let middle = statistics::middle(&mut resident) as f64;
+    format!(", RSS {}", in_unit(middle, Metric::Memory))
 }
 
 fn overheads(plan: &Plan, measured: &Measured) -> String {

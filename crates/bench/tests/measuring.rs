@@ -55,6 +55,7 @@ fn sample(order: &Order) -> Sample {
         pss_bytes: Some(factor << 20),
         rss_bytes: Some(factor << 21),
         processes: Some(1),
+        sharers: Some(0),
         exit_code: 0,
         stdout_sha256: "x".into(),
     }
@@ -106,7 +107,10 @@ fn figures_are_those_of_the_samples() {
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines[0], "| Metric | slow | quick | overhead |");
     assert!(lines[2].starts_with("| Cold start | 306.0 ms (") && lines[2].contains("| 3.00 × ("), "{table}");
-    assert!(lines[3].contains("3.00 MiB") && lines[3].ends_with("+2.00 MiB |"), "{table}");
+    assert!(
+        lines[3].contains("3.00 MiB") && lines[3].contains("RSS 6.00") && lines[3].ends_with("+2.00 MiB |"),
+        "{table}"
+    );
     assert!(lines[4].contains("153.0 ms"), "a walk is timed inside: {table}");
     assert!(table.contains("0 failures, 0 timeouts"));
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -210,10 +210,11 @@ fn fake(bench: &Bench, name: &str, script: &str) -> String {
 const PRETENDS: &str = "case $1 in --version) echo runsc version release-20240729.0; exit;; flags) exit;; esac\n\
                         state=$2; shift 2; while case $1 in --*) true;; *) false;; esac; do shift; done\n";
 
-fn refused_proof(script: &str) -> String {
+/// The refusal of a fake runtime, after which nothing is timed and nothing left.
+fn refused_proof(name: &str, script: &str) -> String {
     let bench = Bench::new();
     let before = bench.left();
-    let path = fake(&bench, "runsc", &format!("{PRETENDS}{script}"));
+    let path = fake(&bench, name, script);
     let finished = bench.run(&["--iterations", "2"], &[("PATH", &path)]);
     assert_eq!(finished.code, Some(3), "{}", finished.stderr);
     assert_eq!(finished.stdout, "", "nothing was timed");
@@ -222,13 +223,17 @@ fn refused_proof(script: &str) -> String {
     finished.stderr
 }
 
+fn refused_runsc(script: &str) -> String {
+    refused_proof("runsc", &format!("{PRETENDS}{script}"))
+}
+
 #[test]
 fn runc_in_gvisors_name_is_refused_before_anything_is_timed() {
     if !can_measure() {
         return;
     }
     let _alone = alone();
-    let stderr = refused_proof("exec runc --root \"$state\" \"$@\"");
+    let stderr = refused_runsc("exec runc --root \"$state\" \"$@\"");
     assert!(
         stderr.contains("refused: gVisor: proof: it is not isolated: kernel inside is \"Linux version"),
         "{stderr}"
@@ -241,13 +246,38 @@ fn a_runtime_that_starts_nothing_is_refused_before_anything_is_timed() {
         return;
     }
     let _alone = alone();
-    let stderr = refused_proof("exit 0");
+    let stderr = refused_runsc("exit 0");
     assert!(stderr.contains("refused: gVisor: proof: it ended well and said nothing"), "{stderr}");
-    let stderr = refused_proof("echo no user mapping found >&2; exit 1");
+    let stderr = refused_runsc("echo no user mapping found >&2; exit 1");
     assert!(stderr.contains("proof: it ended with exit code 1: no user mapping found"), "{stderr}");
     // Its sandbox is alive, and its words are those of somebody who knows what is wanted.
-    let stderr = refused_proof("echo '{\"kernel\":\"Linux version 4.4.0\"}'; cat");
+    let stderr = refused_runsc("echo '{\"kernel\":\"Linux version 4.4.0\"}'; cat");
     assert!(stderr.contains("not isolated") && stderr.contains("network namespaces"), "{stderr}");
+}
+
+/// runc, but its group is there again when it has ended, with somebody in it.
+const LEAVES_ITS_GROUP: &str = r#"
+case $1 in --version) exec runc --version;; esac
+runc "$@"; code=$?
+group=$(sed 's/.*"cgroupsPath":"\([^"]*\)".*/\1/' "$5/config.json")
+for tree in /sys/fs/cgroup/memory /sys/fs/cgroup; do
+  [ -e $tree/cgroup.procs ] || continue
+  mkdir $tree$group
+  sleep 1000 </dev/null >/dev/null 2>&1 &
+  echo $! >$tree$group/cgroup.procs
+  break
+done
+exit $code"#;
+
+#[test]
+fn a_runtime_that_leaves_its_group_is_refused_and_the_group_removed() {
+    if !can_measure() {
+        return;
+    }
+    let _alone = alone();
+    let stderr = refused_proof("runc", LEAVES_ITS_GROUP);
+    assert!(stderr.contains("refused: runc: proof: it left something behind: process"), "{stderr}");
+    assert!(stderr.contains("(sleep)") && stderr.contains("control group /sys/fs/cgroup"), "{stderr}");
 }
 
 #[test]
@@ -269,5 +299,4 @@ fn what_a_killed_run_left_is_gone_after_the_next() {
     let finished = bench.run(&["--iterations", "1", "--warm-ups", "0", "--metrics", "warm_start"], &[]);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     assert_eq!(bench.left(), before);
-    assert!(Path::new("/proc/self").exists());
 }

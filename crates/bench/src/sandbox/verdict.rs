@@ -73,6 +73,7 @@ pub fn sample(order: &Order, work: &Work, run: &Run, held: Option<Held>) -> Resu
         pss_bytes: held.map(|held| held.pss_bytes),
         rss_bytes: held.map(|held| held.rss_bytes),
         processes: held.map(|held| held.processes),
+        sharers: held.map(|held| held.sharers),
         exit_code: run.ended.status.code().unwrap_or(-1),
         stdout_sha256: text::sha256(&run.stdout),
     })
