@@ -68,7 +68,9 @@ pub struct Sandboxes {
     site: Site,
     targets: Vec<Target>,
     floor_ns: Option<u64>,
-    /// Why the page cache was not dropped, where it should have been.
+    /// How often the page cache was dropped.
+    cooled: u32,
+    /// Why it was not, where it should have been.
     cache_trouble: Option<String>,
 }
 
@@ -97,7 +99,7 @@ impl Sandboxes {
     /// Makes ready for these targets. Every orphan below this process is ours from now on.
     pub fn new(site: Site, targets: Vec<Target>) -> Result<Self, Error> {
         orphans::adopt().map_err(|why| host("become a reaper", "this process", why))?;
-        let sandboxes = Self { site, targets, floor_ns: None, cache_trouble: None };
+        let sandboxes = Self { site, targets, floor_ns: None, cooled: 0, cache_trouble: None };
         sandboxes.stage(&sandboxes.warm())?;
         Ok(sandboxes)
     }
@@ -113,7 +115,7 @@ impl Sandboxes {
     pub fn page_cache(&self) -> String {
         match (self.site.page_cache, &self.cache_trouble) {
             (PageCache::Keep, _) => "kept, as it was asked for".into(),
-            (PageCache::Drop, None) => "dropped before each cold sample".into(),
+            (PageCache::Drop, None) => format!("dropped {} times, before each cold sample", self.cooled),
             (PageCache::Drop, Some(why)) => format!("not dropped: {why}"),
         }
     }
@@ -188,8 +190,9 @@ impl Sandboxes {
         let cooled = fs::File::open(folder)
             .and_then(|folder| Ok(rustix::fs::syncfs(&folder)?))
             .and_then(|()| fs::write("/proc/sys/vm/drop_caches", "1"));
-        if let Err(why) = cooled {
-            self.cache_trouble = Some(why.to_string());
+        match cooled {
+            Ok(()) => self.cooled += 1,
+            Err(why) => self.cache_trouble = Some(why.to_string()),
         }
     }
 
