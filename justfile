@@ -37,6 +37,12 @@ bench: build
     scripts/setup --bench
     hyperfine --shell=none --warmup 5 --runs 50 'target/release/agentkernel run -- true'
 
+# gVisor against runc on our bundle: `just bench-sandbox --iterations 50` (as root, or by sudo).
+[positional-arguments]
+bench-sandbox *args:
+    @scripts/setup --bench
+    @scripts/bench/sandbox-bench.sh "$@"
+
 # Fuzz each target for some seconds (needs a nightly toolchain and cargo-fuzz).
 fuzz seconds="60":
     for target in $(cargo +nightly fuzz list); do cargo +nightly fuzz run "$target" -- -max_total_time={{ seconds }} || exit 1; done

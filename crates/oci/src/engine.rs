@@ -17,6 +17,7 @@ use crate::bundle::STAGE;
 pub(crate) use memory::Memory;
 pub(crate) use slot::EngineSlot;
 
+pub use find::find;
 use find::{ask, locate};
 
 /// Where the guest agent is, inside.

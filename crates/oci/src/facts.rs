@@ -66,7 +66,8 @@ impl HostFacts {
     }
 
     /// The facts for one plan. `first_id` is the sandbox's block, if it has one.
-    pub(crate) fn for_plan(&self, spec: &SandboxSpec, first_id: Option<u32>) -> PlanFacts {
+    #[must_use]
+    pub fn for_plan(&self, spec: &SandboxSpec, first_id: Option<u32>) -> PlanFacts {
         let privilege = match first_id {
             Some(first_id) => Privilege::Root { first_id },
             None => Privilege::Rootless {

@@ -22,11 +22,23 @@ const BLOCKS: u32 = 4_094;
 
 /// A block that no other live sandbox has.
 #[derive(Debug)]
-pub(crate) struct IdBlock {
+pub struct IdBlock {
     /// Host id of the sandbox's id 0.
-    pub(crate) first_id: u32,
+    pub first_id: u32,
     /// Held until the sandbox is gone.
     pub(crate) lock: LockFile,
+}
+
+impl IdBlock {
+    /// A block for a sandbox that is made otherwise than by [`crate::OciBackend`]: no sandbox of that gets it meanwhile.
+    pub fn borrow() -> Result<Self> {
+        allocate(std::process::id(), crate::record::reap)
+    }
+
+    /// Gives it back, once nobody runs with its ids any more.
+    pub fn give_back(self) -> io::Result<()> {
+        self.lock.remove()
+    }
 }
 
 /// Takes a free block. Begins at a random one, so that a block rests before it is used again.

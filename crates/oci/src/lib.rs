@@ -40,6 +40,7 @@ mod zygote;
 pub use backend::{OciBackend, random_name};
 pub use cgroup::Hierarchy;
 pub use facts::HostFacts;
+pub use idblock::IdBlock;
 pub use paths::RuntimeDir;
 pub use record::{Init, Record, find, live};
 pub use zygote::{Zygote, serve};

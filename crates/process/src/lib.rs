@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -104,6 +104,60 @@ impl Program {
     }
 }
 
+impl Program {
+    /// Spawns it with its three streams in the caller's hands, these variables and no others.
+    pub fn spawn_attended(&self, variables: &[(&str, &str)]) -> io::Result<Attended> {
+        #[expect(clippy::disallowed_methods, reason = "this is the place that spawns")]
+        let mut child = Command::new(&self.path)
+            .args(&self.arguments)
+            .env_clear()
+            .envs(variables.iter().copied())
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|why| io::Error::new(why.kind(), format!("{}: {why}", self.path.display())))?;
+        let streams = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let spawned = Spawned { child };
+        let (Some(stdin), Some(stdout), Some(stderr)) = streams else {
+            return Err(io::Error::other(format!("{}: it has no streams", self.path.display())));
+        };
+        Ok(Attended { stdin: Some(stdin), stdout: Some(stdout), stderr: Some(stderr), spawned })
+    }
+}
+
+/// A running program whose streams are ours. Each can be taken out once; one that is not is closed when this is dropped,
+/// which also ends the program.
+#[derive(Debug)]
+pub struct Attended {
+    /// What it reads from.
+    pub stdin: Option<ChildStdin>,
+    /// What it says.
+    pub stdout: Option<ChildStdout>,
+    /// What it complains of.
+    pub stderr: Option<ChildStderr>,
+    spawned: Spawned,
+}
+
+impl Attended {
+    /// Its PID.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.spawned.pid()
+    }
+
+    /// Waits until it ends by itself. Who needs a deadline waits for its PID first.
+    pub fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.spawned.child.wait()
+    }
+
+    /// Ends it now.
+    pub fn kill(&mut self) -> io::Result<()> {
+        self.spawned.child.kill()
+    }
+}
+
 /// Most that is taken of a program's output, bytes: a list of flags has some ten thousand.
 const OUTPUT_MAX: u64 = 1 << 20;
 
@@ -172,6 +226,24 @@ mod tests {
         assert_eq!(sh("echo out; echo err >&2; env", 60_000).expect("it ends"), "out\nerr\nPWD=/\n");
         assert!(sh("echo why; exit 3", 60_000).expect_err("it fails").to_string().contains("3: why"));
         assert_eq!(sh("exec sleep 1000", 50).expect_err("it hangs").kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn an_attended_program_has_the_streams_and_variables_that_it_is_given_and_ends_with_its_handle() {
+        let sh = Program::new(Path::new("/bin/sh")).expect("absolute");
+        let script = "read word; echo \"$word $NAME $HOME.\"; echo no >&2; exit 7";
+        let mut attended =
+            sh.clone().argument("-c").argument(script).spawn_attended(&[("NAME", "value")]).expect("spawned");
+        let mut stdin = attended.stdin.take().expect("its input");
+        io::Write::write_all(&mut stdin, b"said\n").expect("written");
+        let mut said = String::new();
+        attended.stdout.take().expect("its output").read_to_string(&mut said).expect("read");
+        assert_eq!((said.as_str(), attended.wait().expect("ended").code()), ("said value .\n", Some(7)));
+
+        let hanging = sh.argument("-c").argument("exec sleep 1000").spawn_attended(&[]).expect("spawned");
+        let pid = hanging.pid();
+        drop(hanging);
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
     }
 
     #[test]

@@ -18,6 +18,14 @@ const RUNC_MIN: [u32; 3] = [1, 1, 0];
 const CRUN_MIN: [u32; 3] = [1, 0, 0];
 const GVISOR_MIN: u32 = 20_221_201;
 
+/// Looks for the runtime in these folders, and asks it what it is.
+///
+/// # Errors
+/// What is missing, and the way out.
+pub fn find(engine: Engine, folders: &[PathBuf]) -> Result<Runtime, Availability> {
+    locate(engine, folders).and_then(|path| ask(engine, path))
+}
+
 /// Looks for the runtime's program in these folders, and nowhere else; relative ones are passed over.
 pub(crate) fn locate(engine: Engine, folders: &[PathBuf]) -> Result<PathBuf, Availability> {
     let name = engine.program();
@@ -115,14 +123,12 @@ mod tests {
         let path = folder.path().join(engine.program());
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("executable");
-        locate(engine, &[folder.path().to_owned()]).and_then(|path| ask(engine, path)).map_err(
-            |unavailable| match unavailable {
-                Availability::Unavailable { needs, .. } => {
-                    needs.replace(&folder.path().display().to_string(), "BIN")
-                }
-                other => format!("{other:?}"),
-            },
-        )
+        find(engine, &[folder.path().to_owned()]).map_err(|unavailable| match unavailable {
+            Availability::Unavailable { needs, .. } => {
+                needs.replace(&folder.path().display().to_string(), "BIN")
+            }
+            other => format!("{other:?}"),
+        })
     }
 
     #[test]

@@ -1,0 +1,59 @@
+//! The program: reads words and environment, and tells how it ended.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use agentkernel_bench::cli::{self, Arguments, Variables};
+use agentkernel_bench::refusal::{Failure, USAGE};
+
+fn main() -> ExitCode {
+    let read = match Arguments::parse(env::args_os()) {
+        Ok(read) => read,
+        Err(said) => {
+            drop(said.print());
+            return ExitCode::from(if said.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    let done =
+        seed().and_then(|seed| Ok(read(variables(), seed)?)).and_then(|arguments| cli::run(&arguments));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => ExitCode::from(report(&failure)),
+    }
+}
+
+fn report(failure: &Failure) -> u8 {
+    let mut stderr = io::stderr().lock();
+    // Nothing can be done if nobody reads it.
+    drop(writeln!(stderr, "agentkernel-bench: {failure}"));
+    if let Some(hint) = failure.hint() {
+        drop(writeln!(stderr, "hint: {hint}"));
+    }
+    failure.exit_code()
+}
+
+fn variables() -> Variables {
+    Variables {
+        image: variable("BENCH_IMAGE"),
+        rootfs: variable("BENCH_ROOTFS"),
+        memory_mib: variable("BENCH_MEM_MB"),
+        cpus: variable("BENCH_CPUS"),
+        path: variable("PATH"),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
+fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// A seed that nobody knew before.
+fn seed() -> Result<u64, Failure> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|why| agentkernel_bench::refusal::host("take a random seed", "getrandom", why))?;
+    // Numbers that any reader of JSON keeps exactly.
+    Ok(u64::from_le_bytes(bytes) >> 11)
+}

@@ -1,0 +1,132 @@
+//! The control group of the sandbox that is measured: who is in it, what it allows, its end.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::client::{has_ended, open_process};
+
+/// How long killed processes may take to be gone, and their group with them.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Where a group of this name is, or would be: runtimes make it in every tree that there is.
+#[derive(Debug, Clone)]
+pub struct Group {
+    folders: Vec<PathBuf>,
+}
+
+impl Group {
+    /// The group at this path of every tree of this host. Whoever is in it will be killed: a group that is not one of ours is
+    /// refused.
+    pub fn at(path: &str) -> io::Result<Self> {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        if !name.starts_with("agentkernel-") || path.split('/').any(|part| part == "..") {
+            return Err(io::Error::other(format!("{path:?} is no control group of ours")));
+        }
+        let mounts = fs::read_to_string("/proc/self/mounts")?;
+        Ok(Self { folders: folders(&mounts, path) })
+    }
+
+    /// No group, for what makes none.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { folders: Vec::new() }
+    }
+
+    /// All processes in it and below it.
+    #[must_use]
+    pub fn processes(&self) -> BTreeSet<u32> {
+        let mut found = BTreeSet::new();
+        for folder in &self.folders {
+            collect(folder, &mut found);
+        }
+        found
+    }
+
+    /// A file of it, in whichever tree has it.
+    #[must_use]
+    pub fn read(&self, name: &str) -> Option<String> {
+        let read = |folder: &PathBuf| fs::read_to_string(folder.join(name)).ok();
+        self.folders.iter().find_map(read).map(|text| text.trim().to_owned())
+    }
+
+    /// Kills whoever is in it and removes it. Gives what was there.
+    pub fn end(&self) -> io::Result<Vec<String>> {
+        let mut left: Vec<String> = self.processes().iter().map(|pid| format!("process {pid}")).collect();
+        let until = Instant::now() + GRACE;
+        loop {
+            let alive = self.processes();
+            let Some(first) = alive.first() else { break };
+            for pid in alive.iter().filter_map(|pid| i32::try_from(*pid).ok().and_then(Pid::from_raw)) {
+                // It may have ended just now.
+                kill_process(pid, Signal::KILL).ok();
+            }
+            if Instant::now() > until {
+                return Err(io::Error::other(format!("these processes cannot be killed: {alive:?}")));
+            }
+            if let Ok(process) = open_process(*first) {
+                has_ended(&process, Duration::from_millis(200))?;
+            }
+        }
+        for folder in self.folders.iter().filter(|folder| folder.exists()) {
+            left.push(format!("control group {}", folder.display()));
+            remove(folder)?;
+        }
+        Ok(left)
+    }
+}
+
+fn folders(mounts: &str, path: &str) -> Vec<PathBuf> {
+    let path = path.trim_start_matches('/');
+    let places = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let place = fields.next()?;
+        matches!(fields.next()?, "cgroup" | "cgroup2").then(|| Path::new(place).join(path))
+    });
+    places.collect()
+}
+
+fn below(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path())
+}
+
+fn collect(folder: &Path, found: &mut BTreeSet<u32>) {
+    let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    found.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()).filter(|pid| *pid != 0));
+    below(folder).for_each(|child| collect(&child, found));
+}
+
+/// From the leaves up: a group with groups in it cannot be removed.
+fn remove(folder: &Path) -> io::Result<()> {
+    below(folder).try_for_each(|child| remove(&child))?;
+    fs::remove_dir(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_of_somebody_else_is_never_touched() {
+        for path in ["", "/", "/system.slice", "/agentkernel-1/..", "/agentkernel-1/../x"] {
+            assert!(Group::at(path).is_err(), "{path}");
+        }
+        assert!(Group::at("/agentkernel-no-such-group").expect("ours").processes().is_empty());
+    }
+
+    #[test]
+    fn a_group_is_looked_for_in_every_tree() {
+        let mounts = "cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\n\
+                      proc /proc proc rw 0 0\n\
+                      cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+        assert_eq!(
+            folders(mounts, "/bench"),
+            [Path::new("/sys/fs/cgroup/cpu/bench"), Path::new("/sys/fs/cgroup/unified/bench")]
+        );
+    }
+}

@@ -1,0 +1,15 @@
+//! What is known both inside, where the work is done, and outside, where its results are predicted.
+
+/// Rounds of the integer loop: some tenths of a second on any processor of these years.
+pub const LOOP_ROUNDS: u64 = 100_000_000;
+
+/// Knuth's multiplier for 64 bits: each round of the loop needs the one before, so that none can be skipped.
+pub const MULTIPLIER: u64 = 6_364_136_223_846_793_005;
+/// Its odd summand.
+pub const SUMMAND: u64 = 1_442_695_040_888_963_407;
+
+/// How often the whole tree is walked.
+pub const TREE_WALKS: u64 = 10;
+
+/// A folder that everybody may write to, unless all of the root file system is read-only.
+pub const OPEN_FOLDER: &str = "/agentkernel-bench-open";

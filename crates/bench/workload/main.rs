@@ -1,0 +1,70 @@
+//! The program inside: does one piece of work, prints its result on stdout, and how long it took on stderr.
+//!
+//! ```text
+//! workload print WORD     the word
+//! workload loop START     the integer loop
+//! workload walk FOLDER    the walk with many stats
+//! workload idle WORD      the word; then it waits for the end of its input
+//! workload facts          what it sees of its confinement; then it waits likewise
+//! ```
+
+mod amounts;
+mod facts;
+mod sys;
+mod work;
+
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let done = match words[..] {
+        ["print", word] => say(word),
+        ["loop", start] => timed(|| Ok(work::integer_loop(amounts::LOOP_ROUNDS, number(start)?).to_string())),
+        ["walk", folder] => timed(|| walks(Path::new(folder))),
+        ["idle", word] => say(word).and_then(|()| wait_for_the_end()),
+        ["facts"] => say(&facts::line()).and_then(|()| wait_for_the_end()),
+        _ => Err(io::Error::other("print, loop, walk, idle or facts?")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("workload: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn number(word: &str) -> io::Result<u64> {
+    word.parse().map_err(io::Error::other)
+}
+
+/// The result on stdout is the same each time, and so the time is told elsewhere.
+fn timed(work: impl FnOnce() -> io::Result<String>) -> io::Result<()> {
+    let started = Instant::now();
+    let result = work()?;
+    let elapsed = started.elapsed();
+    eprintln!("workload inside_ns={}", elapsed.as_nanos());
+    say(&result)
+}
+
+fn walks(folder: &Path) -> io::Result<String> {
+    let mut seen = work::Seen::default();
+    for _ in 0..amounts::TREE_WALKS {
+        work::walk(folder, &mut seen)?;
+    }
+    Ok(format!("{} {}", seen.entries, seen.bytes))
+}
+
+fn say(word: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{word}")?;
+    stdout.flush()
+}
+
+fn wait_for_the_end() -> io::Result<()> {
+    io::stdin().lock().read_to_end(&mut Vec::new()).map(drop)
+}
