@@ -91,12 +91,14 @@ impl GroupDoor {
 }
 
 /// A container that has been made.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Running {
     /// Its first process.
     pub(crate) init: i32,
     /// The child of the supervisor whose end follows the container's: the first process itself, or a runtime.
     pub(crate) leader: i32,
+    /// What the runtime says, if there is one.
+    pub(crate) traces: Option<program::Traces>,
 }
 
 /// All that a container is made of.
@@ -119,7 +121,9 @@ pub(crate) struct Parts<'a> {
 /// thread.
 pub(crate) fn create(parts: Parts<'_>, order: BorrowedFd<'_>) -> Result<Running, Failure> {
     match &parts.plan.launch {
-        Launch::Embedded => create_here(parts, order).map(|init| Running { init, leader: init }),
+        Launch::Embedded => {
+            create_here(parts, order).map(|init| Running { init, leader: init, traces: None })
+        }
         Launch::Program(launcher) => {
             let launcher = launcher.clone();
             program::create(parts, &launcher, order)

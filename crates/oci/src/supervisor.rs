@@ -121,12 +121,13 @@ pub(crate) fn run(order: Order, tools: &Tools, living: OwnedFd) {
         Ok((running, door)) => {
             control.say(&Report::Started { pid: running.init });
             sys::forget_code();
+            let (init, leader) = (running.init, running.leader);
             let mut watch = Watch::new(control, running, door, deadline, living);
             // Said before the end of the agent's stream is seen: whoever sees that asks for the cause.
             let report = watch.run(group.as_ref(), &locks);
             watch.say(report.as_ref());
             let mut left: Vec<String> = watch.close().err().into_iter().collect();
-            let stopped = take_down(Some(running), group.as_ref(), locks, &mut left);
+            let stopped = take_down(Some((init, leader)), group.as_ref(), locks, &mut left);
             watch.say(Some(&stopped));
         }
         Err(failure) => {
@@ -168,7 +169,7 @@ fn bring_up(
     if let Some(group) = group.filter(|_| makes_group(plan))
         && let Err(why) = group.deny_what_runtimes_want()
     {
-        take_down(Some(running), Some(group), Vec::new(), &mut Vec::new());
+        take_down(Some((running.init, running.leader)), Some(group), Vec::new(), &mut Vec::new());
         return Err(during("limit the devices")(why));
     }
     Ok((running, ours))
@@ -196,9 +197,10 @@ fn makes_group(plan: &Plan) -> bool {
 /// How long a container runtime may take to tidy up behind its container.
 const RUNTIME_END: Duration = Duration::from_secs(5);
 
-/// Kills everything and removes everything. Every step is tried, whatever the others did.
+/// Kills everything and removes everything, the first process and its leader among it. Every step is tried, whatever the
+/// others did.
 fn take_down(
-    running: Option<Running>,
+    processes: Option<(i32, i32)>,
     group: Option<&Group>,
     locks: Vec<LockFile>,
     left: &mut Vec<String>,
@@ -212,7 +214,7 @@ fn take_down(
         out_of_memory_kills = group.out_of_memory_kills();
         memory_peak_bytes = group.memory_peak();
     }
-    if let Some(Running { init, leader }) = running {
+    if let Some((init, leader)) = processes {
         // The first process of a PID namespace takes all others with it, and can be waited for only
         // when they are gone. A runtime first has to see its container die, to remove what it keeps of it.
         sys::kill(init);

@@ -5,7 +5,7 @@
 //!   clone into a mount namespace ──▶     (crun: enter the control group)
 //!                                        build the stage, write bundle and agent on it
 //!   end of the channel       ◀──────     execute the runtime, with the agent's stream as its standard input
-//!   its PID file, seen through its root ◀─ make the container
+//!   its PID file, on the stage ◀─        make the container
 //! ```
 //!
 //! Everything that the runtime writes is on the stage, in a mount namespace that ends with the runtime and the container:
@@ -36,7 +36,7 @@ use super::idmap::IdMaps;
 use super::init::die_with_the_supervisor;
 use super::{DEADLINE, Failure, GroupDoor, MESSAGE_MAX, Parts, Running, await_word, during, hear, stage};
 use crate::bundle::{ROOTFS, STAGE};
-use crate::engine::{AGENT, Launcher, PID_FILE};
+use crate::engine::{AGENT, Launcher, PANIC_LOG, PID_FILE};
 use crate::supervisor::send_with_descriptor;
 use crate::sys::{self, Forked};
 
@@ -102,24 +102,50 @@ fn accompany(
         if has_ended == launcher.engine.leaves()
             && let Some(init) = first_process(&stage)
         {
-            return Ok(if has_ended { left(pid, init) } else { Running { init, leader: pid } });
+            return Ok(running(pid, init, has_ended, Traces { stage, complaints }));
         }
         if has_ended {
-            return Err(during(&what)(last_words(complaints)));
+            return Err(during(&what)(last_words(&complaints)));
         }
         if is_given_up(order) {
             return Err(during(&what)("it was given up meanwhile"));
         }
         if Instant::now() > until {
-            return Err(during(&what)(format!("{name} does not come to an end; {}", last_words(complaints))));
+            return Err(during(&what)(format!(
+                "{name} does not come to an end; {}",
+                last_words(&complaints)
+            )));
         }
     }
 }
 
-/// The container is our child now.
-fn left(runtime: i32, init: i32) -> Running {
-    drop(sys::wait_for(runtime));
-    Running { init, leader: init }
+/// What a runtime writes while its container runs. Held as long as that: it would die of writing to nobody.
+#[derive(Debug)]
+pub(crate) struct Traces {
+    stage: OwnedFd,
+    complaints: File,
+}
+
+impl Traces {
+    /// Why it ended, as it says itself: the first line of a panic, else its last complaint.
+    pub(crate) fn last_words(&self) -> String {
+        let panic = read_on(&self.stage, PANIC_LOG).unwrap_or_default();
+        match panic.lines().find(|line| !line.trim().is_empty()) {
+            Some(line) => {
+                format!("its kernel panicked: {}", line.trim().chars().take(200).collect::<String>())
+            }
+            None => last_words(&self.complaints),
+        }
+    }
+}
+
+/// One that has left has made the container our child.
+fn running(runtime: i32, init: i32, has_left: bool, traces: Traces) -> Running {
+    if has_left {
+        drop(sys::wait_for(runtime));
+    }
+    let leader = if has_left { init } else { runtime };
+    Running { init, leader, traces: Some(traces) }
 }
 
 /// The stage, once it is built; it stays as long as somebody holds it, so that what is on it can be read when the runtime
@@ -151,10 +177,15 @@ fn failure(message: &[u8]) -> Failure {
 
 /// The container's first process, once the runtime has written it down.
 fn first_process(stage: &OwnedFd) -> Option<i32> {
-    let file = openat(stage, PID_FILE, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let mut text = String::new();
-    File::from(file).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+    read_on(stage, PID_FILE)?.trim().parse().ok()
+}
+
+/// The beginning of a file on the stage, which only the runtime writes.
+fn read_on(stage: &OwnedFd, name: &str) -> Option<String> {
+    let file = openat(stage, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut text = Vec::new();
+    File::from(file).take(64 * 1024).read_to_end(&mut text).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Whether whoever wants the container has gone, or wants it no more. Waits a millisecond for it.
@@ -164,7 +195,7 @@ fn is_given_up(order: BorrowedFd<'_>) -> bool {
 }
 
 /// What the runtime has complained of, for a person.
-fn last_words(mut complaints: File) -> String {
+fn last_words(mut complaints: &File) -> String {
     let mut bytes = vec![0; COMPLAINT_MAX];
     let length = complaints.read(&mut bytes).unwrap_or(0);
     let text = String::from_utf8_lossy(&bytes[..length]);

@@ -64,7 +64,7 @@ impl Watch {
                     let detail = "the sandbox's lifetime is over".to_owned();
                     return Some(Report::Ended { cause: CauseOfDeath::Timeout, detail });
                 }
-                Ok(Some(Awake::Agent)) => return how_it_ended(self.running, group),
+                Ok(Some(Awake::Agent)) => return how_it_ended(&self.running, group),
                 Ok(Some(Awake::Entrance)) => self.receive_another(),
                 // Whoever removes the record, or the home that it is in, gives the sandbox up.
                 Ok(Some(Awake::Nobody)) if locks.first().is_none_or(LockFile::is_removed) => return None,
@@ -170,7 +170,7 @@ impl Watch {
 ///
 /// A runtime says how its container ended in the way of shells. It also removes the container's group, so that it is asked
 /// first what was killed in it.
-fn how_it_ended(running: Running, group: Option<&Group>) -> Option<Report> {
+fn how_it_ended(running: &Running, group: Option<&Group>) -> Option<Report> {
     let kills = group.map_or(0, Group::out_of_memory_kills);
     if running.leader != running.init && !sys::ends_within(running.leader, super::RUNTIME_END) {
         sys::kill(running.leader);
@@ -189,6 +189,10 @@ fn how_it_ended(running: Running, group: Option<&Group>) -> Option<Report> {
     let detail = match signal {
         Some(signal) => format!("the guest agent was killed by signal {signal}"),
         None => format!("the guest agent ended with exit code {}", libc::WEXITSTATUS(status)),
+    };
+    let detail = match running.traces.as_ref().filter(|_| running.leader != running.init) {
+        Some(traces) => format!("{detail}; the runtime says: {}", traces.last_words()),
+        None => detail,
     };
     Some(Report::Ended { cause: CauseOfDeath::BoundaryCrashed, detail })
 }

@@ -1,0 +1,93 @@
+//! Runtimes of the host that fail, lie or panic: what is told, and that nothing is left.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use agentkernel_core::{Availability, Backend as _, CauseOfDeath, Command, ErrorKind};
+use agentkernel_oci::engine::Engine;
+use serde_json::json;
+
+use crate::support::{exec, fixture, fixture_with, spec};
+
+/// Makes a program of this name that says its version, and does this when it is to run something.
+fn runtime(folder: &std::path::Path, engine: Engine, version: &str, run: &str) {
+    let path = folder.join(engine.program());
+    let script = format!("#!/bin/sh\ncase \"$*\" in --version) echo '{version}';; *) {run};; esac\n");
+    fs::write(&path, script).expect("written");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("executable");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_that_makes_nothing_is_told_in_its_own_words() {
+    let Some(fixture) = fixture().await else { return };
+    if !fixture.backend.facts().root {
+        return;
+    }
+    for (run, told) in [
+        ("exit 0", "it ended without a word"),
+        ("echo no such luck >&2; exit 1", "no such luck"),
+        ("kill -9 $$", "it ended without a word"),
+    ] {
+        let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
+        runtime(folder.path(), Engine::Runc, "runc version 1.1.9", run);
+        let lying = fixture.backend.by(Engine::Runc, &[folder.path().to_owned()]);
+        let error = lying.boot(&spec()).await.err().expect("nothing was made");
+        assert_eq!(error.kind, ErrorKind::Boot);
+        assert!(error.to_string().contains(told), "{error}");
+        let probed = lying.probe().await;
+        assert!(
+            matches!(&probed, Availability::Unavailable { needs, .. } if needs.contains(told)),
+            "{probed:?}"
+        );
+    }
+    let records = fs::read_dir(fixture.runtime.path().join("sandboxes")).expect("a folder");
+    assert_eq!(records.count(), 0, "records are left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_that_is_missing_or_too_old_is_refused_and_nothing_else_is_taken() {
+    let Some(fixture) = fixture().await else { return };
+    if !fixture.backend.facts().root {
+        return;
+    }
+    let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
+    let folders = [folder.path().to_owned()];
+    let missing = fixture.backend.by(Engine::Gvisor, &folders).boot(&spec()).await.err().expect("refused");
+    assert_eq!(
+        (missing.kind, missing.hint.as_deref()),
+        (ErrorKind::Unavailable, Some("apt-get install runsc"))
+    );
+    runtime(folder.path(), Engine::Gvisor, "runsc version release-20190101.0", "exit 1");
+    let old = fixture.backend.by(Engine::Gvisor, &folders).boot(&spec()).await.err().expect("refused");
+    assert_eq!(old.kind, ErrorKind::Unavailable);
+    assert!(old.to_string().contains("older than 2022-12"), "{old}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kernel_of_gvisors_that_panics_is_told_as_that() {
+    let Some(fixture) = fixture_with(Engine::Gvisor).await else { return };
+    // Too few threads for what runs inside.
+    let fixture = fixture.weakened(|plan| {
+        plan.around["pids"] = json!({"limit": 90});
+        if let Some(group) = &mut plan.cgroup {
+            group.pids = Some(90);
+        }
+    });
+    let sandbox = fixture.backend.boot(&spec()).await.expect("boots").sandbox;
+    let many = "i=0; while [ $i -lt 60 ]; do sleep 1000 & i=$((i+1)); done; wait";
+    let _running = sandbox.exec(&Command::new(["sh", "-c", many])).await.expect("it starts");
+    let ended = sandbox.ended().await;
+    assert_eq!(ended.cause, CauseOfDeath::BoundaryCrashed);
+    assert!(ended.detail.contains("its kernel panicked"), "{}", ended.detail);
+    sandbox.stop().await.expect("stops");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kernel_under_gvisor_is_not_the_hosts() {
+    let Some(fixture) = fixture_with(Engine::Gvisor).await else { return };
+    let sandbox = fixture.backend.boot(&spec()).await.expect("boots").sandbox;
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let inside = exec(&*sandbox, &["uname", "-r"]).await.text();
+    assert_ne!(inside.trim(), release);
+    sandbox.stop().await.expect("stops");
+}
