@@ -5,22 +5,19 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use agentkernel_core::Availability;
-use agentkernel_testkit::{TestEnvironment, available_or_skip, tool_or_skip};
+use agentkernel_testkit::{Finished, TestEnvironment, available_or_skip, tool_or_skip};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_agentkernel-bench");
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Those that look at the host's control groups do it one at a time.
+/// One at a time: they look at the host's control groups, and a script that was just written may still be open in what
+/// another test is starting.
 static HOST: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    HOST.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Whether sandboxes can be measured here.
 fn can_measure() -> bool {
@@ -34,20 +31,24 @@ fn can_measure() -> bool {
     available_or_skip("bench", &root) && has_tools == [true; 3]
 }
 
+struct Bench {
+    environment: TestEnvironment,
+    _alone: MutexGuard<'static, ()>,
+}
+
 /// How a run ended, in words.
-struct Finished {
+struct Said {
     code: Option<i32>,
     stdout: String,
     stderr: String,
 }
 
-struct Bench {
-    environment: TestEnvironment,
-}
-
 impl Bench {
     fn new() -> Self {
-        Self { environment: TestEnvironment::new() }
+        Self {
+            environment: TestEnvironment::new(),
+            _alone: HOST.lock().unwrap_or_else(PoisonError::into_inner),
+        }
     }
 
     /// Where bundles are staged, and results go.
@@ -68,14 +69,10 @@ impl Bench {
         command
     }
 
-    fn run(&self, words: &[&str], variables: &[(&str, &str)]) -> Finished {
-        let mut command = self.command(words);
-        let output = command.envs(variables.iter().copied()).stdin(Stdio::null()).output().expect("run");
-        Finished {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+    fn run(&self, words: &[&str], variables: &[(&str, &str)]) -> Said {
+        let finished = Finished::of(self.command(words).envs(variables.iter().copied()));
+        let (stdout, stderr) = (finished.stdout_text(), finished.stderr_text());
+        Said { code: finished.status.code(), stdout, stderr }
     }
 
     fn results(&self) -> Value {
@@ -163,7 +160,6 @@ fn both_runtimes_are_proven_and_measured_and_nothing_is_left() {
     if !can_measure() {
         return;
     }
-    let _alone = alone();
     let bench = Bench::new();
     let before = bench.left();
     let words =
@@ -232,7 +228,6 @@ fn runc_in_gvisors_name_is_refused_before_anything_is_timed() {
     if !can_measure() {
         return;
     }
-    let _alone = alone();
     let stderr = refused_runsc("exec runc --root \"$state\" \"$@\"");
     assert!(
         stderr.contains("refused: gVisor: proof: it is not isolated: kernel inside is \"Linux version"),
@@ -245,7 +240,6 @@ fn a_runtime_that_starts_nothing_is_refused_before_anything_is_timed() {
     if !can_measure() {
         return;
     }
-    let _alone = alone();
     let stderr = refused_runsc("exit 0");
     assert!(stderr.contains("refused: gVisor: proof: it ended well and said nothing"), "{stderr}");
     let stderr = refused_runsc("echo no user mapping found >&2; exit 1");
@@ -274,7 +268,6 @@ fn a_runtime_that_leaves_its_group_is_refused_and_the_group_removed() {
     if !can_measure() {
         return;
     }
-    let _alone = alone();
     let stderr = refused_proof("runc", LEAVES_ITS_GROUP);
     assert!(stderr.contains("refused: runc: proof: it left something behind: process"), "{stderr}");
     assert!(stderr.contains("(sleep)") && stderr.contains("control group /sys/fs/cgroup"), "{stderr}");
@@ -285,11 +278,10 @@ fn what_a_killed_run_left_is_gone_after_the_next() {
     if !can_measure() {
         return;
     }
-    let _alone = alone();
     let bench = Bench::new();
     let before = bench.left();
     let words = ["--iterations", "1000", "--metrics", "warm_start"];
-    let mut killed = bench.command(&words).stderr(Stdio::piped()).spawn().expect("spawned");
+    let mut killed = bench.command(&words).spawn().expect("spawned");
     let said = BufReader::new(killed.stderr.take().expect("its stderr")).lines();
     let proven = said.map_while(Result::ok).filter(|line| line.contains("controls hold")).nth(1);
     assert!(proven.is_some_and(|line| line.contains("runc")), "it measures now");
