@@ -18,7 +18,7 @@ pub(crate) use memory::Memory;
 pub(crate) use slot::EngineSlot;
 
 pub use find::find;
-use find::{ask, locate};
+use find::{ask, locate, seen_from_the_stage};
 
 /// Where the guest agent is, inside.
 pub(crate) const AGENT: &str = "/run/agentkernel-guest";

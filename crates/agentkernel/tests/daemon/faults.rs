@@ -6,6 +6,7 @@ use std::path::Path;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::pools::pool;
 use crate::support::{DEADLINE, Trial, comes_true};
 
 /// The guest agents of the daemon's sandboxes, as the host sees them.
@@ -26,11 +27,6 @@ fn listed(trial: &Trial) -> Value {
     let json: Value = serde_json::from_slice(&said.stdout).expect("JSON");
     let all = json["sandboxes"].as_array().expect("a list");
     all.iter().find(|one| one["name"] == trial.name.as_str()).expect("it is listed").clone()
-}
-
-fn pool(trial: &Trial) -> Value {
-    let said = trial.say(&["pool", "ls", "--format", "json"]).assert_success();
-    serde_json::from_slice::<Value>(&said.stdout).expect("JSON")["pools"][0].clone()
 }
 
 /// A sandbox without warm ones beside it, and its guest agent.

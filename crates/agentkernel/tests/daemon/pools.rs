@@ -4,22 +4,25 @@ use serde_json::Value;
 
 use crate::support::{DEADLINE, Trial, comes_true};
 
-fn pools(trial: &Trial) -> Value {
+/// The pool of the embedded boundary.
+pub fn pool(trial: &Trial) -> Value {
     let said = trial.say(&["pool", "ls", "--format", "json"]).assert_success();
-    serde_json::from_slice(&said.stdout).expect("JSON")
+    let json: Value = serde_json::from_slice(&said.stdout).expect("JSON");
+    let pools = json["pools"].as_array().expect("a list");
+    pools.iter().find(|pool| pool["backend"] == "oci").expect("it is listed").clone()
 }
 
 #[test]
 fn a_pool_is_filled_to_its_size_and_drained() {
     let Some(trial) = Trial::booting() else { return };
     trial.say(&["pool", "set", "3..3"]).assert_success();
-    assert!(comes_true(DEADLINE, || pools(&trial)["pools"][0]["warm"] == 3), "{}", pools(&trial));
+    assert!(comes_true(DEADLINE, || pool(&trial)["warm"] == 3), "{}", pool(&trial));
     let text = trial.say(&["pool", "ls"]).assert_success().stdout_text();
     assert!(text.contains("WARM") && text.contains("3 (3..3)"), "{text}");
     trial.say(&["pool", "set", "0..0"]).assert_success();
     let said = trial.say(&["pool", "drain"]).assert_success();
     assert_eq!(said.stdout_text(), "");
-    assert!(comes_true(DEADLINE, || pools(&trial)["pools"][0]["warm"] == 0), "{}", pools(&trial));
+    assert!(comes_true(DEADLINE, || pool(&trial)["warm"] == 0), "{}", pool(&trial));
 }
 
 #[test]

@@ -115,7 +115,9 @@ fn the_command_has_a_terminal_of_the_same_size_that_follows_the_users() {
 #[test]
 fn keys_reach_the_command_and_ctrl_c_is_one_of_them() {
     let Some(trial) = Trial::booting() else { return };
-    let script = "trap 'echo interrupted' INT; read -r line; echo \"<$line>\"; sleep 60; exit 7";
+    // A shell that is about to start something long would tell of its trap only when that has ended.
+    let script =
+        "trap 'echo interrupted; exit 7' INT; read -r line; echo \"<$line>\"; while :; do sleep 0.1; done";
     let mut terminal = Terminal::open(&trial, &["-it"], script);
     terminal.type_in("some words\r");
     terminal.wait_for("<some words>\r\n");

@@ -39,12 +39,17 @@ pub(crate) fn locate(engine: Engine, folders: &[PathBuf]) -> Result<PathBuf, Ava
     })
 }
 
-/// Asks the program what it is.
-pub(crate) fn ask(engine: Engine, path: PathBuf) -> Result<Runtime, Availability> {
-    let name = engine.program();
+/// Refuses a program that could not be executed where sandboxes are built: the stage covers it there.
+pub(crate) fn seen_from_the_stage(path: PathBuf) -> Result<PathBuf, Availability> {
     if path.starts_with(STAGE) {
         return Err(unusable(&path, &format!("nothing below {STAGE} can be seen where sandboxes are built")));
     }
+    Ok(path)
+}
+
+/// Asks the program what it is.
+pub(crate) fn ask(engine: Engine, path: PathBuf) -> Result<Runtime, Availability> {
+    let name = engine.program();
     let said = question(&path, "--version")?;
     let version = said.lines().next().unwrap_or_default().trim().to_owned();
     if !said.contains(name) {
@@ -123,8 +128,7 @@ mod tests {
 
     /// What is said of a program that is this script.
     fn found(engine: Engine, script: &str) -> Result<Runtime, String> {
-        // Not below /tmp, where no runtime is taken from.
-        let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
+        let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join(engine.program());
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("executable");
@@ -166,7 +170,7 @@ mod tests {
         assert!(needs.contains("older than 2022-12"), "{needs}");
         let needs = found(Engine::Runc, "echo hello").expect_err("another program");
         assert!(needs.contains("hello"), "{needs}");
-        let below = ask(Engine::Runc, "/tmp/bin/runc".into()).expect_err("covered");
+        let below = seen_from_the_stage("/tmp/bin/runc".into()).expect_err("covered");
         assert!(matches!(below, Availability::Unavailable { needs, .. } if needs.contains("below /tmp")));
         let needs = found(Engine::Runc, "exit 3").expect_err("fails");
         assert!(needs.contains("exit status: 3"), "{needs}");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use agentkernel_core::{Availability, Result};
 use tokio::sync::OnceCell;
 
-use super::{Engine, Memory, Runtime, ask, locate};
+use super::{Engine, Memory, Runtime, ask, locate, seen_from_the_stage};
 use crate::paths::RuntimeDir;
 
 /// A container runtime, looked for when it is needed.
@@ -32,7 +32,7 @@ impl EngineSlot {
         let (engine, folders, memories) = (self.engine, self.folders.clone(), memories.clone());
         let find = || async move {
             let find = move || {
-                let path = locate(engine, &folders)?;
+                let path = locate(engine, &folders).and_then(seen_from_the_stage)?;
                 match Memory::recall(&memories, engine, &path) {
                     Some(memory) => Ok(memory.runtime),
                     None => ask(engine, path).inspect(|runtime| Memory::keep(&memories, runtime, None)),
