@@ -38,8 +38,8 @@ pub(super) fn controls(expected: &Expected, init: i32, siblings: &[i32], process
         users(expected, &all),
         capabilities("capabilities.sentry", granted, &of_sentry),
         capabilities("capabilities.gofer", GOFER_CAPABILITIES, &of_gofer),
-        on_all("no_new_privs", "NoNewPrivs", "1", &all),
-        on_all("seccomp.mode", "Seccomp", "2", &all),
+        process::over_all("no_new_privs", "NoNewPrivs", "1", &all),
+        process::over_all("seccomp.mode", "Seccomp", "2", &all),
         process::network_is_empty(init),
         sentry_root(init),
     ]);
@@ -85,16 +85,6 @@ fn capabilities(name: &str, granted: u64, threads: &[Thread]) -> Control {
         Some(thread) => format!("{} (process {})", thread.field("CapEff"), thread.pid),
         None if threads.is_empty() => "no process to read".into(),
         None => wanted.clone(),
-    };
-    Control::exact(name, wanted, shown)
-}
-
-fn on_all(name: &str, field: &str, wanted: &str, threads: &[&Thread]) -> Control {
-    let other = threads.iter().find(|thread| thread.field(field) != wanted);
-    let shown = match other {
-        Some(thread) => format!("{} (process {})", thread.field(field), thread.pid),
-        None if threads.is_empty() => "no process to read".into(),
-        None => wanted.to_owned(),
     };
     Control::exact(name, wanted, shown)
 }

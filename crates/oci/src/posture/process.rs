@@ -1,5 +1,6 @@
 //! Controls that are read from the processes of a sandbox.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -67,8 +68,8 @@ fn fields(text: &str) -> BTreeMap<String, String> {
 }
 
 /// The same field over all threads: the expected value if all agree, else the first that does not.
-fn over_all(name: &str, field: &str, expected: &str, threads: &[Thread]) -> Control {
-    match threads.iter().find(|thread| thread.field(field) != expected) {
+pub(super) fn over_all<T: Borrow<Thread>>(name: &str, field: &str, expected: &str, threads: &[T]) -> Control {
+    match threads.iter().map(Borrow::borrow).find(|thread| thread.field(field) != expected) {
         Some(thread) => {
             let actual = format!("{} (process {})", thread.field(field), thread.pid);
             Control::exact(name, expected, actual)
