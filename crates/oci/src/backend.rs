@@ -94,8 +94,11 @@ impl OciBackend {
             Error::new(ErrorKind::Host, "prepare the runtime folder", why).on(self.runtime.path().display())
         })?;
         // Once is enough: from now on each boundary sees to its own. Failures are left for the next time; the name
-        // that is wanted is checked by itself.
-        self.reaped.call_once(|| drop(record::reap_stale(&self.runtime)));
+        // that is wanted is checked by itself. A zygote that cannot be told fails at the order, too.
+        self.reaped.call_once(|| {
+            drop(record::reap_stale(&self.runtime));
+            self.zygote.keeps_records_in(&self.runtime).ok();
+        });
         let mut name_lock = record::take_name(&self.runtime, spec.name())?;
         let mut block = if self.facts.root { Some(self.take_block(spec)?) } else { None };
         let mut facts = self.facts.for_plan(spec, block.as_ref().map(|block| block.first_id));

@@ -4,12 +4,14 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 /// Folder of the user-id blocks. One for the host, whatever AGENTKERNEL_HOME says: two programs
 /// with different homes must not hand out the same block.
 pub(crate) const ID_BLOCKS: &str = "/run/agentkernel/ids";
 
 /// The runtime folder: it holds a locked record for each live sandbox and nothing else.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RuntimeDir(PathBuf);
 
 impl RuntimeDir {

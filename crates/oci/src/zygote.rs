@@ -20,6 +20,7 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 
 use crate::lock::LockFile;
+use crate::paths::RuntimeDir;
 use crate::plan::Plan;
 use crate::sys::{self, Forked};
 
@@ -33,11 +34,15 @@ const ORDER_MAX: usize = 192 * 1024;
 /// Descriptors that an order may carry: control, agent's stream, record, id block.
 const DESCRIPTORS_MAX: usize = 4;
 
-/// The order as it travels; its descriptors travel beside it.
+/// What the host side says, one packet each.
 #[derive(Serialize, Deserialize)]
-struct WireOrder {
-    plan: Plan,
-    locks: Vec<PathBuf>,
+enum Word {
+    /// Whatever it keeps of its sandboxes is here. Said before anything is.
+    Folder(RuntimeDir),
+    /// An order as it travels; its descriptors travel beside it.
+    Launch { plan: Box<Plan>, locks: Vec<PathBuf> },
+    /// It ends in good order. An end without this is a crash, and there may be records that nobody else knows of.
+    Farewell,
 }
 
 /// The host side's handle. Dropping it ends the zygote, after every supervisor has cleaned up.
@@ -81,19 +86,29 @@ impl Zygote {
         locks: &[&LockFile],
     ) -> io::Result<()> {
         let locked = locks.iter().map(|lock| lock.path().to_owned()).collect();
-        let order = serde_json::to_vec(&WireOrder { plan: plan.clone(), locks: locked })?;
-        if order.len() > ORDER_MAX {
-            return Err(io::Error::other("the description of the sandbox is too long"));
-        }
+        let order = Word::Launch { plan: Box::new(plan.clone()), locks: locked };
         let mut descriptors: Vec<BorrowedFd<'_>> = vec![control.as_fd(), agent_stream.as_fd()];
         descriptors.extend(locks.iter().map(|lock| lock.as_fd()));
+        self.say(&order, &descriptors)
+    }
+
+    /// Tells it where the records are that it shall see to if we crash.
+    pub(crate) fn keeps_records_in(&self, folder: &RuntimeDir) -> io::Result<()> {
+        self.say(&Word::Folder(folder.clone()), &[])
+    }
+
+    fn say(&self, word: &Word, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let packet = serde_json::to_vec(word)?;
+        if packet.len() > ORDER_MAX {
+            return Err(io::Error::other("the description of the sandbox is too long"));
+        }
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
             return Err(io::Error::other("too many descriptors for one order"));
         }
         let socket = self.socket.as_ref().ok_or_else(|| io::Error::other("the zygote is gone"))?;
-        sendmsg(socket, &[io::IoSlice::new(&order)], &mut ancillary, SendFlags::NOSIGNAL)?;
+        sendmsg(socket, &[io::IoSlice::new(&packet)], &mut ancillary, SendFlags::NOSIGNAL)?;
         Ok(())
     }
 }
@@ -105,6 +120,8 @@ fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 
 impl Drop for Zygote {
     fn drop(&mut self) {
+        // A zygote that is gone has nothing to hear.
+        self.say(&Word::Farewell, &[]).ok();
         drop(self.socket.take());
         // It ends when its last supervisor has; a failure means that it has been reaped already.
         match &mut self.process {

@@ -82,6 +82,23 @@ fn sigkill_at_any_moment_leaves_nothing() {
     }
 }
 
+/// What was begun and not yet ordered is known to nobody but the program that was killed.
+#[test]
+fn sigkill_leaves_no_record_that_no_supervisor_knows_of() {
+    let Some(trial) = Trial::booting() else { return };
+    if crate::BY_DAEMON {
+        return; // the program that is killed there has no records
+    }
+    let running = trial.start(&[], "echo ready; exec sleep 60");
+    let begun = trial.environment.agentkernel_home().join("run/sandboxes/begun.json");
+    std::fs::write(&begun, "{}").expect("write");
+    running.signal(Signal::KILL);
+    drop(running.finish());
+    let gone = crate::support::comes_true(Duration::from_secs(10), || !begun.exists());
+    assert!(gone, "{} is still there", begun.display());
+    trial.assert_nothing_left();
+}
+
 #[test]
 fn a_signal_that_the_caller_ignores_stays_ignored() {
     let Some(trial) = Trial::booting() else { return };

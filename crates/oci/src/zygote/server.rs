@@ -9,10 +9,13 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::process::Pid;
 
 use super::agent::AgentFile;
-use super::{DESCRIPTORS_MAX, ORDER_MAX, WireOrder};
+use super::{DESCRIPTORS_MAX, ORDER_MAX, Word};
 use crate::lock::LockFile;
+use crate::paths::RuntimeDir;
+use crate::record;
 use crate::seccomp::SeccompFilters;
 use crate::supervisor::{self, Order, Tools};
 use crate::sys::{self, Forked};
@@ -23,8 +26,9 @@ const SOCKET: i32 = 3;
 /// Serves orders until the host side closes the socket, then waits for the supervisors and ends.
 /// Only for a process with one thread; never returns.
 pub fn serve(socket: OwnedFd) -> ! {
+    let host = rustix::process::getppid();
     let code = match detach(socket).and_then(|socket| Ok((socket, tools()?))) {
-        Ok((socket, tools)) => answer(&socket, &tools),
+        Ok((socket, tools)) => answer(&socket, &tools, host),
         Err(_) => 1, // the host side sees its first order fail
     };
     sys::exit_now(code)
@@ -66,22 +70,31 @@ fn tools() -> io::Result<Tools> {
     Ok(Tools { agent: AgentFile::new()?, filters })
 }
 
+/// What has come from the host side.
+enum Heard {
+    Order(Box<Order>),
+    Folder(RuntimeDir),
+    Farewell,
+    /// The end of the socket.
+    End,
+}
+
 /// Serves every order. Each supervisor holds the pipe open until its sandbox is gone, or may outlive us.
-fn answer(socket: &OwnedFd, tools: &Tools) -> i32 {
+fn answer(socket: &OwnedFd, tools: &Tools, host: Option<Pid>) -> i32 {
     let Ok((mut wait, living)) = io::pipe() else { return 1 };
+    let mut folder = None;
     loop {
         match receive(socket) {
-            Ok(Some(order)) => match sys::fork() {
+            Ok(Heard::Folder(told)) => folder = Some(told),
+            Ok(Heard::Farewell) => break,
+            Ok(Heard::End) => {
+                clean_up_after_crash(host, folder.as_ref());
+                break;
+            }
+            Ok(Heard::Order(order)) => match sys::fork() {
                 Ok(Forked::Child) => {
-                    sys::set_signal(libc::SIGCHLD, false);
-                    name(c"ak-supervisor");
-                    tools.agent.is_written_elsewhere();
                     drop(wait);
-                    // The zygote's socket is not ours, but its number must stay taken: it will be the agent's door.
-                    if sys::copy_descriptor(libc::STDERR_FILENO, SOCKET).is_ok() {
-                        supervisor::run(order, tools, living.into());
-                    }
-                    sys::exit_now(0)
+                    supervise(*order, tools, living.into())
                 }
                 // The order's descriptors are closed here: a failed fork is the end of its stream,
                 // which the host side takes for what it is.
@@ -93,7 +106,6 @@ fn answer(socket: &OwnedFd, tools: &Tools) -> i32 {
                     }
                 }
             },
-            Ok(None) => break,
             Err(_) => return 1,
         }
     }
@@ -103,13 +115,42 @@ fn answer(socket: &OwnedFd, tools: &Tools) -> i32 {
     0
 }
 
+/// What a forked child does, and all that it does.
+fn supervise(order: Order, tools: &Tools, living: OwnedFd) -> ! {
+    sys::set_signal(libc::SIGCHLD, false);
+    name(c"ak-supervisor");
+    tools.agent.is_written_elsewhere();
+    // The zygote's socket is not ours, but its number must stay taken: it will be the agent's door.
+    if sys::copy_descriptor(libc::STDERR_FILENO, SOCKET).is_ok() {
+        supervisor::run(order, tools, living);
+    }
+    sys::exit_now(0)
+}
+
+/// How long a process that has closed its socket may take to release its locks and end.
+const CRASH_MS: u64 = 2000;
+
+/// Removes what the host side had begun and not yet ordered: without an order no supervisor knows of it. Where it did
+/// not work, the next program's reaper will see to it.
+fn clean_up_after_crash(host: Option<Pid>, folder: Option<&RuntimeDir>) {
+    let Some(folder) = folder else { return };
+    // Its files are closed in some order, and all of them before its children get another parent.
+    for _millisecond in 0..CRASH_MS {
+        if rustix::process::getppid() != host {
+            break;
+        }
+        sys::pause(1);
+    }
+    drop(record::reap_stale(folder));
+}
+
 /// Whether another order is waiting already.
 fn has_more(socket: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(socket, PollFlags::IN)];
     poll(&mut fds, Some(&sys::timespec(Duration::ZERO))).is_ok_and(|ready| ready > 0)
 }
 
-fn receive(socket: &OwnedFd) -> io::Result<Option<Order>> {
+fn receive(socket: &OwnedFd) -> io::Result<Heard> {
     let mut bytes = vec![0; ORDER_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -121,7 +162,7 @@ fn receive(socket: &OwnedFd) -> io::Result<Option<Order>> {
         }
     };
     if message.bytes == 0 {
-        return Ok(None);
+        return Ok(Heard::End);
     }
     let mut descriptors = Vec::new();
     for part in ancillary.drain() {
@@ -129,12 +170,16 @@ fn receive(socket: &OwnedFd) -> io::Result<Option<Order>> {
             descriptors.extend(rights);
         }
     }
-    let wire: WireOrder = serde_json::from_slice(&bytes[..message.bytes])?;
+    let (plan, locks) = match serde_json::from_slice(&bytes[..message.bytes])? {
+        Word::Folder(folder) => return Ok(Heard::Folder(folder)),
+        Word::Farewell => return Ok(Heard::Farewell),
+        Word::Launch { plan, locks } => (*plan, locks),
+    };
     let mut descriptors = descriptors.into_iter();
     let (Some(control), Some(agent_stream)) = (descriptors.next(), descriptors.next()) else {
         return Err(io::Error::other("an order without descriptors"));
     };
-    let locks = wire.locks.into_iter().zip(descriptors).map(|(path, fd)| LockFile::adopt(path, fd));
+    let locks = locks.into_iter().zip(descriptors).map(|(path, fd)| LockFile::adopt(path, fd));
     let locks = locks.collect::<io::Result<Vec<_>>>()?;
-    Ok(Some(Order { plan: wire.plan, control: UnixStream::from(control), agent_stream, locks }))
+    Ok(Heard::Order(Box::new(Order { plan, control: UnixStream::from(control), agent_stream, locks })))
 }
