@@ -17,6 +17,7 @@ use self::greeting::Identity;
 use self::last_words::LastWords;
 use self::readiness::{Source, time_left};
 use self::succession::Newcomer;
+use crate::accept::Sockets;
 use crate::door::Door;
 use crate::process::Process;
 use crate::stream::{Received, Stream};
@@ -41,6 +42,7 @@ struct Agent {
     children: OwnedFd,
     descriptors: libc::rlimit,
     processes: BTreeMap<u32, Process>,
+    sockets: Sockets,
     /// Highest channel that was opened; the host never uses one twice.
     last_channel: u32,
     /// Channel whose output is served first: the one that had to wait.
@@ -64,6 +66,7 @@ pub fn run(taken: TakenOver, started_ns: u64) -> i32 {
         children: taken.children,
         descriptors: taken.descriptors,
         processes: BTreeMap::new(),
+        sockets: Sockets::default(),
         last_channel: 0,
         first_served: 0,
         chunk: Vec::new(),

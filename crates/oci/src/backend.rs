@@ -231,6 +231,7 @@ impl Backend for OciBackend {
             adopt: self.engine.as_ref().is_none_or(|slot| slot.engine.has_door()),
             own_kernel: self.engine.as_ref().is_some_and(|slot| slot.engine.has_own_kernel()),
             resize: self.facts.can_limit(),
+            host_socket: true,
         }
     }
 
@@ -279,6 +280,8 @@ impl Backend for OciBackend {
         let (sandbox, _ready) = attached?;
         let posture = posture.map_err(|why| Error::new(ErrorKind::Internal, "read the posture", why))?;
         let sandbox = if self.weaken.is_some() { sandbox } else { prove(sandbox, &posture).await? };
+        // Not before the proof, by which the agent has nothing open but its stream.
+        let sandbox = sandbox.with_host_socket(spec).await?;
         Ok(Booted { sandbox: Box::new(sandbox), boot, ready: began.elapsed().saturating_sub(boot) })
     }
 

@@ -8,7 +8,7 @@ mod runtime;
 use std::path::{Path, PathBuf};
 
 use agentkernel_core::{
-    Access, ByteSize, Error, ErrorKind, Image, Limit, Limits, Profile, Result, SandboxSpec, User,
+    Access, ByteSize, Error, ErrorKind, HostSocket, Image, Limit, Limits, Profile, Result, SandboxSpec, User,
 };
 use serde_json::{Value, json};
 
@@ -142,7 +142,7 @@ fn stage(spec: &SandboxSpec, facts: &PlanFacts) -> Vec<Step> {
     match spec.image() {
         Image::Host => steps.extend(host_image::steps(spec, &facts.host_layout)),
         Image::Rootfs(folder) => {
-            steps.extend(OWN_FOLDERS.iter().map(|(name, mode)| own_folder(name, *mode)));
+            steps.extend(own_places());
             steps.push(Step::Entries {
                 path: ROOTFS.into(),
                 source: folder.clone(),
@@ -173,6 +173,13 @@ fn stage(spec: &SandboxSpec, facts: &PlanFacts) -> Vec<Step> {
 /// the place of /proc.
 const OWN_FOLDERS: &[(&str, u32)] =
     &[("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("tmp", 0o1777), ("workspace", 0o755), ("run", 0o755)];
+
+/// The folders that the sandbox provides itself, and the link to its sockets.
+fn own_places() -> impl Iterator<Item = Step> {
+    let shown = HostSocket::SHOWN_FOLDER.trim_start_matches('/');
+    let link = Step::Link { path: Path::new(ROOTFS).join(shown), target: HostSocket::FOLDER.into() };
+    OWN_FOLDERS.iter().map(|(name, mode)| own_folder(name, *mode)).chain([link])
+}
 
 fn own_folder(name: &str, mode: u32) -> Step {
     Step::Folder { path: Path::new(ROOTFS).join(name), mode }

@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn another_version_is_refused_with_both_named() {
         let reason = check(&hello(PROTOCOL_VERSION + 1, "a"), "a").expect_err("another protocol");
-        assert_eq!(reason, "the host speaks protocol 3, the guest protocol 2");
+        assert_eq!(reason, "the host speaks protocol 4, the guest protocol 3");
         let reason = check(&hello(PROTOCOL_VERSION, "a"), "b").expect_err("another build");
         assert_eq!(reason, "the host expects guest build \"a\", this is build \"b\"");
     }

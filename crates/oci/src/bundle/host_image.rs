@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use agentkernel_core::SandboxSpec;
 
-use super::{HostLayout, OWN_FOLDERS, ROOTFS, own_folder};
+use super::{HostLayout, ROOTFS, own_folder, own_places};
 use crate::plan::{BindOptions, Step};
 
 /// Folders of the host's /etc that programs and libraries in /usr are incomplete without. None can
@@ -43,7 +43,7 @@ pub(super) fn steps(spec: &SandboxSpec, layout: &HostLayout) -> Vec<Step> {
             None => Step::Bind { path, source: Path::new("/").join(name), options: BindOptions::READ_ONLY },
         });
     }
-    steps.extend(OWN_FOLDERS.iter().map(|(name, mode)| own_folder(name, *mode)));
+    steps.extend(own_places());
     for (name, mode) in [("etc", 0o755), ("home", 0o755), ("root", 0o700), ("mnt", 0o755), ("var", 0o755)] {
         steps.push(own_folder(name, mode));
     }

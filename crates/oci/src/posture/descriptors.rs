@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use agentkernel_core::Control;
+use agentkernel_core::{Control, HostSocket};
 use rustix::fs::getxattr;
 
 use super::read;
@@ -14,8 +14,7 @@ use crate::mountinfo::MountLine;
 use crate::sys;
 
 /// What may be open beside what is said in full: pipes and terminals of its commands.
-const ALWAYS: &str =
-    "a stream and a door at most, child signals, pipes and terminals of its commands, /dev/null";
+const ALWAYS: &str = "a stream and a door at most, child signals, pipes and terminals of its commands, sockets it serves, /dev/null";
 /// Before there are commands.
 const AT_START: &str = "a stream, a door at most, child signals, /dev/null";
 
@@ -63,6 +62,7 @@ const OTHER_SOCKET: &str = "UNIX";
 const NULL: &str = "/dev/null";
 const TERMINAL: &str = "terminal";
 const PIPE: &str = "pipe";
+const SERVED: &str = "socket it serves";
 const SIGNALS: &str = "anon_inode:[signalfd]";
 
 /// How many there may be of a kind. The kernel does not say of a socket that is no stream whether it is of datagrams
@@ -75,7 +75,7 @@ fn most(kind: &str, at_start: bool) -> usize {
         OTHER_SOCKET if !tells => 2,
         STREAM | OTHER_SOCKET | SIGNALS => 1,
         NULL => 3,
-        PIPE | TERMINAL if !at_start => usize::MAX,
+        PIPE | TERMINAL | SERVED if !at_start => usize::MAX,
         _ => 0,
     }
 }
@@ -84,6 +84,7 @@ fn most(kind: &str, at_start: bool) -> usize {
 fn kinds(init: i32, lines: &[MountLine<'_>]) -> io::Result<Kinds> {
     let mut kinds = Kinds::new();
     let mut sockets = Vec::new();
+    let served = served(&read(init, "net/unix"));
     for entry in fs::read_dir(format!("/proc/{init}/fd"))? {
         let path = entry?.path();
         let target = match fs::read_link(&path) {
@@ -96,10 +97,28 @@ fn kinds(init: i32, lines: &[MountLine<'_>]) -> io::Result<Kinds> {
                 continue;
             }
             sockets.push(target.clone());
+            if served.contains(&target) {
+                *kinds.entry(SERVED.to_owned()).or_default() += 1;
+                continue;
+            }
         }
         *kinds.entry(kind(init, &path, target, lines)).or_default() += 1;
     }
     Ok(kinds)
+}
+
+/// The sockets on which somebody listens for a socket of the host, as descriptors show them. What is listed was made in
+/// the sandbox's own network namespace: no socket of the host is among it.
+fn served(unix: &str) -> Vec<String> {
+    const LISTENS: &str = "00010000"; // SO_ACCEPTCON, linux/net.h
+    let folder = format!("{}/", HostSocket::FOLDER);
+    let lines = unix.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines
+        .filter(|words| {
+            words.get(3) == Some(&LISTENS) && words.get(7).is_some_and(|path| path.starts_with(&folder))
+        })
+        .filter_map(|words| Some(format!("socket:[{}]", words.get(6)?)))
+        .collect()
 }
 
 fn kind(init: i32, path: &Path, target: String, lines: &[MountLine<'_>]) -> String {
@@ -133,4 +152,19 @@ fn mount_of(init: i32, descriptor: &Path) -> Option<u64> {
     let number = descriptor.file_name()?.to_str()?;
     let facts = read(init, &format!("fdinfo/{number}"));
     facts.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_listens_in_the_folder_of_sockets_is_served() {
+        let unix = "Num       RefCount Protocol Flags    Type St Inode Path\n\
+            ffff: 00000002 00000000 00010000 0001 01 123 /dev/shm/.agentkernel/llm\n\
+            ffff: 00000003 00000000 00000000 0001 03 124 /dev/shm/.agentkernel/llm\n\
+            ffff: 00000002 00000000 00010000 0001 01 125 /run/docker.sock\n\
+            ffff: 00000002 00000000 00010000 0001 01 126\n";
+        assert_eq!(served(unix), ["socket:[123]"]);
+    }
 }

@@ -79,7 +79,7 @@ impl Caller {
 
     /// That he may name files and folders of the host.
     pub fn check_host_paths(&self, request: &agentkernel_api::SandboxRequest) -> Outcome<()> {
-        if request.mounts.is_empty() && request.rootfs.is_none() {
+        if request.mounts.is_empty() && request.rootfs.is_none() && request.unix_socket.is_none() {
             Ok(())
         } else {
             self.check("name a path of the host")
