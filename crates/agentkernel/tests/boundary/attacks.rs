@@ -37,7 +37,7 @@ const ALLOWED_OPEN_IN_GVISOR: &[(&str, &str)] = &[
     ("writable-mount-dev", "it tells no flags of a mount"),
     ("oom-score-lower", "its kernel kills nobody for want of memory: the host's kills all of it"),
     // Its kernel does not know of processes that nobody may look into: a tenant can harm his own sandbox's agent, and lie
-    // to his own client. SECURITY.md says so.
+    // to his own client. docs/security-posture.md says so.
     ("pid1-environ", "the guest agent is not hidden"),
     ("pid1-maps", "the guest agent is not hidden"),
     ("pid1-fd", "the guest agent is not hidden"),
