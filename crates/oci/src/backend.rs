@@ -38,6 +38,8 @@ pub struct OciBackend {
     runtime: RuntimeDir,
     facts: Arc<HostFacts>,
     weaken: Option<Weaken>,
+    /// Sandboxes are handed out although their posture does not hold. For negative controls only.
+    lenient: bool,
     reaped: Once,
     engine: Option<EngineSlot>,
 }
@@ -58,7 +60,7 @@ impl OciBackend {
     #[must_use]
     pub fn new(zygote: Arc<Zygote>, runtime: RuntimeDir) -> Self {
         let facts = Arc::new(HostFacts::gather());
-        Self { zygote, runtime, facts, weaken: None, reaped: Once::new(), engine: None }
+        Self { zygote, runtime, facts, weaken: None, lenient: false, reaped: Once::new(), engine: None }
     }
 
     /// The same, with containers made by a runtime that is in one of these folders.
@@ -69,6 +71,7 @@ impl OciBackend {
             runtime: self.runtime.clone(),
             facts: self.facts.clone(),
             weaken: self.weaken.clone(),
+            lenient: self.lenient,
             reaped: Once::new(),
             engine: Some(EngineSlot::new(engine, folders)),
         }
@@ -80,6 +83,15 @@ impl OciBackend {
     #[must_use]
     pub fn weakened(mut self, weaken: impl Fn(&mut Plan) + Send + Sync + 'static) -> Self {
         self.weaken = Some(Arc::new(weaken));
+        self.lenient = true;
+        self
+    }
+
+    /// The same, held to the posture that it should have had. For tests only, too.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn strict(mut self) -> Self {
+        self.lenient = false;
         self
     }
 
@@ -279,7 +291,7 @@ impl Backend for OciBackend {
         };
         let (sandbox, _ready) = attached?;
         let posture = posture.map_err(|why| Error::new(ErrorKind::Internal, "read the posture", why))?;
-        let sandbox = if self.weaken.is_some() { sandbox } else { prove(sandbox, &posture).await? };
+        let sandbox = if self.lenient { sandbox } else { prove(sandbox, &posture).await? };
         // Not before the proof, by which the agent has nothing open but its stream.
         let sandbox = sandbox.with_host_socket(spec).await?;
         Ok(Booted { sandbox: Box::new(sandbox), boot, ready: began.elapsed().saturating_sub(boot) })

@@ -20,6 +20,11 @@ pub struct Fixture {
 }
 
 impl Fixture {
+    /// The same, held to what the plan should have been.
+    pub fn strict(self) -> Self {
+        Self { backend: self.backend.strict(), ..self }
+    }
+
     /// The same with every plan changed: a negative control.
     pub fn weakened(self, change: impl Fn(&mut Plan) + Send + Sync + 'static) -> Self {
         Self { backend: self.backend.weakened(change), ..self }
