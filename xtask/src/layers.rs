@@ -28,6 +28,7 @@ const PLACES: &[(&str, Place)] = &[
     ("agentkernel-image", Place::Layer(3)),
     ("agentkernel-link", Place::Layer(2)),
     ("agentkernel-process", Place::Layer(2)),
+    ("agentkernel-hardening", Place::Layer(2)),
     ("agentkernel-core", Place::Layer(1)),
     ("agentkernel-api", Place::Layer(1)),
     ("agentkernel-protocol", Place::Layer(1)),

@@ -2,7 +2,6 @@
 
 mod host_image;
 mod limits;
-mod lists;
 mod runtime;
 
 use std::path::{Path, PathBuf};
@@ -10,10 +9,14 @@ use std::path::{Path, PathBuf};
 use agentkernel_core::{
     Access, ByteSize, Error, ErrorKind, HostSocket, Image, Limit, Limits, Profile, Result, SandboxSpec, User,
 };
+use agentkernel_hardening::limits::{SHM_BYTES, tmpfs_inodes};
+use agentkernel_hardening::lists::OWN_FOLDERS;
 use serde_json::{Value, json};
 
+pub(crate) use agentkernel_hardening::lists::{
+    DEVICE_NUMBERS, DEVICES, MASKED_PATHS, READ_ONLY_PATHS, ROOT_CAPABILITIES,
+};
 pub(crate) use limits::{CPU_PERIOD_US, rlimit_values};
-pub(crate) use lists::{DEVICE_NUMBERS, DEVICES, MASKED_PATHS, READ_ONLY_PATHS, ROOT_CAPABILITIES};
 
 use crate::capability;
 use crate::engine::Runtime;
@@ -31,9 +34,6 @@ pub(crate) const WORKSPACE: &str = "/workspace";
 
 /// Places inside that can be written to, each a tmpfs of its own.
 pub(crate) const WRITABLE: [&str; 3] = [WORKSPACE, "/tmp", "/dev/shm"];
-
-/// Size of `/dev/shm`, the 64 MiB that container engines give. Bytes.
-const SHM_BYTES: u64 = 64 << 20;
 
 /// Facts of the host that a plan depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,11 +169,6 @@ fn stage(spec: &SandboxSpec, facts: &PlanFacts) -> Vec<Step> {
     steps
 }
 
-/// Folders that the sandbox provides itself, whatever the image says: an image cannot put a link in
-/// the place of /proc.
-const OWN_FOLDERS: &[(&str, u32)] =
-    &[("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("tmp", 0o1777), ("workspace", 0o755), ("run", 0o755)];
-
 /// The folders that the sandbox provides itself, and the link to its sockets.
 fn own_places() -> impl Iterator<Item = Step> {
     let shown = HostSocket::SHOWN_FOLDER.trim_start_matches('/');
@@ -255,8 +250,7 @@ fn mounts(spec: &SandboxSpec) -> Value {
     let user = spec.user();
     let owner = format!("uid={},gid={}", user.uid, user.gid);
     let tmpfs = |target: &str, bytes: u64, options: &str| {
-        // One inode for each 4 KiB: a flood of empty files ends with the space, not after it.
-        let inodes = (bytes / 4096).max(16);
+        let inodes = tmpfs_inodes(bytes);
         let options = format!("nosuid,nodev,size={bytes},nr_inodes={inodes},{options}");
         mount(target, "tmpfs", "tmpfs", &options)
     };

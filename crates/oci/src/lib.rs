@@ -32,11 +32,11 @@ mod paths;
 pub mod plan;
 mod posture;
 mod record;
-pub mod seccomp;
 mod supervisor;
 mod sys;
 mod zygote;
 
+pub use agentkernel_hardening::seccomp;
 pub use backend::{OciBackend, random_name};
 pub use cgroup::Hierarchy;
 pub use facts::HostFacts;

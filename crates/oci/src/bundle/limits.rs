@@ -1,14 +1,13 @@
 //! What a sandbox may use, as a bundle says it: `process.rlimits` and `linux.resources`.
 
 use agentkernel_core::{Limit, SandboxSpec};
+use agentkernel_hardening::limits::{LOCKED_MEMORY_MAX, SIGNALS_MAX};
 use serde_json::{Value, json};
+
+pub(crate) use agentkernel_hardening::limits::CPU_PERIOD_US;
 
 use super::runtime::host_pids;
 use super::{DEVICE_NUMBERS, PlanFacts};
-
-/// Signals that may wait for the processes of a sandbox, and timers of theirs, each of which keeps one ready: some
-/// hundred bytes of the kernel's memory apiece. A distribution's default is beyond 4000 on any host of 1 GiB.
-const SIGNALS_MAX: u64 = 4096;
 
 /// The rlimits of a sandbox's processes: kind, soft, hard.
 pub(crate) fn rlimit_values(spec: &SandboxSpec, facts: &PlanFacts) -> Vec<(&'static str, u64, u64)> {
@@ -20,7 +19,7 @@ pub(crate) fn rlimit_values(spec: &SandboxSpec, facts: &PlanFacts) -> Vec<(&'sta
     let mut values = vec![
         ("RLIMIT_NOFILE", soft, hard),
         ("RLIMIT_CORE", 0, 0),
-        ("RLIMIT_MEMLOCK", 64 << 10, 64 << 10),
+        ("RLIMIT_MEMLOCK", LOCKED_MEMORY_MAX, LOCKED_MEMORY_MAX),
         ("RLIMIT_FSIZE", disk, disk),
         ("RLIMIT_SIGPENDING", signals, signals),
     ];
@@ -36,9 +35,6 @@ pub(super) fn rlimits(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
         .map(|(kind, soft, hard)| json!({"type": kind, "soft": soft, "hard": hard}))
         .collect()
 }
-
-/// 100 ms, the kernel's own default period. Microseconds.
-pub(crate) const CPU_PERIOD_US: u64 = 100_000;
 
 pub(super) fn resources(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
     let limits = spec.limits();

@@ -9,7 +9,7 @@
 //! Refused calls get arguments that the kernel turns down: were the filter broken, still nothing would
 //! happen.
 
-use agentkernel_oci::seccomp::{SeccompFilters, denied_names, gated_names, syscall_number, unlisted};
+use agentkernel_hardening::seccomp::{SeccompFilters, denied_names, gated_names, syscall_number, unlisted};
 use libc::{ENOSYS, EPERM};
 use std::io::ErrorKind::{NotFound, PermissionDenied};
 use std::os::unix::process::CommandExt;

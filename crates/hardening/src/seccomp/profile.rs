@@ -28,7 +28,7 @@ struct Masked {
 
 /// How a runtime is told to say that a call does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unknown {
+pub enum Unknown {
     /// As an error of its own.
     Errno,
     /// As a call that waits for a tracer, of which there is none: gVisor has one error for all refusals, which is EPERM. A
@@ -37,7 +37,7 @@ pub(crate) enum Unknown {
 }
 
 /// `linux.seccomp` of an OCI configuration.
-pub(crate) fn profile(unknown: Unknown) -> Value {
+pub fn profile(unknown: Unknown) -> Value {
     let mut calls =
         vec![allow(&allowed_names().collect::<Vec<_>>()), deny(&denied_names().collect::<Vec<_>>())];
     for gated in GATED {

@@ -29,7 +29,7 @@ mod verdict;
 
 use argument::GATED;
 use dispatch::Verdict;
-pub(crate) use profile::{Unknown, profile};
+pub use profile::{Unknown, profile};
 use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch};
 use std::collections::BTreeMap;
 use table::{ALLOWED, DENIED, Syscall, UNLISTED};

@@ -1,0 +1,20 @@
+//! Limits that no profile names.
+
+/// Signals that may wait for the processes of a sandbox, and timers of theirs, each of which keeps one ready: some
+/// hundred bytes of the kernel's memory apiece. A distribution's default is beyond 4000 on any host of 1 GiB.
+pub const SIGNALS_MAX: u64 = 4096;
+
+/// Memory that a process may lock, bytes: the kernel's own default (`MLOCK_LIMIT`) before 5.16.
+pub const LOCKED_MEMORY_MAX: u64 = 64 << 10;
+
+/// 100 ms, the kernel's own default period. Microseconds.
+pub const CPU_PERIOD_US: u64 = 100_000;
+
+/// Size of `/dev/shm`, the 64 MiB that container engines give. Bytes.
+pub const SHM_BYTES: u64 = 64 << 20;
+
+/// Inodes of a tmpfs of this size: one for each 4 KiB, so that a flood of empty files ends with the space, not after it.
+#[must_use]
+pub fn tmpfs_inodes(bytes: u64) -> u64 {
+    (bytes / 4096).max(16)
+}
