@@ -8,8 +8,8 @@ use std::sync::{Arc, Once};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use agentkernel_core::{
-    Adopted, Availability, Backend, BackendKind, Booted, Capabilities, Error, ErrorKind, Posture, Result,
-    Sandbox, SandboxName, SandboxSpec,
+    Adopted, Availability, Backend, BackendKind, Booted, Capabilities, CommandUser, Error, ErrorKind,
+    Posture, Result, Sandbox, SandboxName, SandboxSpec, User,
 };
 use agentkernel_link::{ExecDefaults, HelloOptions, LinkedSandbox, Token};
 use async_trait::async_trait;
@@ -136,6 +136,13 @@ impl OciBackend {
             block.lock.write(&note).map_err(|why| unwritable(&why))?;
         }
         Ok(Prepared { plan, record, name_lock, block })
+    }
+
+    /// As whom commands run that do not say so: as whoever the agent is, unless it had to be another.
+    fn defaults(&self, spec: &SandboxSpec) -> ExecDefaults {
+        let User { uid, gid } = spec.user();
+        let is_another = self.engine.as_ref().is_some_and(|slot| slot.engine.hides_nothing());
+        ExecDefaults { user: is_another.then_some(CommandUser { uid, gid }), ..ExecDefaults::default() }
     }
 
     fn take_block(&self, spec: &SandboxSpec) -> Result<IdBlock> {
@@ -282,7 +289,7 @@ impl Backend for OciBackend {
         let boot = began.elapsed();
         let posture_at_start = boundary.posture_at_start();
         let (boundary, stream) = (Box::new(boundary), Box::new(stream));
-        let attached = LinkedSandbox::attach(spec, boundary, stream, hello, ExecDefaults::default());
+        let attached = LinkedSandbox::attach(spec, boundary, stream, hello, self.defaults(spec));
         let (attached, posture) = if runtime.is_some() {
             // What a runtime has made is complete once the agent answers.
             (attached.await, tokio::task::spawn_blocking(posture_at_start).await)

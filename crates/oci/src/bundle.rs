@@ -220,7 +220,7 @@ fn config(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
         linux["resources"] = limits::resources(spec, facts);
     }
     if let Some(runtime) = &facts.runtime {
-        runtime::adapt(&mut config, runtime);
+        runtime::adapt(&mut config, runtime, user);
     }
     config
 }

@@ -150,10 +150,21 @@ fn become_user(user: &UserIds) -> rustix::io::Result<()> {
     if (uid, gid) == (getuid(), getgid()) {
         return Ok(());
     }
+    forgo_capabilities();
     // The user last: without root's rights the groups could not be changed.
     set_thread_groups(&[])?;
     set_thread_gid(gid)?;
     set_thread_uid(uid)
+}
+
+/// Nothing that the process becomes can gain a right again. An agent that may not say so has none to give.
+fn forgo_capabilities() {
+    for capability in 0..=u64::from(u8::MAX) {
+        // SAFETY: prctl takes numbers. It fails beyond the last capability that this kernel knows.
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
+            return;
+        }
+    }
 }
 
 /// Becomes the first candidate that can be executed, or says why none can.
