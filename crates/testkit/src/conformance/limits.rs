@@ -177,8 +177,8 @@ async fn cpus(context: &Context<'_>) -> Kept {
     stop(sandbox).await.map(drop)
 }
 
-/// That two busy loops get half a processor between them. A kernel may let a burst pass before it holds back (Linux 6.18
-/// does so with what another kernel in user space runs, while the host is busy): one that lasts is none.
+/// That two busy loops get half a processor between them. A kernel may let a burst pass before it holds back (seen
+/// under gVisor on a busy Linux 6.18): only one that lasts breaks the rule.
 pub async fn only_half_a_processor(sandbox: &dyn Sandbox) -> Kept {
     let (used, wall) = two_busy_loops(sandbox).await?;
     if is_half(used, wall) {
