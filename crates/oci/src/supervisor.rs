@@ -205,19 +205,20 @@ fn take_down(
     locks: Vec<LockFile>,
     left: &mut Vec<String>,
 ) -> Report {
-    if let Some(group) = group {
-        // What is frozen does not die. If this fails, that which does not end is reported below.
-        group.freeze(false).ok();
+    if let Some((init, _)) = processes {
+        // The first process of a PID namespace takes all others with it, and can be waited for only
+        // when they are gone. While they die the rest is done.
+        sys::kill(init);
     }
     let (mut out_of_memory_kills, mut memory_peak_bytes) = (0, None);
     if let Some(group) = group {
+        // What is frozen dies when it is let go on. If this fails, that which does not end is reported below.
+        group.freeze(false).ok();
         out_of_memory_kills = group.out_of_memory_kills();
         memory_peak_bytes = group.memory_peak();
     }
     if let Some((init, leader)) = processes {
-        // The first process of a PID namespace takes all others with it, and can be waited for only
-        // when they are gone. A runtime first has to see its container die, to remove what it keeps of it.
-        sys::kill(init);
+        // A runtime first has to see its container die, to remove what it keeps of it.
         if leader != init && !sys::ends_within(leader, RUNTIME_END) {
             sys::kill(leader);
         }
