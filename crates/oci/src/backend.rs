@@ -143,7 +143,8 @@ impl OciBackend {
         let (stream, their_stream) = StdUnixStream::pair().map_err(failed)?;
         let mut locks = vec![&name_lock];
         locks.extend(block.as_ref().map(|block| &block.lock));
-        self.zygote.launch(&plan, &their_control, &their_stream, &locks).map_err(failed)?;
+        let group = plan.cgroup.as_ref().map(|cgroup| self.facts.hierarchy.group(&cgroup.path));
+        self.zygote.launch(&plan, group, &their_control, &their_stream, &locks).map_err(failed)?;
         drop((their_control, their_stream));
         let (control, stream) = (async_stream(control)?, async_stream(stream)?);
         let (control, pid) = tokio::time::timeout(BOOT_DEADLINE, first_report(control))
@@ -267,7 +268,7 @@ impl Backend for OciBackend {
         let hello = hello(&prepared.record);
         let (boundary, stream) = self.start(prepared).await?;
         let boot = began.elapsed();
-        let posture_at_start = boundary.posture_at_start();
+        let posture_at_start = boundary.posture_at_start(&self.facts.hierarchy);
         let (boundary, stream) = (Box::new(boundary), Box::new(stream));
         let attached = LinkedSandbox::attach(spec, boundary, stream, hello, ExecDefaults::default());
         let (attached, posture) = if runtime.is_some() {

@@ -91,8 +91,7 @@ impl Expected {
     /// The same for a sandbox that has just been made, and has no process but its first. A new namespace that is
     /// not the host's is nobody's.
     #[must_use]
-    pub fn check_at_start(&self, init: i32) -> Posture {
-        let group = self.cgroup.as_ref().map(|plan| Hierarchy::detect().group(&plan.path));
+    pub(crate) fn check_at_start(&self, init: i32, group: Option<Group>) -> Posture {
         self.read(init, &[], &[init], group, true)
     }
 

@@ -31,7 +31,7 @@ use control::Control;
 pub(crate) use control::{enter, send_with_descriptor};
 use watch::Watch;
 
-use crate::cgroup::{Group, Hierarchy};
+use crate::cgroup::Group;
 use crate::container::{self, Failure, GroupDoor, Parts, Running, during};
 use crate::lock::LockFile;
 use crate::plan::{Launch, Plan, SeccompPlan};
@@ -104,6 +104,8 @@ pub(crate) struct Tools {
 /// The order to bring up one sandbox.
 pub(crate) struct Order {
     pub(crate) plan: Plan,
+    /// Where its control group is, if it gets one.
+    pub(crate) group: Option<Group>,
     pub(crate) control: UnixStream,
     pub(crate) agent_stream: OwnedFd,
     /// Held while the sandbox lives, removed when it is gone.
@@ -112,9 +114,7 @@ pub(crate) struct Order {
 
 /// Runs one sandbox from beginning to end. `living` is held as long as the program must not leave it behind.
 pub(crate) fn run(order: Order, tools: &Tools, living: OwnedFd) {
-    let Order { plan, control, agent_stream, locks } = order;
-    let hierarchy = Hierarchy::detect();
-    let group = plan.cgroup.as_ref().map(|cgroup| hierarchy.group(&cgroup.path));
+    let Order { plan, group, control, agent_stream, locks } = order;
     let deadline = plan.lifetime_ms.map(|time| Instant::now() + Duration::from_millis(time));
     let mut control = Control::new(control);
     match bring_up(&plan, agent_stream, group.as_ref(), &control, tools) {

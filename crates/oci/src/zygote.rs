@@ -19,6 +19,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup::Group;
 use crate::lock::LockFile;
 use crate::paths::RuntimeDir;
 use crate::plan::Plan;
@@ -40,7 +41,7 @@ enum Word {
     /// Whatever it keeps of its sandboxes is here. Said before anything is.
     Folder(RuntimeDir),
     /// An order as it travels; its descriptors travel beside it.
-    Launch { plan: Box<Plan>, locks: Vec<PathBuf> },
+    Launch { plan: Box<Plan>, group: Option<Group>, locks: Vec<PathBuf> },
     /// It ends in good order. An end without this is a crash, and there may be records that nobody else knows of.
     Farewell,
 }
@@ -77,16 +78,17 @@ impl Zygote {
         Ok(Self { socket: Some(ours), process: Process::Spawned(Some(spawned)) })
     }
 
-    /// Orders one sandbox. What becomes of it is said on the other end of `control`.
+    /// Orders one sandbox, whose control group goes there. What becomes of it is said on the other end of `control`.
     pub(crate) fn launch(
         &self,
         plan: &Plan,
+        group: Option<Group>,
         control: &UnixStream,
         agent_stream: &UnixStream,
         locks: &[&LockFile],
     ) -> io::Result<()> {
         let locked = locks.iter().map(|lock| lock.path().to_owned()).collect();
-        let order = Word::Launch { plan: Box::new(plan.clone()), locks: locked };
+        let order = Word::Launch { plan: Box::new(plan.clone()), group, locks: locked };
         let mut descriptors: Vec<BorrowedFd<'_>> = vec![control.as_fd(), agent_stream.as_fd()];
         descriptors.extend(locks.iter().map(|lock| lock.as_fd()));
         self.say(&order, &descriptors)

@@ -6,11 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
 
 use crate::sys;
 
 /// One sandbox's control group.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Group {
     /// A folder for each controller that limits something.
     V1 {
@@ -120,12 +121,14 @@ impl Group {
     /// Kills what is in it, until nothing is. Bounded: a process that a kernel bug keeps alive must
     /// not keep us.
     pub(crate) fn kill_all(&self) -> io::Result<()> {
-        // What is frozen does not die; where there is no freezer, nothing is frozen.
-        self.freeze(false).ok();
-        for _attempt in 0..200 {
+        for attempt in 0..200 {
             let pids = self.processes();
             if pids.is_empty() {
                 return Ok(());
+            }
+            if attempt == 0 {
+                // What is frozen does not die; where there is no freezer, nothing is frozen.
+                self.freeze(false).ok();
             }
             for pid in pids.into_iter().filter_map(Pid::from_raw) {
                 // It may have ended meanwhile, and then all is well.

@@ -170,10 +170,10 @@ fn receive(socket: &OwnedFd) -> io::Result<Heard> {
             descriptors.extend(rights);
         }
     }
-    let (plan, locks) = match serde_json::from_slice(&bytes[..message.bytes])? {
+    let (plan, group, locks) = match serde_json::from_slice(&bytes[..message.bytes])? {
         Word::Folder(folder) => return Ok(Heard::Folder(folder)),
         Word::Farewell => return Ok(Heard::Farewell),
-        Word::Launch { plan, locks } => (*plan, locks),
+        Word::Launch { plan, group, locks } => (*plan, group, locks),
     };
     let mut descriptors = descriptors.into_iter();
     let (Some(control), Some(agent_stream)) = (descriptors.next(), descriptors.next()) else {
@@ -181,5 +181,5 @@ fn receive(socket: &OwnedFd) -> io::Result<Heard> {
     };
     let locks = locks.into_iter().zip(descriptors).map(|(path, fd)| LockFile::adopt(path, fd));
     let locks = locks.collect::<io::Result<Vec<_>>>()?;
-    Ok(Heard::Order(Box::new(Order { plan, control: UnixStream::from(control), agent_stream, locks })))
+    Ok(Heard::Order(Box::new(Order { plan, group, control: UnixStream::from(control), agent_stream, locks })))
 }
