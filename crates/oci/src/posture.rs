@@ -6,7 +6,6 @@ mod mounts;
 mod planned;
 mod process;
 
-use std::fs;
 use std::path::Path;
 
 use agentkernel_core::{Control, Limit, Posture, SandboxSpec};
@@ -16,6 +15,7 @@ use serde_json::Value;
 use crate::bundle::{self, PlanFacts};
 use crate::cgroup::{DeviceRule, Group, Hierarchy};
 use crate::engine::Engine;
+use crate::kernel_file;
 use crate::mountinfo::MountLine;
 use crate::plan::{CgroupPlan, Plan, Privilege};
 use crate::seccomp::SeccompFilters;
@@ -222,7 +222,7 @@ fn read(init: i32, file: &str) -> String {
 
 /// Paths in it may be of any bytes.
 fn read_lossy(path: &Path) -> String {
-    fs::read(path).map_or_else(
+    kernel_file::read(path).map_or_else(
         |error| format!("unreadable: {error}"),
         |bytes| String::from_utf8_lossy(&bytes).into_owned(),
     )
