@@ -178,9 +178,9 @@ fn cgroup(plan: &CgroupPlan, group: &Group, processes: &[i32]) -> Vec<Control> {
         Control::exact("limit.pids", show(plan.pids), show(actual.pids)),
     ];
     if plan.memory_bytes.is_some() {
-        let none = actual.swap_bytes == Some(0) || !crate::cgroup::has_swap();
-        let shown =
-            format!("limit {}, swap on the host: {}", show(actual.swap_bytes), crate::cgroup::has_swap());
+        let on_host = crate::cgroup::has_swap();
+        let none = actual.swap_bytes == Some(0) || !on_host;
+        let shown = format!("limit {}, swap on the host: {on_host}", show(actual.swap_bytes));
         controls.push(Control::judged("limit.swap", "none to be had", shown, none));
     }
     let outside: Vec<_> = processes.iter().filter(|pid| !group.holds(**pid, &plan.path)).collect();

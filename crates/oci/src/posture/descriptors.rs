@@ -6,9 +6,8 @@ use std::io;
 use std::path::Path;
 
 use agentkernel_core::Control;
-use rustix::fs::getxattr;
+use rustix::fs::{AtFlags, CWD, StatxFlags, getxattr, statx};
 
-use super::read;
 use crate::facts::kernel_version;
 use crate::mountinfo::MountLine;
 use crate::sys;
@@ -51,7 +50,10 @@ fn read_once(init: i32, lines: &[MountLine<'_>], at_start: bool) -> Control {
         Err(error) => return Control::judged("descriptors", wanted, format!("unreadable: {error}"), false),
     };
     let count = |kind: &str| kinds.get(kind).copied().unwrap_or(0);
-    let beyond = kinds.iter().find(|(kind, number)| **number > most(kind, at_start));
+    let release = rustix::system::uname();
+    let tells =
+        kernel_version(&release.release().to_string_lossy()).is_some_and(|version| version >= TELLS_STREAMS);
+    let beyond = kinds.iter().find(|(kind, number)| **number > most(kind, at_start, tells));
     let streams = count(STREAM) + count(OTHER_SOCKET);
     let is_whole = !at_start || streams > 0;
     let shown: Vec<String> = kinds.iter().map(|(kind, number)| format!("{number} × {kind}")).collect();
@@ -65,12 +67,9 @@ const TERMINAL: &str = "terminal";
 const PIPE: &str = "pipe";
 const SIGNALS: &str = "anon_inode:[signalfd]";
 
-/// How many there may be of a kind. The kernel does not say of a socket that is no stream whether it is of datagrams
-/// or, like the door, of packets in order.
-fn most(kind: &str, at_start: bool) -> usize {
-    let release = rustix::system::uname();
-    let tells =
-        kernel_version(&release.release().to_string_lossy()).is_some_and(|version| version >= TELLS_STREAMS);
+/// How many there may be of a kind, on a kernel that tells streams or does not. The kernel does not say of a socket that
+/// is no stream whether it is of datagrams or, like the door, of packets in order.
+fn most(kind: &str, at_start: bool, tells: bool) -> usize {
     match kind {
         OTHER_SOCKET if !tells => 2,
         STREAM | OTHER_SOCKET | SIGNALS => 1,
@@ -97,12 +96,12 @@ fn kinds(init: i32, lines: &[MountLine<'_>]) -> io::Result<Kinds> {
             }
             sockets.push(target.clone());
         }
-        *kinds.entry(kind(init, &path, target, lines)).or_default() += 1;
+        *kinds.entry(kind(&path, target, lines)).or_default() += 1;
     }
     Ok(kinds)
 }
 
-fn kind(init: i32, path: &Path, target: String, lines: &[MountLine<'_>]) -> String {
+fn kind(path: &Path, target: String, lines: &[MountLine<'_>]) -> String {
     if target.starts_with("socket:") {
         return protocol(path).unwrap_or(target);
     }
@@ -113,7 +112,7 @@ fn kind(init: i32, path: &Path, target: String, lines: &[MountLine<'_>]) -> Stri
         return target;
     }
     // A path says nothing: the host's /dev/null is called so too.
-    let mount = mount_of(init, path).and_then(|id| lines.iter().find(|line| line.id == id));
+    let mount = mount_of(path).and_then(|id| lines.iter().find(|line| line.id == id));
     match mount {
         Some(line) if line.place == NULL => NULL.to_owned(),
         Some(line) if line.place == "/dev/pts" && line.kind == "devpts" => TERMINAL.to_owned(),
@@ -129,8 +128,8 @@ fn protocol(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&name[..length]).trim_end_matches('\0').to_owned())
 }
 
-fn mount_of(init: i32, descriptor: &Path) -> Option<u64> {
-    let number = descriptor.file_name()?.to_str()?;
-    let facts = read(init, &format!("fdinfo/{number}"));
-    facts.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
+/// The mount by which a file was opened. Nobody else is asked for it: no server of a file system that may hang.
+fn mount_of(descriptor: &Path) -> Option<u64> {
+    let facts = statx(CWD, descriptor, AtFlags::STATX_DONT_SYNC, StatxFlags::MNT_ID).ok()?;
+    Some(facts.stx_mnt_id)
 }
