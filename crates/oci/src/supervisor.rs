@@ -120,7 +120,6 @@ pub(crate) fn run(order: Order, tools: &Tools, living: OwnedFd) {
     match bring_up(&plan, agent_stream, group.as_ref(), &control, tools) {
         Ok((running, door)) => {
             control.say(&Report::Started { pid: running.init });
-            sys::forget_code();
             let (init, leader) = (running.init, running.leader);
             let mut watch = Watch::new(control, running, door, deadline, living);
             // Said before the end of the agent's stream is seen: whoever sees that asks for the cause.

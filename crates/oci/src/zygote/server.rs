@@ -83,8 +83,14 @@ enum Heard {
 fn answer(socket: &OwnedFd, tools: &Tools, host: Option<Pid>) -> i32 {
     let Ok((mut wait, living)) = io::pipe() else { return 1 };
     let mut folder = None;
+    let mut bytes = vec![0; ORDER_MAX];
+    let mut rests = true;
     loop {
-        match receive(socket) {
+        if !rests && !comes_within(socket, sys::REST_AFTER) {
+            sys::forget_code();
+            rests = true;
+        }
+        match receive(socket, &mut bytes) {
             Ok(Heard::Folder(told)) => folder = Some(told),
             Ok(Heard::Farewell) => break,
             Ok(Heard::End) => {
@@ -101,9 +107,7 @@ fn answer(socket: &OwnedFd, tools: &Tools, host: Option<Pid>) -> i32 {
                 Ok(Forked::Parent(_)) | Err(_) => {
                     drop(order);
                     tools.agent.fill();
-                    if !has_more(socket) {
-                        sys::forget_code();
-                    }
+                    rests = false;
                 }
             },
             Err(_) => return 1,
@@ -144,18 +148,18 @@ fn clean_up_after_crash(host: Option<Pid>, folder: Option<&RuntimeDir>) {
     drop(record::reap_stale(folder));
 }
 
-/// Whether another order is waiting already.
-fn has_more(socket: &OwnedFd) -> bool {
+/// Whether there is a word, or the end, so soon. An interruption is no silence.
+fn comes_within(socket: &OwnedFd, time: Duration) -> bool {
     let mut fds = [PollFd::new(socket, PollFlags::IN)];
-    poll(&mut fds, Some(&sys::timespec(Duration::ZERO))).is_ok_and(|ready| ready > 0)
+    poll(&mut fds, Some(&sys::timespec(time))) != Ok(0)
 }
 
-fn receive(socket: &OwnedFd) -> io::Result<Heard> {
-    let mut bytes = vec![0; ORDER_MAX];
+/// Hears one word. Only the pages of `bytes` that a word has ever filled are there.
+fn receive(socket: &OwnedFd, bytes: &mut [u8]) -> io::Result<Heard> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let message = loop {
-        let mut slices = [io::IoSliceMut::new(&mut bytes)];
+        let mut slices = [io::IoSliceMut::new(bytes)];
         match recvmsg(socket, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
             Err(rustix::io::Errno::INTR) => {}
             other => break other?,
