@@ -120,10 +120,12 @@ impl Expected {
         controls.extend(mounts::controls(self, init, &mounts, at_start));
         controls.push(process::network_is_empty(init));
         controls.push(process::arguments(self, init));
+        let limits = self.limits(processes, group);
         if !self.rootless {
+            // Last of all: at the start the agent is still moving its own.
             controls.push(descriptors::control(init, &mounts, at_start));
         }
-        controls.extend(self.limits(processes, group));
+        controls.extend(limits);
         Posture { controls }
     }
 

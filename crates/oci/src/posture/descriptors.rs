@@ -24,19 +24,20 @@ const TELLS_STREAMS: (u32, u32) = (5, 15);
 /// One open descriptor, or how many there are of a kind.
 type Kinds = BTreeMap<String, usize>;
 
-/// How often they are read before what is wrong is believed, and how long to wait in between. The agent moves its own
-/// when it begins, and a list of them is not of one moment; what is wrong stays wrong.
-const READS: usize = 20;
-const BETWEEN_READS_MS: i64 = 5;
+/// How often they are read before what is wrong is believed, and how long to wait in between: a millisecond more each
+/// time, up to this. The agent moves its own when it begins, which takes it less than one, and a list of them is not of
+/// one moment; what is wrong stays wrong.
+const READS: i64 = 20;
+const BETWEEN_READS_MS_MAX: i64 = 5;
 
 /// Reads the descriptors of a process until they are right, or long enough.
 pub(super) fn control(init: i32, lines: &[MountLine<'_>], at_start: bool) -> Control {
-    for _ in 1..READS {
+    for read in 1..READS {
         let control = read_once(init, lines, at_start);
         if control.held {
             return control;
         }
-        sys::pause(BETWEEN_READS_MS);
+        sys::pause(read.min(BETWEEN_READS_MS_MAX));
     }
     read_once(init, lines, at_start)
 }
