@@ -148,7 +148,7 @@ impl Cli {
             Words::Run(args) => run::main(&args, began, &Environment::read()?),
             Words::Serve(args) => serve::main(&args, &Environment::read()?),
             Words::Doctor(args) => {
-                let zygote = fork_zygote()?;
+                let zygote = forked(Zygote::fork())?;
                 doctor::main(&args, &Environment::read()?, zygote)
             }
             Words::Completion(args) => completion::main(&args),
@@ -192,9 +192,9 @@ fn alone<A: clap::Args>(words: impl Iterator<Item = OsString>) -> Option<A> {
     A::from_arg_matches(&matches).ok()
 }
 
-/// Forks the zygote. Only while there is no other thread, and so before any async runtime.
-fn fork_zygote() -> Result<Arc<Zygote>, Failure> {
-    let zygote = Zygote::fork().map_err(|why| Error::new(ErrorKind::Host, "fork the zygote", why))?;
+/// Shares the zygote that was forked. It is only while there is no other thread, and so before any async runtime.
+fn forked(zygote: std::io::Result<Zygote>) -> Result<Arc<Zygote>, Failure> {
+    let zygote = zygote.map_err(|why| Error::new(ErrorKind::Host, "fork the zygote", why))?;
     Ok(Arc::new(zygote))
 }
 

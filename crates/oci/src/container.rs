@@ -142,10 +142,14 @@ fn create_here(parts: Parts<'_>, order: BorrowedFd<'_>) -> Result<i32, Failure> 
     match sys::clone_into(flags, folder).map_err(during("make the namespaces"))? {
         Forked::Child => {
             drop(ours);
+            parts.agent.is_written_elsewhere();
             init::run(init::Job { parts, config, maps, channel: theirs })
         }
         Forked::Parent(pid) => {
+            let agent = parts.agent;
             drop((theirs, parts));
+            // If that is our task, there is time now: the container's root takes longer to build.
+            agent.fill();
             let result = accompany(&ours, order, pid, &config);
             if result.is_err() {
                 // Its parent alone can reap it, so the number is still its own.

@@ -12,9 +12,10 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use rustix::process::Pid;
 
 use super::agent::AgentFile;
-use super::{DESCRIPTORS_MAX, ORDER_MAX, Word};
+use super::{DESCRIPTORS_MAX, ORDER_MAX, Serving, Word};
 use crate::lock::LockFile;
 use crate::paths::RuntimeDir;
+use crate::plan::Launch;
 use crate::record;
 use crate::seccomp::SeccompFilters;
 use crate::supervisor::{self, Order, Tools};
@@ -26,9 +27,14 @@ const SOCKET: i32 = 3;
 /// Serves orders until the host side closes the socket, then waits for the supervisors and ends.
 /// Only for a process with one thread; never returns.
 pub fn serve(socket: OwnedFd) -> ! {
+    serve_as(socket, Serving::Many)
+}
+
+/// The same in either way.
+pub(super) fn serve_as(socket: OwnedFd, serving: Serving) -> ! {
     let host = rustix::process::getppid();
     let code = match detach(socket).and_then(|socket| Ok((socket, tools()?))) {
-        Ok((socket, tools)) => answer(&socket, &tools, host),
+        Ok((socket, tools)) => answer(&socket, tools, serving, host),
         Err(_) => 1, // the host side sees its first order fail
     };
     sys::exit_now(code)
@@ -80,7 +86,7 @@ enum Heard {
 }
 
 /// Serves every order. Each supervisor holds the pipe open until its sandbox is gone, or may outlive us.
-fn answer(socket: &OwnedFd, tools: &Tools, host: Option<Pid>) -> i32 {
+fn answer(socket: &OwnedFd, mut tools: Tools, serving: Serving, host: Option<Pid>) -> i32 {
     let Ok((mut wait, living)) = io::pipe() else { return 1 };
     let mut folder = None;
     let mut bytes = vec![0; ORDER_MAX];
@@ -97,10 +103,17 @@ fn answer(socket: &OwnedFd, tools: &Tools, host: Option<Pid>) -> i32 {
                 clean_up_after_crash(host, folder.as_ref());
                 break;
             }
+            Ok(Heard::Order(order)) if serving == Serving::OneByOne => {
+                let Ok(living) = living.try_clone() else { return 1 };
+                supervise_here(*order, &tools, living.into());
+                // Freed while the host side hears of the end.
+                let Ok(agent) = AgentFile::new() else { return 1 };
+                tools.agent = agent;
+            }
             Ok(Heard::Order(order)) => match sys::fork() {
                 Ok(Forked::Child) => {
                     drop(wait);
-                    supervise(*order, tools, living.into())
+                    supervise(*order, &tools, living.into())
                 }
                 // The order's descriptors are closed here: a failed fork is the end of its stream,
                 // which the host side takes for what it is.
@@ -117,6 +130,19 @@ fn answer(socket: &OwnedFd, tools: &Tools, host: Option<Pid>) -> i32 {
     // Nothing is ever written: this returns when the last of them has closed it.
     wait.read_to_end(&mut Vec::new()).ok();
     0
+}
+
+/// Supervises a sandbox from its beginning to its end. The zygote's socket keeps the number that will be the agent's
+/// door until then.
+fn supervise_here(order: Order, tools: &Tools, living: OwnedFd) {
+    sys::set_signal(libc::SIGCHLD, false);
+    name(c"ak-supervisor");
+    if !matches!(order.plan.launch, Launch::Embedded) {
+        tools.agent.fill(); // who waits for a runtime has no time for it
+    }
+    supervisor::run(order, tools, living);
+    sys::set_signal(libc::SIGCHLD, true);
+    name(c"ak-zygote");
 }
 
 /// What a forked child does, and all that it does.
