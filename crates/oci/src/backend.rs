@@ -279,10 +279,9 @@ impl Backend for OciBackend {
         let hello = hello(&prepared.record);
         let (boundary, stream) = self.start(prepared).await?;
         let boot = began.elapsed();
-        let posture_at_start = boundary.posture_at_start(&self.facts.hierarchy);
+        let posture = beside(boundary.posture_at_start(&self.facts.hierarchy));
         let (boundary, stream) = (Box::new(boundary), Box::new(stream));
         let attached = LinkedSandbox::attach(spec, boundary, stream, hello, ExecDefaults::default());
-        let posture = beside(posture_at_start);
         let (attached, posture) = if runtime.is_some() {
             // What a runtime has made is complete once the agent answers.
             (attached.await, posture.await)

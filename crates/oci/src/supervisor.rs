@@ -19,6 +19,7 @@
 mod control;
 mod watch;
 
+use std::cell::Cell;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -99,6 +100,8 @@ pub(crate) enum Ask {
 pub(crate) struct Tools {
     pub(crate) agent: AgentFile,
     pub(crate) filters: SeccompFilters,
+    /// A network namespace in which nobody is yet, for the first sandbox.
+    pub(crate) network: Cell<Option<OwnedFd>>,
 }
 
 /// The order to bring up one sandbox.
@@ -163,7 +166,8 @@ fn bring_up(
     };
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .map_err(during("make the agent's door"))?;
-    let parts = Parts { plan, agent: &tools.agent, filters, stream, door: theirs, group: group_door };
+    let (agent, door, network) = (&tools.agent, theirs, tools.network.take());
+    let parts = Parts { plan, agent, filters, stream, door, group: group_door, network };
     let running = container::create(parts, control.as_fd())?;
     if let Some(group) = group.filter(|_| makes_group(plan))
         && let Err(why) = group.deny_what_runtimes_want()

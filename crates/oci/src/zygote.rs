@@ -5,6 +5,7 @@
 //! (a fifth of a millisecond), or spawned as a program of its own by hosts that have threads already.
 
 mod agent;
+mod network;
 mod server;
 
 use std::io;

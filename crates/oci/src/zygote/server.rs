@@ -1,5 +1,6 @@
 //! The zygote's own side.
 
+use std::cell::Cell;
 use std::ffi::CStr;
 use std::io::{self, Read as _};
 use std::mem::MaybeUninit;
@@ -12,6 +13,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use rustix::process::Pid;
 
 use super::agent::AgentFile;
+use super::network::make_spare;
 use super::{DESCRIPTORS_MAX, ORDER_MAX, Serving, Word};
 use crate::lock::LockFile;
 use crate::paths::RuntimeDir;
@@ -33,7 +35,7 @@ pub fn serve(socket: OwnedFd) -> ! {
 /// The same in either way.
 pub(super) fn serve_as(socket: OwnedFd, serving: Serving) -> ! {
     let host = rustix::process::getppid();
-    let code = match detach(socket).and_then(|socket| Ok((socket, tools()?))) {
+    let code = match detach(socket).and_then(|socket| Ok((socket, tools(serving)?))) {
         Ok((socket, tools)) => answer(&socket, tools, serving, host),
         Err(_) => 1, // the host side sees its first order fail
     };
@@ -71,9 +73,10 @@ fn name(name: &CStr) {
     rustix::thread::set_name(name).ok();
 }
 
-fn tools() -> io::Result<Tools> {
+fn tools(serving: Serving) -> io::Result<Tools> {
     let filters = SeccompFilters::compile().map_err(io::Error::other)?;
-    Ok(Tools { agent: AgentFile::new()?, filters })
+    let network = if serving == Serving::OneByOne { make_spare()? } else { None };
+    Ok(Tools { agent: AgentFile::new()?, filters, network: Cell::new(network) })
 }
 
 /// What has come from the host side.
@@ -88,9 +91,7 @@ enum Heard {
 /// Serves every order. Each supervisor holds the pipe open until its sandbox is gone, or may outlive us.
 fn answer(socket: &OwnedFd, mut tools: Tools, serving: Serving, host: Option<Pid>) -> i32 {
     let Ok((mut wait, living)) = io::pipe() else { return 1 };
-    let mut folder = None;
-    let mut bytes = vec![0; ORDER_MAX];
-    let mut rests = true;
+    let (mut folder, mut bytes, mut rests) = (None, vec![0; ORDER_MAX], true);
     loop {
         if !rests && !comes_within(socket, sys::REST_AFTER) {
             sys::forget_code();
@@ -105,24 +106,20 @@ fn answer(socket: &OwnedFd, mut tools: Tools, serving: Serving, host: Option<Pid
             }
             Ok(Heard::Order(order)) if serving == Serving::OneByOne => {
                 let Ok(living) = living.try_clone() else { return 1 };
-                supervise_here(*order, &tools, living.into());
-                // Freed while the host side hears of the end.
-                let Ok(agent) = AgentFile::new() else { return 1 };
-                tools.agent = agent;
+                let Ok(agent) = supervise_here(*order, &tools, living.into()) else { return 1 };
+                tools.agent = agent; // the old one is freed while the host side hears of the end
             }
-            Ok(Heard::Order(order)) => match sys::fork() {
-                Ok(Forked::Child) => {
+            // The order's descriptors are closed here: a failed fork is the end of its stream,
+            // which the host side takes for what it is.
+            Ok(Heard::Order(order)) => {
+                if let Ok(Forked::Child) = sys::fork() {
                     drop(wait);
                     supervise(*order, &tools, living.into())
                 }
-                // The order's descriptors are closed here: a failed fork is the end of its stream,
-                // which the host side takes for what it is.
-                Ok(Forked::Parent(_)) | Err(_) => {
-                    drop(order);
-                    tools.agent.fill();
-                    rests = false;
-                }
-            },
+                drop(order);
+                tools.agent.fill();
+                rests = false;
+            }
             Err(_) => return 1,
         }
     }
@@ -133,8 +130,8 @@ fn answer(socket: &OwnedFd, mut tools: Tools, serving: Serving, host: Option<Pid
 }
 
 /// Supervises a sandbox from its beginning to its end. The zygote's socket keeps the number that will be the agent's
-/// door until then.
-fn supervise_here(order: Order, tools: &Tools, living: OwnedFd) {
+/// door until then. Returns the agent's file for the next one.
+fn supervise_here(order: Order, tools: &Tools, living: OwnedFd) -> io::Result<AgentFile> {
     sys::set_signal(libc::SIGCHLD, false);
     name(c"ak-supervisor");
     if !matches!(order.plan.launch, Launch::Embedded) {
@@ -143,6 +140,7 @@ fn supervise_here(order: Order, tools: &Tools, living: OwnedFd) {
     supervisor::run(order, tools, living);
     sys::set_signal(libc::SIGCHLD, true);
     name(c"ak-zygote");
+    AgentFile::new()
 }
 
 /// What a forked child does, and all that it does.
