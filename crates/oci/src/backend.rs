@@ -39,6 +39,7 @@ pub struct OciBackend {
     runtime: RuntimeDir,
     facts: Arc<HostFacts>,
     weaken: Option<Weaken>,
+    told: Once,
     reaped: Once,
     engine: Option<EngineSlot>,
 }
@@ -59,7 +60,7 @@ impl OciBackend {
     #[must_use]
     pub fn new(zygote: Arc<Zygote>, runtime: RuntimeDir) -> Self {
         let facts = Arc::new(HostFacts::gather());
-        Self { zygote, runtime, facts, weaken: None, reaped: Once::new(), engine: None }
+        Self { zygote, runtime, facts, weaken: None, told: Once::new(), reaped: Once::new(), engine: None }
     }
 
     /// The same, with containers made by a runtime that is in one of these folders.
@@ -70,6 +71,7 @@ impl OciBackend {
             runtime: self.runtime.clone(),
             facts: self.facts.clone(),
             weaken: self.weaken.clone(),
+            told: Once::new(),
             reaped: Once::new(),
             engine: Some(EngineSlot::new(engine, folders)),
         }
@@ -94,12 +96,8 @@ impl OciBackend {
         self.runtime.prepare().map_err(|why| {
             Error::new(ErrorKind::Host, "prepare the runtime folder", why).on(self.runtime.path().display())
         })?;
-        // Once is enough: from now on each boundary sees to its own. Failures are left for the next time; the name
-        // that is wanted is checked by itself. A zygote that cannot be told fails at the order, too.
-        self.reaped.call_once(|| {
-            drop(record::reap_stale(&self.runtime));
-            self.zygote.keeps_records_in(&self.runtime).ok();
-        });
+        // A zygote that cannot be told fails at the order, too.
+        self.told.call_once(|| drop(self.zygote.keeps_records_in(&self.runtime)));
         let mut name_lock = record::take_name(&self.runtime, spec.name())?;
         let mut block = if self.facts.root { Some(self.take_block(spec)?) } else { None };
         let mut facts = self.facts.for_plan(spec, block.as_ref().map(|block| block.first_id));
@@ -147,6 +145,8 @@ impl OciBackend {
         let group = plan.cgroup.as_ref().map(|cgroup| self.facts.hierarchy.group(&cgroup.path));
         self.zygote.launch(&plan, group, &their_control, &their_stream, &locks).map_err(failed)?;
         drop((their_control, their_stream));
+        // There is time now for what others left. Once: each boundary sees to its own; what fails is left for the next.
+        self.reaped.call_once(|| drop(record::reap_stale(&self.runtime)));
         let (control, stream) = (async_stream(control)?, async_stream(stream)?);
         let (control, pid) = tokio::time::timeout(BOOT_DEADLINE, first_report(control))
             .await
@@ -200,8 +200,8 @@ fn write_record(lock: &mut LockFile, record: &Record) -> Result<()> {
     lock.write(&json).map_err(|why| unwritable(&why).on(lock.path().display()))
 }
 
-/// Reads the posture without holding up what else there is to do. In a runtime of one thread, which is that of one
-/// command, there is nothing: its threads would cost more than is read in the meantime (0.2 ms measured).
+/// Reads the posture beside what else there is to do. In a runtime of one thread, which is that of one command, there is
+/// nothing, and another thread would cost more than it saves (0.2 ms measured).
 async fn beside(read: impl FnOnce() -> Posture + Send + 'static) -> Result<Posture> {
     if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
         return Ok(read());
