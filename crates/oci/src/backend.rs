@@ -14,6 +14,7 @@ use agentkernel_core::{
 use agentkernel_link::{ExecDefaults, HelloOptions, LinkedSandbox, Token};
 use async_trait::async_trait;
 use tokio::net::UnixStream;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::adopt;
 use crate::boundary::{OciBoundary, first_report};
@@ -40,6 +41,7 @@ pub struct OciBackend {
     weaken: Option<Weaken>,
     /// Sandboxes are handed out although their posture does not hold. For negative controls only.
     lenient: bool,
+    told: Once,
     reaped: Once,
     engine: Option<EngineSlot>,
 }
@@ -60,7 +62,16 @@ impl OciBackend {
     #[must_use]
     pub fn new(zygote: Arc<Zygote>, runtime: RuntimeDir) -> Self {
         let facts = Arc::new(HostFacts::gather());
-        Self { zygote, runtime, facts, weaken: None, lenient: false, reaped: Once::new(), engine: None }
+        Self {
+            zygote,
+            runtime,
+            facts,
+            weaken: None,
+            lenient: false,
+            told: Once::new(),
+            reaped: Once::new(),
+            engine: None,
+        }
     }
 
     /// The same, with containers made by a runtime that is in one of these folders.
@@ -72,6 +83,7 @@ impl OciBackend {
             facts: self.facts.clone(),
             weaken: self.weaken.clone(),
             lenient: self.lenient,
+            told: Once::new(),
             reaped: Once::new(),
             engine: Some(EngineSlot::new(engine, folders)),
         }
@@ -105,12 +117,8 @@ impl OciBackend {
         self.runtime.prepare().map_err(|why| {
             Error::new(ErrorKind::Host, "prepare the runtime folder", why).on(self.runtime.path().display())
         })?;
-        // Once is enough: from now on each boundary sees to its own. Failures are left for the next time; the name
-        // that is wanted is checked by itself. A zygote that cannot be told fails at the order, too.
-        self.reaped.call_once(|| {
-            drop(record::reap_stale(&self.runtime));
-            self.zygote.keeps_records_in(&self.runtime).ok();
-        });
+        // A zygote that cannot be told fails at the order, too.
+        self.told.call_once(|| drop(self.zygote.keeps_records_in(&self.runtime)));
         let mut name_lock = record::take_name(&self.runtime, spec.name())?;
         let mut block = if self.facts.root { Some(self.take_block(spec)?) } else { None };
         let mut facts = self.facts.for_plan(spec, block.as_ref().map(|block| block.first_id));
@@ -162,8 +170,11 @@ impl OciBackend {
         let (stream, their_stream) = StdUnixStream::pair().map_err(failed)?;
         let mut locks = vec![&name_lock];
         locks.extend(block.as_ref().map(|block| &block.lock));
-        self.zygote.launch(&plan, &their_control, &their_stream, &locks).map_err(failed)?;
+        let group = plan.cgroup.as_ref().map(|cgroup| self.facts.hierarchy.group(&cgroup.path));
+        self.zygote.launch(&plan, group, &their_control, &their_stream, &locks).map_err(failed)?;
         drop((their_control, their_stream));
+        // There is time now for what others left. Once: each boundary sees to its own; what fails is left for the next.
+        self.reaped.call_once(|| drop(record::reap_stale(&self.runtime)));
         let (control, stream) = (async_stream(control)?, async_stream(stream)?);
         let (control, pid) = tokio::time::timeout(BOOT_DEADLINE, first_report(control))
             .await
@@ -215,6 +226,16 @@ fn unwritable(why: &dyn std::fmt::Display) -> Error {
 fn write_record(lock: &mut LockFile, record: &Record) -> Result<()> {
     let json = record.to_json().map_err(|why| unwritable(&why))?;
     lock.write(&json).map_err(|why| unwritable(&why).on(lock.path().display()))
+}
+
+/// Reads the posture beside what else there is to do. In a runtime of one thread, which is that of one command, there is
+/// nothing, and another thread would cost more than it saves (0.2 ms measured).
+async fn beside(read: impl FnOnce() -> Posture + Send + 'static) -> Result<Posture> {
+    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return Ok(read());
+    }
+    let failed = |why| Error::new(ErrorKind::Internal, "read the posture", why);
+    tokio::task::spawn_blocking(read).await.map_err(failed)
 }
 
 /// Takes a sandbox that is not as planned down again.
@@ -287,17 +308,17 @@ impl Backend for OciBackend {
         let hello = hello(&prepared.record);
         let (boundary, stream) = self.start(prepared).await?;
         let boot = began.elapsed();
-        let posture_at_start = boundary.posture_at_start();
+        let posture = beside(boundary.posture_at_start(&self.facts.hierarchy));
         let (boundary, stream) = (Box::new(boundary), Box::new(stream));
         let attached = LinkedSandbox::attach(spec, boundary, stream, hello, self.defaults(spec));
         let (attached, posture) = if runtime.is_some() {
             // What a runtime has made is complete once the agent answers.
-            (attached.await, tokio::task::spawn_blocking(posture_at_start).await)
+            (attached.await, posture.await)
         } else {
-            tokio::join!(attached, tokio::task::spawn_blocking(posture_at_start))
+            // The greeting first: the agent works on it while the posture is read.
+            tokio::join!(biased; attached, posture)
         };
-        let (sandbox, _ready) = attached?;
-        let posture = posture.map_err(|why| Error::new(ErrorKind::Internal, "read the posture", why))?;
+        let ((sandbox, _ready), posture) = (attached?, posture?);
         let sandbox = if self.lenient { sandbox } else { prove(sandbox, &posture).await? };
         // Not before the proof, by which the agent has nothing open but its stream.
         let sandbox = sandbox.with_host_socket(spec).await?;

@@ -26,6 +26,7 @@ mod container;
 pub mod engine;
 mod facts;
 mod idblock;
+mod kernel_file;
 mod lock;
 mod mountinfo;
 mod paths;
