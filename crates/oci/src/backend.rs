@@ -1,5 +1,6 @@
 //! The embedded backend: from a description to a sandbox whose posture is proven.
 
+mod proof;
 mod trial;
 
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -8,13 +9,16 @@ use std::sync::{Arc, Once};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use agentkernel_core::{
-    Adopted, Availability, Backend, BackendKind, Booted, Capabilities, CommandUser, Error, ErrorKind,
-    Posture, Result, Sandbox, SandboxName, SandboxSpec, User,
+    Adopted, Availability, Backend, BackendKind, Booted, Capabilities, CommandUser, Error, ErrorKind, Result,
+    SandboxSpec, User,
 };
 use agentkernel_link::{ExecDefaults, HelloOptions, LinkedSandbox, Token};
 use async_trait::async_trait;
 use tokio::net::UnixStream;
-use tokio::runtime::{Handle, RuntimeFlavor};
+
+pub(crate) use proof::prove;
+
+use proof::beside;
 
 use crate::adopt;
 use crate::boundary::{OciBoundary, first_report};
@@ -26,6 +30,7 @@ use crate::lock::LockFile;
 use crate::paths::RuntimeDir;
 use crate::plan::Plan;
 use crate::posture::Expected;
+use crate::random::random_bytes;
 use crate::record::{self, Init, Record, Stale};
 use crate::zygote::Zygote;
 
@@ -185,18 +190,6 @@ impl OciBackend {
     }
 }
 
-/// A name that no other sandbox has.
-pub fn random_name() -> Result<SandboxName> {
-    random_bytes().map(|bytes: [u8; 8]| SandboxName::from_random(u64::from_le_bytes(bytes)))
-}
-
-fn random_bytes<const N: usize>() -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .map_err(|why| Error::new(ErrorKind::Host, "draw random bytes", why))?;
-    Ok(bytes)
-}
-
 pub(crate) fn hello(record: &Record) -> HelloOptions {
     HelloOptions { token: Token(record.token), mounts: Vec::new(), deadline: BOOT_DEADLINE }
 }
@@ -226,34 +219,6 @@ fn unwritable(why: &dyn std::fmt::Display) -> Error {
 fn write_record(lock: &mut LockFile, record: &Record) -> Result<()> {
     let json = record.to_json().map_err(|why| unwritable(&why))?;
     lock.write(&json).map_err(|why| unwritable(&why).on(lock.path().display()))
-}
-
-/// Reads the posture beside what else there is to do. In a runtime of one thread, which is that of one command, there is
-/// nothing, and another thread would cost more than it saves (0.2 ms measured).
-async fn beside(read: impl FnOnce() -> Posture + Send + 'static) -> Result<Posture> {
-    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
-        return Ok(read());
-    }
-    let failed = |why| Error::new(ErrorKind::Internal, "read the posture", why);
-    tokio::task::spawn_blocking(read).await.map_err(failed)
-}
-
-/// Takes a sandbox that is not as planned down again.
-pub(crate) async fn prove(sandbox: LinkedSandbox, posture: &Posture) -> Result<LinkedSandbox> {
-    if posture.holds() {
-        return Ok(sandbox);
-    }
-    let broken: Vec<String> = posture
-        .broken()
-        .map(|control| format!("{} must be {:?}, is {:?}", control.name, control.expected, control.actual))
-        .collect();
-    let error = Error::new(
-        ErrorKind::ControlRefused,
-        "start the sandbox",
-        "it came up without this control and was taken down again",
-    );
-    Box::new(sandbox).stop().await?;
-    Err(error.on(broken.join("; ")).hint("agentkernel doctor says what this host allows"))
 }
 
 #[async_trait]

@@ -50,9 +50,14 @@ fn unknown(engine: Engine) -> seccomp::Unknown {
     }
 }
 
-/// The limit of processes is one of each user's: what the agent is of another's, its commands have one less.
-fn count_the_agent(config: &mut Value) {
-    for limit in config["process"]["rlimits"].as_array_mut().into_iter().flatten() {
+/// Makes the agent another user than its commands. The limit of processes is one of each user's, so that they have one
+/// less.
+fn set_the_agent_apart(process: &mut Value) {
+    process["user"] = json!({"uid": 0, "gid": 0});
+    let sets = ["bounding", "permitted", "effective"];
+    process["capabilities"] =
+        sets.map(|set| (set.to_owned(), json!(AGENT_CAPABILITIES))).into_iter().collect();
+    for limit in process["rlimits"].as_array_mut().into_iter().flatten() {
         if limit["type"] == "RLIMIT_NPROC"
             && let Some(pids) = limit["soft"].as_u64()
         {
@@ -65,11 +70,7 @@ fn count_the_agent(config: &mut Value) {
 /// Changes a configuration that is carried out here into one for this runtime.
 pub(super) fn adapt(config: &mut Value, runtime: &Runtime, user: User) {
     if runtime.engine.hides_nothing() && user != User::ROOT {
-        config["process"]["user"] = json!({"uid": 0, "gid": 0});
-        count_the_agent(config);
-        let sets = ["bounding", "permitted", "effective"];
-        config["process"]["capabilities"] =
-            sets.map(|set| (set.to_owned(), json!(AGENT_CAPABILITIES))).into_iter().collect();
+        set_the_agent_apart(&mut config["process"]);
     }
     let mut args = vec![AGENT];
     if runtime.engine.has_door() {
