@@ -27,7 +27,6 @@ pub mod engine;
 mod facts;
 mod idblock;
 mod lock;
-mod mountinfo;
 mod paths;
 pub mod plan;
 mod posture;
@@ -36,6 +35,7 @@ mod supervisor;
 mod sys;
 mod zygote;
 
+use agentkernel_hardening::mountinfo;
 pub use agentkernel_hardening::seccomp;
 pub use backend::{OciBackend, random_name};
 pub use cgroup::Hierarchy;

@@ -1,0 +1,147 @@
+//! One pass: create, attach, start.
+
+use agentkernel_core::{DuplexStream, Error, ErrorKind, Image, Posture, Result, SandboxSpec};
+use hyper::StatusCode;
+use serde_json::Value;
+
+use super::ContainerBackend;
+use crate::api::{ContainerId, Engine, container_name};
+use crate::boundary::ContainerBoundary;
+use crate::group::Group;
+use crate::image::{Base, LABEL, REPOSITORY};
+use crate::owner::{self, Owner, ProcessId};
+use crate::plan::{self, Facts};
+use crate::posture::Expected;
+use crate::reaper::{self, Doomed};
+use crate::stream::Attached;
+use crate::trouble::Trouble;
+use crate::watch::Watch;
+
+/// What is being done, for errors.
+const WHAT: &str = "start the sandbox";
+
+/// Times that a container is asked for: an image may have to be made first, and a name to be freed, and another
+/// program may undo either just then.
+const ATTEMPTS: u32 = 4;
+
+/// A container that runs.
+pub(super) struct Started {
+    pub(super) boundary: Box<ContainerBoundary>,
+    pub(super) stream: Box<dyn DuplexStream>,
+    pub(super) read_posture: Box<dyn FnOnce() -> Posture + Send>,
+}
+
+impl ContainerBackend {
+    pub(super) async fn start(&self, engine: &Engine, spec: &SandboxSpec) -> Result<Started> {
+        let owner =
+            Owner::this().ok_or_else(|| Error::new(ErrorKind::Host, WHAT, "/proc is not readable"))?;
+        self.reap_once(engine, &owner).await;
+        let failed = |why: Trouble| why.error(&engine.known, WHAT);
+        let (plan, image) = self.plan(spec, &owner)?;
+        let id = self.create(engine, spec, &owner, &plan, &image).await?;
+        let doomed = Doomed::new(engine, id);
+        let (attached, events) = tokio::join!(engine.attach(doomed.id()), engine.events(doomed.id()));
+        let ((stream, begun), events) = (attached.map_err(failed)?, events.map_err(failed)?);
+        let (stream, words) = Attached::new(stream, &begun);
+        let watch = Watch::start(engine.clone(), doomed.id().clone(), events, words.clone(), spec.lifetime());
+        engine.start(doomed.id()).await.map_err(|why| explain(engine, why, spec))?;
+        let inspected = engine.inspect(doomed.id().as_str()).await.map_err(failed)?;
+        let (init, group) = find_on_the_host(&inspected, doomed.id());
+        let expected = Expected::new(spec, plan);
+        let read_posture = {
+            let (expected, group) = (expected.clone(), group.clone());
+            let init = init.map_or(0, |init| init.pid);
+            Box::new(move || expected.check(&inspected, init, group.as_ref()))
+        };
+        let boundary = ContainerBoundary::new(engine.clone(), doomed, watch, init, group, expected);
+        Ok(Started { boundary: Box::new(boundary), stream: Box::new(stream), read_posture })
+    }
+
+    fn plan<'a>(&'a self, spec: &SandboxSpec, owner: &Owner) -> Result<(Value, Base<'a>)> {
+        let home = self.settings.runtime_dir.display().to_string();
+        let base = Base { folders: &self.folders, user: spec.user() };
+        let facts = Facts {
+            image: match spec.image() {
+                Image::Host | Image::Rootfs(_) => format!("{REPOSITORY}:{}", base.tag()),
+            },
+            host: self.folders.clone(),
+            labels: owner::labels(spec.name().as_str(), &home, owner)
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        };
+        let mut plan = plan::container(spec, &facts)?;
+        if let Some(weaken) = &self.weaken {
+            weaken(&mut plan);
+        }
+        Ok((plan, base))
+    }
+
+    /// Makes the container, and first what it needs.
+    async fn create(
+        &self,
+        engine: &Engine,
+        spec: &SandboxSpec,
+        owner: &Owner,
+        plan: &Value,
+        base: &Base<'_>,
+    ) -> Result<ContainerId> {
+        let name = container_name(spec.name());
+        for _ in 0..ATTEMPTS {
+            match engine.create(&name, plan.clone()).await {
+                Ok(id) => return Ok(id),
+                Err(why) if why.is(StatusCode::NOT_FOUND) => provide(engine, base).await?,
+                Err(why) if why.is(StatusCode::CONFLICT) => reaper::make_room(engine, owner, &name).await?,
+                Err(why) => return Err(explain(engine, why, spec)),
+            }
+        }
+        let why = "its image or its name is taken away as fast as it is made";
+        Err(Error::new(ErrorKind::Boot, WHAT, why).on(engine.kind()))
+    }
+}
+
+/// Gives the engine our image, and takes older ones away.
+async fn provide(engine: &Engine, base: &Base<'_>) -> Result<()> {
+    let what = "give the engine its base image";
+    let tar = base.tar().map_err(|why| Error::new(ErrorKind::Host, what, why))?;
+    let label = format!("LABEL {LABEL}=1");
+    let tag = base.tag();
+    engine.import(REPOSITORY, &tag, &label, tar).await.map_err(|why| why.error(&engine.known, what))?;
+    let Ok(images) = engine.images(LABEL).await else { return Ok(()) };
+    let own = format!("{REPOSITORY}:{tag}");
+    for image in images.as_array().into_iter().flatten() {
+        let tags: Vec<&str> =
+            image["RepoTags"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        if let (Some(id), false) = (image["Id"].as_str(), tags.contains(&own.as_str())) {
+            // One that a container has stays; whoever wants one that is gone makes it again.
+            engine.remove_image(id).await.ok();
+        }
+    }
+    Ok(())
+}
+
+/// An engine's refusal, with the way out where it is known.
+fn explain(engine: &Engine, why: Trouble, spec: &SandboxSpec) -> Error {
+    let text = why.to_string();
+    let error = why.error(&engine.known, WHAT);
+    if text.contains("bind source path does not exist") {
+        let named = spec.mounts().iter().find(|mount| text.contains(&*mount.source().to_string_lossy()));
+        return match named {
+            Some(mount) => error.on(format!("mount {}", mount.source().display())),
+            None => error.hint("the engine does not run on this host's files: use --backend oci"),
+        };
+    }
+    if text.contains("client version") && text.contains("too new") {
+        return error.hint("agentkernel doctor says which version of the engine is needed");
+    }
+    error
+}
+
+/// The container's first process and control group, if the engine runs on this host.
+fn find_on_the_host(inspected: &Value, id: &ContainerId) -> (Option<ProcessId>, Option<Group>) {
+    let pid =
+        inspected["State"]["Pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0);
+    let group = pid.and_then(|pid| Group::of(pid, id.as_str()));
+    let init = pid.filter(|_| group.is_some()).and_then(ProcessId::of);
+    (init, group)
+}
