@@ -23,7 +23,7 @@ use crate::plan::HostFolders;
 use crate::reaper;
 use crate::trouble::{Known, Unusable};
 
-/// Changes a plan for a test that shows what a control is good for.
+/// Changes a plan on its way to the engine, for a test that shows what a control is good for.
 type Weaken = Arc<dyn Fn(&mut Value) + Send + Sync>;
 
 /// Makes containers by the engine of one kind.
@@ -32,6 +32,8 @@ pub struct ContainerBackend {
     settings: EngineSettings,
     folders: HostFolders,
     weaken: Option<Weaken>,
+    /// Whether a posture that does not hold is a refusal.
+    is_strict: bool,
     has_reaped: AtomicBool,
 }
 
@@ -44,16 +46,22 @@ impl ContainerBackend {
 
     fn new(kind: BackendKind, settings: EngineSettings) -> Self {
         let has_reaped = AtomicBool::new(false);
-        Self { kind, settings, folders: HostFolders::find(), weaken: None, has_reaped }
+        Self { kind, settings, folders: HostFolders::find(), weaken: None, is_strict: true, has_reaped }
     }
 
-    /// The same backend with every plan changed on its way, and with sandboxes that are handed out although their
-    /// posture does not hold. For negative controls only: no program calls it.
+    /// The same backend with every plan changed on its way to the engine. For negative controls only: no program calls it.
     #[doc(hidden)]
     #[must_use]
-    pub fn weakened(mut self, weaken: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
+    pub fn tampered(mut self, weaken: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
         self.weaken = Some(Arc::new(weaken));
         self
+    }
+
+    /// The same, and with sandboxes that are handed out although their posture does not hold.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn weakened(self, weaken: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
+        Self { is_strict: false, ..self.tampered(weaken) }
     }
 
     fn engine(&self) -> Result<Engine, Unusable> {
@@ -131,7 +139,7 @@ impl Backend for ContainerBackend {
         // Now that the agent answers, all that makes the container is done.
         let posture = tokio::task::spawn_blocking(read_posture).await;
         let posture = posture.map_err(|why| Error::new(ErrorKind::Internal, "read the posture", why))?;
-        let sandbox = if self.weaken.is_some() { sandbox } else { prove(sandbox, &posture).await? };
+        let sandbox = if self.is_strict { prove(sandbox, &posture).await? } else { sandbox };
         Ok(Booted { sandbox: Box::new(sandbox), boot, ready: began.elapsed().saturating_sub(boot) })
     }
 }

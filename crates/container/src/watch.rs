@@ -83,11 +83,11 @@ impl Watcher {
                     None => return self.end(Some(crashed("the engine went away".into()))),
                 },
                 () = passes(until) => {
-                    let detail = "the sandbox's lifetime is over".to_owned();
-                    self.end(Some(Ended { cause: CauseOfDeath::Timeout, detail }));
-                    // If it cannot be killed, whoever stops it is told why.
+                    // First, for nothing runs in a sandbox whose end was told. If it cannot be killed, whoever stops it
+                    // is told why.
                     self.engine.kill(&self.id).await.ok();
-                    return;
+                    let detail = "the sandbox's lifetime is over".to_owned();
+                    return self.end(Some(Ended { cause: CauseOfDeath::Timeout, detail }));
                 }
                 Ok(()) = deadline.changed() => {}
             }

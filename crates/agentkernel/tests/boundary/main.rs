@@ -2,6 +2,8 @@
 //! positive controls, the workloads, and the same for an ordinary user.
 
 mod attacks;
+mod docker;
+mod docker_attacks;
 mod engines;
 mod host;
 mod images;

@@ -70,11 +70,7 @@ impl ContainerBackend {
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect(),
         };
-        let mut plan = plan::container(spec, &facts)?;
-        if let Some(weaken) = &self.weaken {
-            weaken(&mut plan);
-        }
-        Ok((plan, base))
+        Ok((plan::container(spec, &facts)?, base))
     }
 
     /// Makes the container, and first what it needs.
@@ -87,8 +83,12 @@ impl ContainerBackend {
         base: &Base<'_>,
     ) -> Result<ContainerId> {
         let name = container_name(spec.name());
+        let mut asked = plan.clone();
+        if let Some(weaken) = &self.weaken {
+            weaken(&mut asked);
+        }
         for _ in 0..ATTEMPTS {
-            match engine.create(&name, plan.clone()).await {
+            match engine.create(&name, asked.clone()).await {
                 Ok(id) => return Ok(id),
                 Err(why) if why.is(StatusCode::NOT_FOUND) => provide(engine, base).await?,
                 Err(why) if why.is(StatusCode::CONFLICT) => reaper::make_room(engine, owner, &name).await?,

@@ -1,0 +1,151 @@
+//! The attack probe in a container of Docker's, and in ones that were weakened on purpose.
+
+use agentkernel_core::{Backend as _, ErrorKind};
+use serde_json::{Value, json};
+
+use crate::attacks::{ALLOWED_OPEN, Bait, attack, no_attack_works};
+use crate::docker::fixture;
+use crate::probe;
+use crate::support::spec;
+
+/// Attempts that may say OPEN there and nowhere else.
+const ALLOWED_OPEN_IN_DOCKER: &[(&str, &str)] = &[(
+    "rlimit-nproc",
+    "without user namespaces the kernel counts the processes of all sandboxes together, so that such a limit would let one \
+     take them from another; the control group's holds (limits.pids)",
+)];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_attack_works_in_a_container_of_docker() {
+    let Some(fixture) = fixture().await else { return };
+    let allowed = [ALLOWED_OPEN, ALLOWED_OPEN_IN_DOCKER].concat();
+    no_attack_works(&fixture.backend, &allowed, &[]).await;
+}
+
+/// A control taken away, the attempts that must then say OPEN, and the controls of the posture that must not hold.
+type Weakness = (&'static str, fn(&mut Value), &'static [&'static str], &'static [&'static str]);
+
+const WEAKNESSES: &[Weakness] = &[
+    (
+        "no system call filter",
+        |plan| plan["HostConfig"]["SecurityOpt"] = json!(["no-new-privileges:true", "seccomp=unconfined"]),
+        &["keyctl", "unshare-user", "clone3", "personality", "tiocsti", "io-uring-setup"],
+        &["seccomp.mode"],
+    ),
+    (
+        "new privileges",
+        |plan| plan["HostConfig"]["SecurityOpt"] = json!(["seccomp=unconfined"]),
+        &["no-new-privs-off"],
+        &["no_new_privs"],
+    ),
+    (
+        "the host's network",
+        |plan| {
+            plan["HostConfig"]["NetworkMode"] = json!("host");
+            plan["NetworkDisabled"] = json!(false);
+        },
+        &["host-port", "host-abstract"],
+        &["namespace.net"],
+    ),
+    (
+        "a writable root",
+        |plan| plan["HostConfig"]["ReadonlyRootfs"] = json!(false),
+        &["root-not-read-only"],
+        &["mounts.writable"],
+    ),
+    (
+        "root with capabilities",
+        |plan| {
+            plan["User"] = json!("0:0");
+            plan["HostConfig"]["CapDrop"] = json!([]);
+            plan["HostConfig"]["CapAdd"] = json!(["SYS_ADMIN"]);
+        },
+        &["is-root", "cap-permitted", "cap-effective", "cap-bounding"],
+        &["user.uid", "user.gid", "capabilities.bounding", "capabilities.effective"],
+    ),
+    (
+        "no limits of a process",
+        |plan| plan["HostConfig"]["Ulimits"] = json!([]),
+        &["rlimit-nofile", "rlimit-fsize"],
+        &["rlimit.nofile", "rlimit.fsize", "rlimit.memlock", "rlimit.sigpending"],
+    ),
+    (
+        "all processes of the host",
+        |plan| plan["HostConfig"]["PidMode"] = json!("host"),
+        &[],
+        &["namespace.pid"],
+    ),
+    (
+        "the host's message queues",
+        |plan| plan["HostConfig"]["IpcMode"] = json!("host"),
+        &[],
+        &["namespace.ipc"],
+    ),
+    ("the host's name", |plan| set_uts(plan), &["hostname"], &["namespace.uts"]),
+    (
+        "the host's groups",
+        |plan| plan["HostConfig"]["CgroupnsMode"] = json!("host"),
+        &[],
+        &["namespace.cgroup"],
+    ),
+    ("no limit of memory", |plan| set(plan, &["Memory", "MemorySwap"]), &[], &["limit.memory_bytes"]),
+    ("no limit of processors", |plan| set(plan, &["CpuQuota"]), &[], &["limit.cpu_milli"]),
+    ("no limit of processes", |plan| set(plan, &["PidsLimit"]), &[], &["limit.pids"]),
+    ("nothing hidden", |plan| plan["HostConfig"]["MaskedPaths"] = json!([]), &[], &["mounts.hidden"]),
+    ("writable settings", |plan| plan["HostConfig"]["ReadonlyPaths"] = json!([]), &[], &["mounts.hidden"]),
+    (
+        "a place without a limit",
+        |plan| plan["HostConfig"]["Tmpfs"]["/tmp"] = json!("rw,exec,mode=1777"),
+        &[],
+        &["mount./tmp"],
+    ),
+];
+
+/// To none.
+fn set(plan: &mut Value, limits: &[&str]) {
+    for limit in limits {
+        plan["HostConfig"][*limit] = json!(0);
+    }
+}
+
+fn set_uts(plan: &mut Value) {
+    plan["HostConfig"]["UTSMode"] = json!("host");
+    plan.as_object_mut().expect("an object").remove("Hostname");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_control_of_docker_is_seen_to_be_missing_by_the_posture_and_by_the_attack_it_stops() {
+    let Some(crate::docker::Fixture { engine, .. }) = fixture().await else { return };
+    let mut blind = Vec::new();
+    for (what, change, ids, controls) in WEAKNESSES {
+        let weakened = crate::docker::backend(&engine).weakened(*change);
+        let booted = weakened.boot(&spec()).await;
+        let sandbox = booted.unwrap_or_else(|error| panic!("{what}: {error}")).sandbox;
+        let posture = sandbox.posture().await.expect("readable");
+        for control in *controls {
+            if !posture.broken().any(|broken| broken.name == *control) {
+                blind.push(format!("with {what}, the posture says that {control} holds"));
+            }
+        }
+        if !ids.is_empty() {
+            probe::put_into(&*sandbox).await;
+            let results = attack(&*sandbox, &Bait::plant(), ids).await;
+            let verdict = |id: &str| results.get(id).map_or(&Value::Null, |result| &result["verdict"]);
+            blind
+                .extend(ids.iter().filter(|id| verdict(id) != "OPEN").map(|id| format!("with {what}, {id}")));
+        }
+        sandbox.stop().await.expect("stops");
+    }
+    assert!(blind.is_empty(), "{}", blind.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_is_not_as_planned_is_taken_down_and_its_control_named() {
+    let Some(crate::docker::Fixture { engine, .. }) = fixture().await else { return };
+    let lax =
+        crate::docker::backend(&engine).tampered(|plan| plan["HostConfig"]["ReadonlyRootfs"] = json!(false));
+    let error = lax.boot(&spec()).await.err().expect("refused");
+    assert_eq!(error.kind, ErrorKind::ControlRefused);
+    assert!(error.subject.contains("mounts.writable"), "{error}");
+    assert_eq!(engine.client(&["ps", "--all", "--quiet"]), "", "nothing is left");
+}
