@@ -57,7 +57,7 @@ fn host_config(spec: &SandboxSpec, facts: &Facts) -> Value {
     let mut config = json!({
         "AutoRemove": true,
         "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges:true", format!("seccomp={}", seccomp::profile(seccomp::Unknown::ErrnoByName))],
+        "SecurityOpt": ["no-new-privileges", format!("seccomp={}", seccomp::profile(seccomp::Unknown::ErrnoByName))],
         "Privileged": false,
         "ReadonlyRootfs": true,
         "NetworkMode": "none",

@@ -69,8 +69,8 @@ impl TestEngine {
     #[must_use]
     pub fn restarted(mut self) -> Self {
         self.stop();
-        // An engine that was killed leaves both, and a new one would wait for their owner.
-        for left in ["engine.sock", "pid"] {
+        // An engine that was killed leaves these, and a new one would wait for whoever has their numbers by now.
+        for left in ["engine.sock", "pid", "exec/containerd/containerd.pid"] {
             fs::remove_file(self.folder.path().join(left)).ok();
         }
         self.child = start_docker(self.folder.path(), &self.group).expect("start dockerd");
@@ -97,17 +97,22 @@ impl TestEngine {
         said.trim().to_owned()
     }
 
-    /// What it has logged.
-    #[must_use]
-    pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    /// The end of its log.
+    fn last_words(&self) -> String {
+        let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(10)..].join("\n")
     }
 
     fn wait_until_up(mut self) -> Self {
         let until = Instant::now() + patiently(PATIENCE);
         while !answers(&self.socket()) {
             let has_ended = self.child.try_wait().expect("look at the engine").is_some();
-            assert!(!has_ended && Instant::now() < until, "the engine does not come up:\n{}", self.log());
+            assert!(
+                !has_ended && Instant::now() < until,
+                "the engine does not come up:\n{}",
+                self.last_words()
+            );
             std::thread::park_timeout(POLL);
         }
         self

@@ -28,7 +28,7 @@ type Weakness = (&'static str, fn(&mut Value), &'static [&'static str], &'static
 const WEAKNESSES: &[Weakness] = &[
     (
         "no system call filter",
-        |plan| plan["HostConfig"]["SecurityOpt"] = json!(["no-new-privileges:true", "seccomp=unconfined"]),
+        |plan| plan["HostConfig"]["SecurityOpt"] = json!(["no-new-privileges", "seccomp=unconfined"]),
         &["keyctl", "unshare-user", "clone3", "personality", "tiocsti", "io-uring-setup"],
         &["seccomp.mode"],
     ),

@@ -4,6 +4,7 @@
 mod attacks;
 mod docker;
 mod docker_attacks;
+mod docker_faults;
 mod engines;
 mod host;
 mod images;
