@@ -65,6 +65,9 @@ impl Environment {
                 docker_host: words("DOCKER_HOST"),
                 docker_context: words("DOCKER_CONTEXT"),
                 docker_config: path("DOCKER_CONFIG").filter(|folder| folder.is_absolute()),
+                container_host: words("CONTAINER_HOST"),
+                containers_conf: path("CONTAINERS_CONF").filter(|file| file.is_absolute()),
+                containers_storage_conf: path("CONTAINERS_STORAGE_CONF").filter(|file| file.is_absolute()),
                 ..EngineSettings::default()
             },
             working_dir: env::current_dir().ok(),
@@ -84,6 +87,7 @@ impl Environment {
     pub fn engines(&self) -> EngineSettings {
         EngineSettings {
             home: self.home.clone(),
+            xdg_runtime_dir: self.xdg_runtime_dir.clone(),
             search_path: self.search_path(),
             runtime_dir: self.runtime_dir().path().to_owned(),
             ..self.engines.clone()
@@ -151,8 +155,12 @@ impl Environment {
         let engines =
             [("DOCKER_HOST", &self.engines.docker_host), ("DOCKER_CONTEXT", &self.engines.docker_context)];
         variables.extend(engines.into_iter().filter_map(|(name, value)| Some((name, value.clone()?.into()))));
-        let config = self.engines.docker_config.clone();
-        variables.extend(config.map(|folder| ("DOCKER_CONFIG", folder.into_os_string())));
+        let files = [
+            ("DOCKER_CONFIG", &self.engines.docker_config),
+            ("CONTAINERS_CONF", &self.engines.containers_conf),
+            ("CONTAINERS_STORAGE_CONF", &self.engines.containers_storage_conf),
+        ];
+        variables.extend(files.into_iter().filter_map(|(name, path)| Some((name, path.clone()?.into()))));
         variables.extend(self.log.clone().map(|value| ("AGENTKERNEL_LOG", value)));
         variables.extend(self.collector.clone().map(|value| (COLLECTOR, value)));
         variables

@@ -1,5 +1,6 @@
 //! What an engine is asked, one function for each request of its API.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentkernel_core::{BackendKind, SandboxName};
@@ -11,11 +12,15 @@ use tokio::net::UnixStream;
 
 use crate::http::{ANSWER_DEADLINE, Answer, Content, Server, escaped};
 use crate::owner;
+use crate::service::Service;
 use crate::trouble::{Known, Trouble};
 
 /// The version of the API that is spoken: the first with namespaces for control groups, in Docker since 20.10 (2020).
 /// Podman serves it, too, since 3.0.
 pub(crate) const VERSION: &str = "1.41";
+
+/// Podman's own API, for what the common one cannot say: since 4.0 (2022). What it has newer is asked for by name.
+const LIBPOD: &str = "/v4.0.0/libpod";
 
 /// How long the engine may take to start a container or to take one down: on a busy host, seconds.
 pub(crate) const SLOW_DEADLINE: Duration = Duration::from_secs(30);
@@ -28,6 +33,8 @@ const IMAGE_DEADLINE: Duration = Duration::from_secs(120);
 pub(crate) struct Engine {
     server: Server,
     pub(crate) known: Known,
+    /// What serves the API, if that is a child of ours: it lives as long as anybody asks it.
+    _service: Option<Arc<Service>>,
 }
 
 /// A container, by what the engine calls it.
@@ -52,8 +59,8 @@ pub(crate) fn container_name(name: &SandboxName) -> String {
 }
 
 impl Engine {
-    pub(crate) fn new(server: Server, known: Known) -> Self {
-        Self { server, known }
+    pub(crate) fn new(known: Known, service: Option<Arc<Service>>) -> Self {
+        Self { server: Server::new(&known.socket), known, _service: service }
     }
 
     pub(crate) fn kind(&self) -> BackendKind {
@@ -71,8 +78,17 @@ impl Engine {
         content: Content,
         time: Duration,
     ) -> Result<Answer, Trouble> {
-        let path = format!("/v{VERSION}{path}");
-        let answer = self.server.ask(method, &path, content, time).await?;
+        self.ask_at(method, &format!("/v{VERSION}{path}"), content, time).await
+    }
+
+    async fn ask_at(
+        &self,
+        method: Method,
+        path: &str,
+        content: Content,
+        time: Duration,
+    ) -> Result<Answer, Trouble> {
+        let answer = self.server.ask(method, path, content, time).await?;
         if answer.status.is_success() || answer.status == StatusCode::NOT_MODIFIED {
             return Ok(answer);
         }
@@ -101,16 +117,9 @@ impl Engine {
         self.get("/info").await
     }
 
-    /// Makes an image of a tar.
-    pub(crate) async fn import(
-        &self,
-        repository: &str,
-        tag: &str,
-        change: &str,
-        tar: Bytes,
-    ) -> Result<(), Trouble> {
-        let (repository, change) = (escaped(repository), escaped(change));
-        let path = format!("/images/create?fromSrc=-&repo={repository}&tag={tag}&changes={change}");
+    /// Makes an image of a tar. Its name has its tag in it: Podman hears of no other.
+    pub(crate) async fn import(&self, name: &str, change: &str, tar: Bytes) -> Result<(), Trouble> {
+        let path = format!("/images/create?fromSrc=-&repo={}&changes={}", escaped(name), escaped(change));
         let answer = self.ask(Method::POST, &path, Content::Tar(tar), IMAGE_DEADLINE).await?;
         // A stream of progress, whose status was told before anything was done.
         match answer.json()["error"].as_str() {
@@ -136,9 +145,15 @@ impl Engine {
     }
 
     /// Makes a container, and starts nothing.
-    pub(crate) async fn create(&self, name: &str, container: Value) -> Result<ContainerId, Trouble> {
-        let path = format!("/containers/create?name={}", escaped(name));
-        let answer = self.ask(Method::POST, &path, Content::Json(container), SLOW_DEADLINE).await?;
+    pub(crate) async fn create(&self, name: &str, mut container: Value) -> Result<ContainerId, Trouble> {
+        let path = match self.kind() {
+            BackendKind::Podman => {
+                container["name"] = json!(name);
+                format!("{LIBPOD}/containers/create")
+            }
+            _ => format!("/v{VERSION}/containers/create?name={}", escaped(name)),
+        };
+        let answer = self.ask_at(Method::POST, &path, Content::Json(container), SLOW_DEADLINE).await?;
         let id = answer.json()["Id"].as_str().and_then(ContainerId::parse);
         id.ok_or_else(|| Trouble::Refused {
             status: answer.status,
@@ -158,7 +173,8 @@ impl Engine {
 
     /// What happens to a container, from now on.
     pub(crate) async fn events(&self, id: &ContainerId) -> Result<Incoming, Trouble> {
-        let filters = json!({"container": [id.as_str()], "event": ["oom", "die"], "type": ["container"]});
+        let filters =
+            json!({"container": [id.as_str()], "event": ["oom", "die", "died"], "type": ["container"]});
         let filters = escaped(&filters.to_string());
         Ok(self.server.listen(&format!("/v{VERSION}/events?filters={filters}")).await?)
     }
@@ -171,8 +187,15 @@ impl Engine {
         self.get(&format!("/containers/{}/json", escaped(id))).await
     }
 
+    /// Sends it SIGKILL. Docker waits until that has done its work; of Podman's two ways, this is the one that does not,
+    /// for there the work has a long end.
     pub(crate) async fn kill(&self, id: &ContainerId) -> Result<(), Trouble> {
-        self.post(&format!("/containers/{}/kill", id.as_str())).await
+        let api = match self.kind() {
+            BackendKind::Podman => LIBPOD.to_owned(),
+            _ => format!("/v{VERSION}"),
+        };
+        let path = format!("{api}/containers/{}/kill", id.as_str());
+        self.ask_at(Method::POST, &path, Content::Nothing, SLOW_DEADLINE).await.map(drop)
     }
 
     pub(crate) async fn pause(&self, id: &ContainerId, paused: bool) -> Result<(), Trouble> {
@@ -181,8 +204,12 @@ impl Engine {
     }
 
     pub(crate) async fn update(&self, id: &ContainerId, limits: Value) -> Result<(), Trouble> {
-        let path = format!("/containers/{}/update", id.as_str());
-        self.ask(Method::POST, &path, Content::Json(limits), SLOW_DEADLINE).await.map(drop)
+        let path = match self.kind() {
+            // There since 4.3.
+            BackendKind::Podman => format!("{LIBPOD}/containers/{}/update", id.as_str()),
+            _ => format!("/v{VERSION}/containers/{}/update", id.as_str()),
+        };
+        self.ask_at(Method::POST, &path, Content::Json(limits), SLOW_DEADLINE).await.map(drop)
     }
 
     pub(crate) async fn stats(&self, id: &ContainerId) -> Result<Value, Trouble> {

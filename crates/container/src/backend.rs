@@ -3,6 +3,7 @@
 mod probe;
 mod start;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -14,13 +15,15 @@ use agentkernel_core::{
 use agentkernel_link::{ExecDefaults, HelloOptions, LinkedSandbox, Token};
 use async_trait::async_trait;
 use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::sync::Mutex;
 
 use crate::address::EngineSettings;
 use crate::api::{Engine, SLOW_DEADLINE};
-use crate::http::Server;
 use crate::owner::Owner;
 use crate::plan::HostFolders;
 use crate::reaper;
+use crate::service::{self, Service};
 use crate::trouble::{Known, Unusable};
 
 /// Changes a plan on its way to the engine, for a test that shows what a control is good for.
@@ -35,6 +38,8 @@ pub struct ContainerBackend {
     /// Whether a posture that does not hold is a refusal.
     is_strict: bool,
     has_reaped: AtomicBool,
+    /// What serves Podman's API, if that is a child of ours.
+    service: Mutex<Option<Arc<Service>>>,
 }
 
 impl ContainerBackend {
@@ -44,9 +49,23 @@ impl ContainerBackend {
         Self::new(BackendKind::Docker, settings)
     }
 
+    /// Podman, likewise; its API is served by a child of ours where nobody else serves it.
+    #[must_use]
+    pub fn podman(settings: EngineSettings) -> Self {
+        Self::new(BackendKind::Podman, settings)
+    }
+
     fn new(kind: BackendKind, settings: EngineSettings) -> Self {
         let has_reaped = AtomicBool::new(false);
-        Self { kind, settings, folders: HostFolders::find(), weaken: None, is_strict: true, has_reaped }
+        Self {
+            kind,
+            settings,
+            folders: HostFolders::find(),
+            weaken: None,
+            is_strict: true,
+            has_reaped,
+            service: Mutex::new(None),
+        }
     }
 
     /// The same backend with every plan changed on its way to the engine. For negative controls only: no program calls it.
@@ -64,11 +83,45 @@ impl ContainerBackend {
         Self { is_strict: false, ..self.tampered(weaken) }
     }
 
-    fn engine(&self) -> Result<Engine, Unusable> {
-        let socket = self.settings.docker_socket()?;
-        let is_installed = ["dockerd", "docker"].iter().any(|name| self.settings.program(name).is_some());
-        let known = Known::new(self.kind, is_installed, &socket);
-        Ok(Engine::new(Server::new(&socket), known))
+    async fn engine(&self) -> Result<Engine, Unusable> {
+        let has = |names: &[&str]| names.iter().any(|name| self.settings.program(name).is_some());
+        match self.kind {
+            BackendKind::Podman => {
+                let is_installed = has(&["podman"]);
+                if let Some(socket) = self.served_podman().await? {
+                    return Ok(Engine::new(Known::new(self.kind, is_installed, &socket), None));
+                }
+                let service = self.own_service().await?;
+                Ok(Engine::new(Known::new(self.kind, is_installed, &service.socket), Some(service)))
+            }
+            _ => {
+                let known =
+                    Known::new(self.kind, has(&["dockerd", "docker"]), &self.settings.docker_socket()?);
+                Ok(Engine::new(known, None))
+            }
+        }
+    }
+
+    /// The socket on which somebody else serves Podman's API: the named one, whoever is there, or the usual one.
+    async fn served_podman(&self) -> Result<Option<PathBuf>, Unusable> {
+        if let Some(named) = self.settings.named_podman_socket()? {
+            return Ok(Some(named));
+        }
+        let usual = self.settings.usual_podman_socket(rustix::process::geteuid().is_root());
+        match usual {
+            Some(usual) if UnixStream::connect(&usual).await.is_ok() => Ok(Some(usual)),
+            _ => Ok(None),
+        }
+    }
+
+    async fn own_service(&self) -> Result<Arc<Service>, Unusable> {
+        let mut slot = self.service.lock().await;
+        if let Some(service) = slot.as_ref().filter(|service| service.is_alive()) {
+            return Ok(service.clone());
+        }
+        let service = Arc::new(service::start(&self.settings).await?);
+        *slot = Some(service.clone());
+        Ok(service)
     }
 
     /// Cleans up after others once; whatever is in the way of a name is looked at by itself.
@@ -121,7 +174,7 @@ impl Backend for ContainerBackend {
     }
 
     async fn probe(&self) -> Availability {
-        match self.engine() {
+        match self.engine().await {
             Ok(engine) => self.probe_engine(&engine).await,
             Err(unusable) => unusable.into(),
         }
@@ -129,7 +182,7 @@ impl Backend for ContainerBackend {
 
     async fn boot(&self, spec: &SandboxSpec) -> Result<Booted> {
         let began = Instant::now();
-        let engine = self.engine().map_err(|unusable| unusable.error(self.kind))?;
+        let engine = self.engine().await.map_err(|unusable| unusable.error(self.kind))?;
         let hello = hello()?;
         let started = self.start(&engine, spec).await?;
         let boot = began.elapsed();

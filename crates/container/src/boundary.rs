@@ -62,26 +62,25 @@ impl ContainerBoundary {
         self.engine.inspect(self.container.id().as_str()).await.map_err(self.failed("inspect the sandbox"))
     }
 
-    /// Waits until the engine does not know it any more.
-    async fn wait_until_gone(&self) -> Result<(), String> {
+    /// Removes it, and waits until the engine does not know it any more. While it does so by itself, as it does when the
+    /// agent has ended, it may refuse to be asked, and Podman fails to read what it is just removing.
+    async fn take_down(&self) -> Result<(), String> {
         let until = Instant::now() + SLOW_DEADLINE;
         loop {
-            match self.engine.inspect(self.container.id().as_str()).await {
+            let removed = self.engine.remove(self.container.id()).await;
+            let found = match removed {
+                Ok(()) => self.engine.inspect(self.container.id().as_str()).await.map(drop),
+                refused => refused,
+            };
+            match found {
                 Err(why) if why.is(StatusCode::NOT_FOUND) => return Ok(()),
-                Err(why) => return Err(why.to_string()),
-                Ok(_) if Instant::now() >= until => return Err("the engine does not remove it".into()),
-                Ok(_) => tokio::time::sleep(POLL).await,
-            }
-        }
-    }
-
-    async fn take_down(&self) -> Result<(), String> {
-        let removed = self.engine.remove(self.container.id()).await.map_err(|why| why.to_string());
-        match removed {
-            Ok(()) => self.wait_until_gone().await,
-            Err(why) => {
-                self.kill_ourselves();
-                Err(why)
+                Err(Trouble::NoAnswer(why)) => {
+                    self.kill_ourselves();
+                    return Err(why.to_string());
+                }
+                Err(why) if Instant::now() >= until => return Err(why.to_string()),
+                Ok(()) if Instant::now() >= until => return Err("the engine does not remove it".into()),
+                Ok(()) | Err(_) => tokio::time::sleep(POLL).await,
             }
         }
     }
@@ -135,11 +134,8 @@ impl Boundary for ContainerBoundary {
             return Err(refused("an engine gives no limit of a live container up").hint("name a high one"));
         }
         let expected = was.resized(was.spec().clone().with_size(*to));
-        let mut update = serde_json::Map::new();
-        for (name, value) in plan::size(expected.spec().limits()) {
-            update.insert(name.into(), value.into());
-        }
-        let updated = self.engine.update(self.container.id(), Value::Object(update)).await;
+        let update = plan::update(self.engine.kind(), expected.spec().limits());
+        let updated = self.engine.update(self.container.id(), update).await;
         updated.map_err(|why| refused(&why.to_string()))?;
         *self.expected() = expected;
         let posture = self.posture().await?;

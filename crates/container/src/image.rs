@@ -14,8 +14,8 @@ use tar::{Builder, EntryType, Header};
 
 use crate::inside::AGENT;
 
-/// What images of ours are called.
-pub(crate) const REPOSITORY: &str = "agentkernel/base";
+/// What images of ours are called: by a name that no registry has.
+const REPOSITORY: &str = "localhost/agentkernel/base";
 
 /// Label of every image of ours; nothing without it is ever removed.
 pub(crate) const LABEL: &str = "agentkernel.base";
@@ -52,13 +52,15 @@ impl HostFolders {
 pub(crate) struct Base<'a> {
     pub(crate) folders: &'a HostFolders,
     pub(crate) user: User,
+    /// Who may write to the workspace that is mounted there, where the engine takes that from here: Podman does.
+    pub(crate) workspace_mode: u32,
 }
 
 impl Base<'_> {
     /// Its name, which says what is in it: another agent, another host or another user is another image.
-    pub(crate) fn tag(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         let mut digest = Sha256::new();
-        digest.update(format!("{GUEST_BUILD} {:?} {}", self.folders, self.user));
+        digest.update(format!("{GUEST_BUILD} {:?} {} {}", self.folders, self.user, self.workspace_mode));
         for name in etc::HOST_FILES {
             // A file that is written anew has another number or another time.
             if let Ok(facts) = fs::metadata(Path::new("/etc").join(name)) {
@@ -71,14 +73,16 @@ impl Base<'_> {
                 ));
             }
         }
-        digest.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect()
+        let tag: String = digest.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+        format!("{REPOSITORY}:{tag}")
     }
 
     /// All its files.
     pub(crate) fn tar(&self) -> io::Result<Bytes> {
         let mut tar = Builder::new(Vec::new());
         for (name, mode) in lists::OWN_FOLDERS.iter().chain(lists::EMPTY_FOLDERS).chain(&[("usr", 0o755)]) {
-            folder(&mut tar, name, *mode)?;
+            let mode = if *name == "workspace" { self.workspace_mode } else { *mode };
+            folder(&mut tar, name, mode)?;
         }
         for (name, target) in &self.folders.programs {
             match target {
@@ -148,7 +152,7 @@ mod tests {
             programs: vec![("bin".into(), Some("usr/bin".into())), ("lib".into(), None)],
             etc: vec![],
         };
-        let base = Base { folders: &folders, user: User::SANDBOX };
+        let base = Base { folders: &folders, user: User::SANDBOX, workspace_mode: 0o755 };
         let bytes = base.tar().expect("made");
         let mut archive = tar::Archive::new(&bytes[..]);
         let mut found = Vec::new();
@@ -171,9 +175,9 @@ mod tests {
     #[test]
     fn another_user_has_another_base() {
         let folders = HostFolders::find();
-        let tag = |uid| Base { folders: &folders, user: User { uid, gid: uid } }.tag();
-        assert_ne!(tag(1), tag(2));
-        assert_eq!(tag(1), tag(1));
-        assert!(tag(1).len() == 24 && tag(1).bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let name =
+            |uid| Base { folders: &folders, user: User { uid, gid: uid }, workspace_mode: 0o755 }.name();
+        assert_ne!(name(1), name(2));
+        assert_eq!(name(1), name(1));
     }
 }

@@ -1,87 +1,64 @@
 //! What a container is asked to be, in the words of the engines' API: a pure function of its description.
 
+mod docker;
+mod podman;
 mod refusals;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use agentkernel_core::{Access, ByteSize, Limit, Limits, Result, SandboxSpec};
-use agentkernel_hardening::limits::{CPU_PERIOD_US, LOCKED_MEMORY_MAX, SHM_BYTES, SIGNALS_MAX, tmpfs_inodes};
-use agentkernel_hardening::{lists, seccomp};
+use agentkernel_core::{Access, BackendKind, ByteSize, Limit, Limits, Result, SandboxSpec};
+use agentkernel_hardening::limits::{CPU_PERIOD_US, LOCKED_MEMORY_MAX, SHM_BYTES, SIGNALS_MAX};
+use agentkernel_hardening::lists;
 use serde_json::{Value, json};
 
 pub use crate::image::HostFolders;
-use crate::inside::{AGENT, WORKSPACE};
 use refusals::refuse_what_cannot_be_enforced;
 
 /// What a plan depends on besides the description.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
+    /// Whose words the plan is in.
+    pub kind: BackendKind,
     /// Name of the image that holds the agent.
     pub image: String,
     /// What is mounted of the host; nothing for an image of its own.
     pub host: HostFolders,
     /// Labels, by which the container is known to be ours.
     pub labels: Vec<(String, String)>,
+    /// Where the system call filter is as a file, for an engine that wants one.
+    pub filter: PathBuf,
+    /// The most processes that a user can have here, for an engine that would ask for more.
+    pub processes_max: u64,
+}
+
+/// A container to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// What the engine is asked for.
+    pub body: Value,
+    /// What it must say that it has done: `HostConfig` of the container, as it is inspected.
+    pub told: Value,
 }
 
 /// Decides everything about one container, or refuses with the name of what cannot be enforced.
-pub fn container(spec: &SandboxSpec, facts: &Facts) -> Result<Value> {
+pub fn container(spec: &SandboxSpec, facts: &Facts) -> Result<Plan> {
     refuse_what_cannot_be_enforced(spec)?;
-    let user = spec.user();
-    let labels: serde_json::Map<_, _> =
-        facts.labels.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-    Ok(json!({
-        "Image": facts.image,
-        "Entrypoint": [AGENT],
-        "Cmd": ["--stdio"],
-        "User": format!("{}:{}", user.uid, user.gid),
-        "Hostname": spec.hostname().as_str(),
-        "WorkingDir": "/",
-        "Env": [],
-        "Labels": labels,
-        "Tty": false,
-        "OpenStdin": true,
-        // The end of our stream is the end of its stdin, and so of the agent.
-        "StdinOnce": true,
-        "AttachStdin": true,
-        "AttachStdout": true,
-        "AttachStderr": true,
-        // No stack of the network at all; the mode alone would still bring the host's name servers in.
-        "NetworkDisabled": true,
-        "Healthcheck": {"Test": ["NONE"]},
-        "HostConfig": host_config(spec, facts),
-    }))
+    Ok(match facts.kind {
+        BackendKind::Podman => podman::plan(spec, facts),
+        _ => docker::plan(spec, facts),
+    })
 }
 
-fn host_config(spec: &SandboxSpec, facts: &Facts) -> Value {
-    let mut config = json!({
-        "AutoRemove": true,
-        "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges", format!("seccomp={}", seccomp::profile(seccomp::Unknown::ErrnoByName))],
-        "Privileged": false,
-        "ReadonlyRootfs": true,
-        "NetworkMode": "none",
-        "IpcMode": "private",
-        "CgroupnsMode": "private",
-        // The agent is the first process.
-        "Init": false,
-        // What the agent says is for us alone, and is on no disk.
-        "LogConfig": {"Type": "none"},
-        "RestartPolicy": {"Name": "no"},
-        "MaskedPaths": masked_paths(),
-        "ReadonlyPaths": read_only_paths(),
-        "ShmSize": SHM_BYTES.min(spec.limits().disk.get()),
-        "Tmpfs": tmpfs(spec),
-        "Mounts": mounts(spec, facts),
-        "Ulimits": ulimits(spec.limits()),
-        "PidsLimit": spec.limits().pids.value().map_or(-1, i64::from),
-        "OomKillDisable": false,
-    });
-    for (name, value) in size(spec.limits()) {
-        config[name] = json!(value);
+/// What changes the limits of a live container, in the words of its engine.
+pub(crate) fn update(kind: BackendKind, limits: &Limits) -> Value {
+    match kind {
+        BackendKind::Podman => podman::sizes(limits),
+        _ => size(limits).into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect(),
     }
-    config
 }
+
+/// The words that the agent is started with.
+const AGENT_WORDS: [&str; 1] = ["--stdio"];
 
 /// The limits that can be changed later: name and value, 0 for none.
 pub(crate) fn size(limits: &Limits) -> [(&'static str, u64); 4] {
@@ -96,41 +73,30 @@ pub(crate) fn size(limits: &Limits) -> [(&'static str, u64); 4] {
 }
 
 /// Engines show all of `/sys`, and message queues, which no other sandbox of ours has.
-fn masked_paths() -> Vec<&'static str> {
+pub(crate) fn masked_paths() -> Vec<&'static str> {
     lists::MASKED_PATHS.iter().copied().chain(["/sys", "/dev/mqueue"]).collect()
 }
 
 /// Without `/dev`, which is root's here, and would be mounted over itself with all that is in it.
-fn read_only_paths() -> Vec<&'static str> {
+pub(crate) fn read_only_paths() -> Vec<&'static str> {
     lists::READ_ONLY_PATHS.iter().copied().filter(|path| *path != "/dev").collect()
 }
 
-fn tmpfs(spec: &SandboxSpec) -> Value {
-    let (user, disk) = (spec.user(), spec.limits().disk.get());
-    // What is not said here is forbidden by engines: `exec` is.
-    let common = format!("rw,exec,nosuid,nodev,size={disk},nr_inodes={}", tmpfs_inodes(disk));
-    json!({
-        "/tmp": format!("{common},mode=1777"),
-        WORKSPACE: format!("{common},mode=755,uid={},gid={}", user.uid, user.gid),
-    })
+/// Size of `/dev/shm`, bytes.
+pub(crate) fn shm_bytes(limits: &Limits) -> u64 {
+    SHM_BYTES.min(limits.disk.get())
 }
 
-fn mounts(spec: &SandboxSpec, facts: &Facts) -> Vec<Value> {
+/// Places of the host in the container: source, target, and what may be done.
+fn binds<'a>(
+    spec: &'a SandboxSpec,
+    facts: &'a Facts,
+) -> impl Iterator<Item = (PathBuf, PathBuf, Access)> + 'a {
     let host = facts.host.places().filter(|_| facts.host != HostFolders::default());
-    let host = host.map(|place| bind(&place, &place, Access::ReadOnly));
-    let named = spec.mounts().iter().map(|mount| bind(mount.source(), mount.target(), mount.access()));
-    host.chain(named).collect()
-}
-
-/// Without what is mounted below it on the host, which engines would leave writable.
-fn bind(source: &Path, target: &Path, access: Access) -> Value {
-    json!({
-        "Type": "bind",
-        "Source": source.to_string_lossy(),
-        "Target": target.to_string_lossy(),
-        "ReadOnly": access == Access::ReadOnly,
-        "BindOptions": {"Propagation": "rprivate", "NonRecursive": true},
-    })
+    let host = host.map(|place| (place.clone(), place, Access::ReadOnly));
+    let owned = |path: &Path| path.to_owned();
+    let named = spec.mounts().iter();
+    host.chain(named.map(move |mount| (owned(mount.source()), owned(mount.target()), mount.access())))
 }
 
 /// The rlimits of a sandbox's processes: name, soft, hard. None for processes: without a user namespace the kernel counts
@@ -144,11 +110,6 @@ pub(crate) fn rlimits(limits: &Limits) -> [(&'static str, u64, u64); 5] {
         ("fsize", disk, disk),
         ("sigpending", SIGNALS_MAX, SIGNALS_MAX),
     ]
-}
-
-fn ulimits(limits: &Limits) -> Vec<Value> {
-    let one = |(name, soft, hard): (&str, u64, u64)| json!({"Name": name, "Soft": soft, "Hard": hard});
-    rlimits(limits).map(one).into()
 }
 
 #[cfg(test)]

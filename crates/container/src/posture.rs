@@ -13,22 +13,24 @@ use crate::plan;
 #[derive(Debug, Clone)]
 pub(crate) struct Expected {
     spec: SandboxSpec,
-    /// What the engine was asked for.
-    plan: Value,
+    /// What the engine must say that it has done.
+    told: Value,
 }
 
 impl Expected {
-    pub(crate) fn new(spec: &SandboxSpec, plan: Value) -> Self {
-        Self { spec: spec.clone(), plan }
+    pub(crate) fn new(spec: &SandboxSpec, told: Value) -> Self {
+        Self { spec: spec.clone(), told }
     }
 
     /// The same with other memory and processors.
     pub(crate) fn resized(&self, spec: SandboxSpec) -> Self {
-        let mut plan = self.plan.clone();
+        let mut told = self.told.clone();
         for (name, value) in plan::size(spec.limits()) {
-            plan["HostConfig"][name] = value.into();
+            if let Some(was) = told.get_mut(name) {
+                *was = value.into();
+            }
         }
-        Self { spec, plan }
+        Self { spec, told }
     }
 
     pub(crate) fn spec(&self) -> &SandboxSpec {
@@ -37,7 +39,7 @@ impl Expected {
 
     /// Reads the posture. Without a group, the engine runs elsewhere, and there is its own word alone.
     pub(crate) fn check(&self, inspected: &Value, init: i32, group: Option<&Group>) -> Posture {
-        let mut controls = said_by_the_engine(&self.plan, inspected);
+        let mut controls = said_by_the_engine(&self.told, inspected);
         let Some(group) = group else { return Posture { controls } };
         let processes = process::of_container(init);
         let threads = process::threads(&processes);
@@ -51,15 +53,15 @@ impl Expected {
             controls.extend(process::rlimits(self.spec.limits(), init));
             controls.push(process::network_is_empty(init));
             controls.push(process::arguments(init));
-            controls.extend(mounts::controls(&self.spec, &self.plan, init));
+            controls.extend(mounts::controls(&self.spec, init));
         }
         Posture { controls }
     }
 }
 
 /// Every field that the engine was asked for, as it says that it has it.
-fn said_by_the_engine(plan: &Value, inspected: &Value) -> Vec<Control> {
-    let asked = plan["HostConfig"].as_object().into_iter().flatten();
+fn said_by_the_engine(told: &Value, inspected: &Value) -> Vec<Control> {
+    let asked = told.as_object().into_iter().flatten();
     asked
         .map(|(name, asked)| {
             let actual = &inspected["HostConfig"][name];
@@ -168,9 +170,9 @@ mod tests {
 
     #[test]
     fn what_an_engine_left_out_or_changed_does_not_hold() {
-        let plan = json!({"HostConfig": {
+        let plan = json!({
             "ReadonlyRootfs": true, "CapDrop": ["ALL"], "PidsLimit": 256, "LogConfig": {"Type": "none"}, "Init": false,
-        }});
+        });
         let broken = |actual: Value| -> Vec<String> {
             let controls = said_by_the_engine(&plan, &json!({"HostConfig": actual}));
             controls.into_iter().filter(|control| !control.held).map(|control| control.name).collect()

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use agentkernel_core::{Availability, BackendKind, Error, ErrorKind};
 use hyper::StatusCode;
@@ -61,6 +61,18 @@ impl Trouble {
         matches!(self, Self::Refused { status, .. } if *status == wanted)
     }
 
+    /// Whether the image is not there; of Podman's own API in words alone, too.
+    pub(crate) fn is_no_image(&self) -> bool {
+        self.is(StatusCode::NOT_FOUND)
+            || matches!(self, Self::Refused { message, .. } if message.contains("image not known"))
+    }
+
+    /// Whether somebody has the name already; Podman says so in words alone.
+    pub(crate) fn is_conflict(&self) -> bool {
+        self.is(StatusCode::CONFLICT)
+            || matches!(self, Self::Refused { message, .. } if message.contains("is already in use by"))
+    }
+
     /// As an error of what was being done.
     pub(crate) fn error(self, engine: &Known, what: &str) -> Error {
         match self {
@@ -77,18 +89,19 @@ pub(crate) struct Known {
     pub(crate) kind: BackendKind,
     /// Whether its program is installed.
     pub(crate) is_installed: bool,
-    pub(crate) socket: String,
+    pub(crate) socket: PathBuf,
 }
 
 impl Known {
     pub(crate) fn new(kind: BackendKind, is_installed: bool, socket: &Path) -> Self {
-        Self { kind, is_installed, socket: socket.display().to_string() }
+        Self { kind, is_installed, socket: socket.to_owned() }
     }
 }
 
 /// Why nobody answers on the socket.
 pub(crate) fn unreachable(engine: &Known, why: &io::Error) -> Unusable {
     let Known { kind, is_installed, socket } = engine;
+    let socket = socket.display();
     let (install, start, join) = match kind {
         BackendKind::Podman => (
             "apt-get install podman",

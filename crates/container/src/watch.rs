@@ -85,7 +85,10 @@ impl Watcher {
                 () = passes(until) => {
                     // First, for nothing runs in a sandbox whose end was told. If it cannot be killed, whoever stops it
                     // is told why.
-                    self.engine.kill(&self.id).await.ok();
+                    tokio::select! {
+                        _ = self.engine.kill(&self.id) => {}
+                        () = events.end() => {}
+                    }
                     let detail = "the sandbox's lifetime is over".to_owned();
                     return self.end(Some(Ended { cause: CauseOfDeath::Timeout, detail }));
                 }
@@ -138,6 +141,11 @@ struct Events {
 }
 
 impl Events {
+    /// Waits for the container's, or for that of the engine.
+    async fn end(&mut self) {
+        while self.next().await.is_some_and(|event| event["Action"] != "die") {}
+    }
+
     /// The next one; none once the stream has ended, or is not what it should be.
     async fn next(&mut self) -> Option<Value> {
         loop {

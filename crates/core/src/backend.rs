@@ -35,7 +35,8 @@ pub enum BackendKind {
 
 impl BackendKind {
     /// Every kind that a user can name, strongest boundary first: the order in which `auto` chooses.
-    pub const ALL: &'static [Self] = &[Self::Gvisor, Self::Oci, Self::Runc, Self::Crun, Self::Docker];
+    pub const ALL: &'static [Self] =
+        &[Self::Gvisor, Self::Oci, Self::Runc, Self::Crun, Self::Docker, Self::Podman];
 
     /// The word that the user types.
     #[must_use]

@@ -26,7 +26,8 @@ impl Registry {
         let by = |engine| Arc::new(oci.by(engine, search_path)) as Arc<dyn Backend>;
         let (gvisor, runc, crun) = (by(Engine::Gvisor), by(Engine::Runc), by(Engine::Crun));
         let docker = Arc::new(ContainerBackend::docker(engines.clone()));
-        Self::of(vec![gvisor, Arc::new(oci), runc, crun, docker])
+        let podman = Arc::new(ContainerBackend::podman(engines.clone()));
+        Self::of(vec![gvisor, Arc::new(oci), runc, crun, docker, podman])
     }
 
     /// These backends and no other, strongest first.

@@ -22,9 +22,17 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often that is looked at.
 const POLL: Duration = Duration::from_millis(20);
 
+/// What is run, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Make {
+    Docker,
+    Podman,
+}
+
 /// A running engine.
 #[derive(Debug)]
 pub struct TestEngine {
+    make: Make,
     folder: TempDir,
     child: Child,
     /// Its part of the control groups.
@@ -38,12 +46,29 @@ impl TestEngine {
     /// If it does not come up, or if it is missing and must not be.
     #[must_use]
     pub fn docker() -> Option<Self> {
-        available_or_skip("docker", &docker_is_there()).then(|| {
-            let folder = tempfile::Builder::new().prefix("ak-docker-").tempdir().expect("make a folder");
-            let group = format!("ak-docker-{:016x}", random_u64());
-            let child = start_docker(folder.path(), &group).expect("start dockerd");
-            let engine = Self { folder, child, group };
-            engine.wait_until_up()
+        Self::start(
+            "docker",
+            Make::Docker,
+            &["dockerd", "docker", "containerd", "runc", "setpriv"],
+            "docker.io",
+        )
+    }
+
+    /// Podman's API on a storage of its own, likewise.
+    ///
+    /// # Panics
+    /// If it does not come up, or if it is missing and must not be.
+    #[must_use]
+    pub fn podman() -> Option<Self> {
+        Self::start("podman", Make::Podman, &["podman", "conmon", "runc", "setpriv"], "podman")
+    }
+
+    fn start(feature: &str, make: Make, programs: &[&str], package: &str) -> Option<Self> {
+        available_or_skip(feature, &are_there(programs, package)).then(|| {
+            let folder = tempfile::Builder::new().prefix("ak-engine-").tempdir().expect("make a folder");
+            let group = format!("ak-engine-{:016x}", random_u64());
+            let child = spawn(make, folder.path(), &group).expect("start the engine");
+            Self { make, folder, child, group }.wait_until_up()
         })
     }
 
@@ -73,7 +98,7 @@ impl TestEngine {
         for left in ["engine.sock", "pid", "exec/containerd/containerd.pid"] {
             fs::remove_file(self.folder.path().join(left)).ok();
         }
-        self.child = start_docker(self.folder.path(), &self.group).expect("start dockerd");
+        self.child = spawn(self.make, self.folder.path(), &self.group).expect("start the engine");
         self.wait_until_up()
     }
 
@@ -83,15 +108,18 @@ impl TestEngine {
     /// If the client fails.
     #[must_use]
     pub fn client(&self, words: &[&str]) -> String {
+        let place = |name: &str| self.folder.path().join(name).display().to_string();
         #[expect(clippy::disallowed_methods, reason = "an oracle that is no program of ours")]
-        let output = Command::new("docker")
-            .env_clear()
-            .env("PATH", PATH)
-            .env("HOME", self.folder.path())
-            .args(["--host", &self.address()])
-            .args(words)
-            .output()
-            .expect("run the client");
+        let mut client = match self.make {
+            Make::Docker => Command::new("docker"),
+            Make::Podman => Command::new("podman"),
+        };
+        client.env_clear().env("PATH", PATH).env("HOME", self.folder.path());
+        match self.make {
+            Make::Docker => client.args(["--host", &self.address()]),
+            Make::Podman => client.args(podman_words(&place)),
+        };
+        let output = client.args(words).output().expect("run the client");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         said.trim().to_owned()
@@ -143,40 +171,65 @@ impl Drop for TestEngine {
     }
 }
 
-fn docker_is_there() -> Availability {
-    let has = |name: &str| PATH.split(':').any(|folder| Path::new(folder).join(name).is_file());
-    let unavailable =
-        |needs: &str, hint: &str| Availability::Unavailable { needs: needs.into(), hint: hint.into() };
+fn are_there(programs: &[&str], package: &str) -> Availability {
+    let has = |name: &&str| PATH.split(':').any(|folder| Path::new(folder).join(name).is_file());
+    let unavailable = |needs: String, hint: String| Availability::Unavailable { needs, hint };
     if !rustix::process::geteuid().is_root() {
-        return unavailable("root, to start dockerd", "run the tests as root");
+        return unavailable("root, to start an engine".into(), "run the tests as root".into());
     }
-    if !["dockerd", "containerd", "runc", "setpriv"].iter().all(|name| has(name)) {
-        return unavailable("dockerd, containerd, runc and setpriv", "apt-get install docker.io util-linux");
+    match programs.iter().find(|name| !has(name)) {
+        Some(missing) => unavailable((*missing).to_owned(), format!("apt-get install {package} util-linux")),
+        None => Availability::Available { facts: Vec::new() },
     }
-    Availability::Available { facts: Vec::new() }
 }
 
-fn start_docker(folder: &Path, group: &str) -> io::Result<Child> {
+fn spawn(make: Make, folder: &Path, group: &str) -> io::Result<Child> {
     let place = |name: &str| folder.join(name).display().to_string();
     let log = File::options().create(true).append(true).open(folder.join("log"))?;
+    let address = format!("unix://{}", place("engine.sock"));
     #[expect(clippy::disallowed_methods, reason = "the engine is beside the program under test")]
     let mut command = Command::new("setpriv");
     // It ends with the thread that runs the test, whatever ends that.
-    command.args([
-        "--pdeathsig",
-        "TERM",
-        "dockerd",
-        "--bridge=none",
-        "--iptables=false",
-        "--ip-forward=false",
-    ]);
-    command
-        .args(["--ip-masq=false", "--storage-driver", "overlay2", "--cgroup-parent"])
-        .arg(format!("/{group}"));
-    command.args(["--data-root", &place("data"), "--exec-root", &place("exec"), "--pidfile", &place("pid")]);
-    command.args(["--host", &format!("unix://{}", place("engine.sock"))]);
-    command.env_clear().env("PATH", PATH).current_dir("/");
+    command.args(["--pdeathsig", "TERM"]);
+    match make {
+        Make::Docker => {
+            command.args([
+                "dockerd",
+                "--bridge=none",
+                "--iptables=false",
+                "--ip-forward=false",
+                "--ip-masq=false",
+            ]);
+            command.args(["--storage-driver", "overlay2", "--cgroup-parent", &format!("/{group}")]);
+            command.args(["--data-root", &place("data"), "--exec-root", &place("exec")]);
+            command.args(["--pidfile", &place("pid"), "--host", &address]);
+        }
+        Make::Podman => {
+            command.arg("podman").args(podman_words(&place));
+            command.args(["system", "service", "--time", "0", &address]);
+        }
+    }
+    command.env_clear().env("PATH", PATH).env("HOME", folder).current_dir("/");
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
+}
+
+/// Its own storage; and runc, for the crun of Debian 12 refuses to mix both kinds of control groups.
+fn podman_words(place: &dyn Fn(&str) -> String) -> Vec<String> {
+    let words = [
+        "--root",
+        &place("data"),
+        "--runroot",
+        &place("run"),
+        "--tmpdir",
+        &place("tmp"),
+        "--runtime",
+        "runc",
+    ];
+    words
+        .into_iter()
+        .chain(["--cgroup-manager", "cgroupfs", "--storage-driver", "overlay"])
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Whether somebody answers.
@@ -188,8 +241,8 @@ fn answers(socket: &Path) -> bool {
     asked.is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.contains("200 OK")
 }
 
-/// A killed engine leaves the roots of its containers mounted.
-fn unmount_all_below(folder: &Path) {
+/// Unmounts what is mounted in a folder: a killed engine leaves the roots of its containers, and Podman its storage.
+pub fn unmount_all_below(folder: &Path) {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let places = mounts.lines().rev().filter_map(|line| line.split(' ').nth(4));
     for place in places.filter(|place| Path::new(place).starts_with(folder)) {

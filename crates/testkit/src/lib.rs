@@ -19,7 +19,7 @@ mod noise;
 mod require;
 mod said;
 
-pub use engine::TestEngine;
+pub use engine::{TestEngine, unmount_all_below};
 pub use environment::{Finished, ORDINARY_USER, TestEnvironment, as_ordinary_user};
 pub use fake::FakeBackend;
 pub use fault::{EXPECTATIONS, Expectation, Fault, FaultyBackend};

@@ -2,9 +2,7 @@
 //! positive controls, the workloads, and the same for an ordinary user.
 
 mod attacks;
-mod docker;
-mod docker_attacks;
-mod docker_faults;
+mod containers;
 mod engines;
 mod host;
 mod images;

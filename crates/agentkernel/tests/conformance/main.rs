@@ -1,9 +1,9 @@
 //! The suite that every backend must pass, on each boundary that containers can have. Alone in its program: it counts the
 //! descriptors of its own process.
 
-#[path = "../boundary/docker.rs"]
+#[path = "../boundary/containers/fixture.rs"]
 #[expect(dead_code, reason = "the other tests of the boundary use the rest")]
-mod docker;
+mod containers;
 #[path = "../boundary/support.rs"]
 #[expect(dead_code, reason = "the other tests of the boundary use the rest")]
 mod support;
@@ -58,7 +58,14 @@ const BROKEN_WITHOUT_USER_NAMESPACES: &[&str] = &[
 #[tokio::test(flavor = "multi_thread")]
 async fn docker_keeps_the_contract() {
     let _turn = TURN.lock().await;
-    let Some(fixture) = docker::fixture().await else { return };
+    let Some(fixture) = containers::fixture().await else { return };
+    report(&fixture.backend).await.assert_held_but(BROKEN_WITHOUT_USER_NAMESPACES);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn podman_keeps_the_contract() {
+    let _turn = TURN.lock().await;
+    let Some(fixture) = containers::podman_fixture().await else { return };
     report(&fixture.backend).await.assert_held_but(BROKEN_WITHOUT_USER_NAMESPACES);
 }
 

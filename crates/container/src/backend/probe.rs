@@ -29,7 +29,11 @@ impl ContainerBackend {
         let silent = |why: Trouble| match why {
             Trouble::NoAnswer(NoAnswer::Unreachable(why)) => unreachable(&engine.known, &why),
             other => Unusable {
-                needs: format!("a {} engine that answers on {}: {other}", self.kind, engine.known.socket),
+                needs: format!(
+                    "a {} engine that answers on {}: {other}",
+                    self.kind,
+                    engine.known.socket.display()
+                ),
                 hint: format!("look at the log of {}", self.kind),
             },
         };
@@ -37,7 +41,7 @@ impl ContainerBackend {
         too_old(&version).map_or(Ok(()), Err)?;
         let info = engine.info().await.map_err(silent)?;
         missing_limits(&info).map_or(Ok(()), Err)?;
-        Ok(facts(&engine.known.socket, &version, &info))
+        Ok(facts(&engine.known.socket.display().to_string(), &version, &info))
     }
 
     async fn trial(&self) -> Result<()> {

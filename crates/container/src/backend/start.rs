@@ -1,16 +1,19 @@
 //! One pass: create, attach, start.
 
-use agentkernel_core::{DuplexStream, Error, ErrorKind, Image, Posture, Result, SandboxSpec};
-use hyper::StatusCode;
+use std::path::PathBuf;
+
+use agentkernel_core::{BackendKind, DuplexStream, Error, ErrorKind, Image, Posture, Result, SandboxSpec};
+use rustix::process::{Resource, getrlimit};
 use serde_json::Value;
 
 use super::ContainerBackend;
 use crate::api::{ContainerId, Engine, container_name};
 use crate::boundary::ContainerBoundary;
+use crate::files;
 use crate::group::Group;
-use crate::image::{Base, LABEL, REPOSITORY};
+use crate::image::{Base, LABEL};
 use crate::owner::{self, Owner, ProcessId};
-use crate::plan::{self, Facts};
+use crate::plan::{self, Facts, Plan};
 use crate::posture::Expected;
 use crate::reaper::{self, Doomed};
 use crate::stream::Attached;
@@ -23,6 +26,9 @@ const WHAT: &str = "start the sandbox";
 /// Times that a container is asked for: an image may have to be made first, and a name to be freed, and another
 /// program may undo either just then.
 const ATTEMPTS: u32 = 4;
+
+/// The kernel's default of the highest number of a process, `PID_MAX_DEFAULT`.
+const PID_MAX_DEFAULT: u64 = 1 << 15;
 
 /// A container that runs.
 pub(super) struct Started {
@@ -41,13 +47,14 @@ impl ContainerBackend {
         let id = self.create(engine, spec, &owner, &plan, &image).await?;
         let doomed = Doomed::new(engine, id);
         let (attached, events) = tokio::join!(engine.attach(doomed.id()), engine.events(doomed.id()));
-        let ((stream, begun), events) = (attached.map_err(failed)?, events.map_err(failed)?);
+        let (stream, begun) = attached.map_err(|why| explain(engine, why, spec))?;
+        let events = events.map_err(failed)?;
         let (stream, words) = Attached::new(stream, &begun);
         let watch = Watch::start(engine.clone(), doomed.id().clone(), events, words.clone(), spec.lifetime());
         engine.start(doomed.id()).await.map_err(|why| explain(engine, why, spec))?;
         let inspected = engine.inspect(doomed.id().as_str()).await.map_err(failed)?;
         let (init, group) = find_on_the_host(&inspected, doomed.id());
-        let expected = Expected::new(spec, plan);
+        let expected = Expected::new(spec, plan.told);
         let read_posture = {
             let (expected, group) = (expected.clone(), group.clone());
             let init = init.map_or(0, |init| init.pid);
@@ -57,12 +64,23 @@ impl ContainerBackend {
         Ok(Started { boundary: Box::new(boundary), stream: Box::new(stream), read_posture })
     }
 
-    fn plan<'a>(&'a self, spec: &SandboxSpec, owner: &Owner) -> Result<(Value, Base<'a>)> {
+    fn plan<'a>(&'a self, spec: &SandboxSpec, owner: &Owner) -> Result<(Plan, Base<'a>)> {
         let home = self.settings.runtime_dir.display().to_string();
-        let base = Base { folders: &self.folders, user: spec.user() };
+        let workspace_mode = if self.kind == BackendKind::Podman { 0o1777 } else { 0o755 };
+        let base = Base { folders: &self.folders, user: spec.user(), workspace_mode };
+        let filter = match self.kind {
+            BackendKind::Podman => files::filter(&self.settings.runtime_dir).map_err(|why| {
+                Error::new(ErrorKind::Host, "write the system call filter", why)
+                    .on(self.settings.runtime_dir.display())
+            })?,
+            _ => PathBuf::new(),
+        };
         let facts = Facts {
+            kind: self.kind,
+            filter,
+            processes_max: processes_max(),
             image: match spec.image() {
-                Image::Host | Image::Rootfs(_) => format!("{REPOSITORY}:{}", base.tag()),
+                Image::Host | Image::Rootfs(_) => base.name(),
             },
             host: self.folders.clone(),
             labels: owner::labels(spec.name().as_str(), &home, owner)
@@ -79,19 +97,19 @@ impl ContainerBackend {
         engine: &Engine,
         spec: &SandboxSpec,
         owner: &Owner,
-        plan: &Value,
+        plan: &Plan,
         base: &Base<'_>,
     ) -> Result<ContainerId> {
         let name = container_name(spec.name());
-        let mut asked = plan.clone();
+        let mut asked = plan.body.clone();
         if let Some(weaken) = &self.weaken {
             weaken(&mut asked);
         }
         for _ in 0..ATTEMPTS {
             match engine.create(&name, asked.clone()).await {
                 Ok(id) => return Ok(id),
-                Err(why) if why.is(StatusCode::NOT_FOUND) => provide(engine, base).await?,
-                Err(why) if why.is(StatusCode::CONFLICT) => reaper::make_room(engine, owner, &name).await?,
+                Err(why) if why.is_no_image() => provide(engine, base).await?,
+                Err(why) if why.is_conflict() => reaper::make_room(engine, owner, &name).await?,
                 Err(why) => return Err(explain(engine, why, spec)),
             }
         }
@@ -100,15 +118,21 @@ impl ContainerBackend {
     }
 }
 
+/// No user has more processes than his own limit, nor than there are numbers.
+fn processes_max() -> u64 {
+    let limit = getrlimit(Resource::Nproc).maximum.unwrap_or(u64::MAX);
+    let numbers = std::fs::read_to_string("/proc/sys/kernel/pid_max").ok();
+    limit.min(numbers.and_then(|text| text.trim().parse().ok()).unwrap_or(PID_MAX_DEFAULT))
+}
+
 /// Gives the engine our image, and takes older ones away.
 async fn provide(engine: &Engine, base: &Base<'_>) -> Result<()> {
     let what = "give the engine its base image";
     let tar = base.tar().map_err(|why| Error::new(ErrorKind::Host, what, why))?;
     let label = format!("LABEL {LABEL}=1");
-    let tag = base.tag();
-    engine.import(REPOSITORY, &tag, &label, tar).await.map_err(|why| why.error(&engine.known, what))?;
+    let own = base.name();
+    engine.import(&own, &label, tar).await.map_err(|why| why.error(&engine.known, what))?;
     let Ok(images) = engine.images(LABEL).await else { return Ok(()) };
-    let own = format!("{REPOSITORY}:{tag}");
     for image in images.as_array().into_iter().flatten() {
         let tags: Vec<&str> =
             image["RepoTags"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -131,8 +155,19 @@ fn explain(engine: &Engine, why: Trouble, spec: &SandboxSpec) -> Error {
             None => error.hint("the engine does not run on this host's files: use --backend oci"),
         };
     }
-    if text.contains("client version") && text.contains("too new") {
-        return error.hint("agentkernel doctor says which version of the engine is needed");
+    let known: &[(&[&str], &str)] = &[
+        (&["client version", "too new"], "agentkernel doctor says which version of the engine is needed"),
+        (&["setting rlimit type 7"], "ask for fewer open files: the engine itself may not have so many"),
+        (
+            &["setup user: invalid argument"],
+            "this user has too few ids of his own: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER, \
+             and apt-get install uidmap; then podman system migrate; or run as root",
+        ),
+    ];
+    for (words, hint) in known {
+        if words.iter().all(|word| text.contains(word)) {
+            return error.hint(*hint);
+        }
     }
     error
 }

@@ -6,6 +6,9 @@ use super::*;
 
 fn facts() -> Facts {
     Facts {
+        kind: BackendKind::Docker,
+        filter: "/run/filter.json".into(),
+        processes_max: 32768,
         image: "agentkernel/base:0".into(),
         host: HostFolders {
             programs: vec![("bin".into(), Some("usr/bin".into())), ("lib".into(), None)],
@@ -23,7 +26,7 @@ fn builder(profile: Profile) -> agentkernel_core::SandboxSpecBuilder {
 fn every_control_is_asked_for_in_every_profile() {
     for profile in Profile::ALL {
         let spec = builder(*profile).build().expect("valid");
-        let plan = container(&spec, &facts()).expect("planned");
+        let plan = container(&spec, &facts()).expect("planned").body;
         let host = &plan["HostConfig"];
         for (name, value) in [
             ("CapDrop", json!(["ALL"])),
@@ -66,7 +69,7 @@ fn every_control_is_asked_for_in_every_profile() {
 fn the_hosts_folders_are_read_only_and_no_others_than_the_named_ones_are_mounted() {
     let mount = BindMount::new(Path::new("/srv/data"), Path::new("/mnt/data"), Access::ReadWrite);
     let spec = builder(Profile::Restrictive).mount(mount.expect("valid")).build().expect("valid");
-    let plan = container(&spec, &facts()).expect("planned");
+    let plan = container(&spec, &facts()).expect("planned").body;
     let mounts = plan["HostConfig"]["Mounts"].as_array().expect("a list").clone();
     let shown: Vec<_> = mounts.iter().map(|mount| (&mount["Target"], &mount["ReadOnly"])).collect();
     let expected = [("/usr", true), ("/lib", true), ("/etc/alternatives", true), ("/mnt/data", false)];
@@ -96,6 +99,49 @@ fn a_limit_that_is_given_up_is_none_for_the_engine() {
         ..Limits::of(Profile::Restrictive)
     };
     let spec = builder(Profile::Restrictive).limits(limits).build().expect("valid");
-    let host = &container(&spec, &facts()).expect("planned")["HostConfig"];
+    let host = &container(&spec, &facts()).expect("planned").body["HostConfig"];
     assert_eq!((&host["Memory"], &host["CpuQuota"], &host["PidsLimit"]), (&json!(0), &json!(0), &json!(-1)));
+}
+
+#[test]
+fn every_control_is_asked_for_in_podmans_words() {
+    for profile in Profile::ALL {
+        let spec = builder(*profile).build().expect("valid");
+        let facts = Facts { kind: BackendKind::Podman, ..facts() };
+        let plan = container(&spec, &facts).expect("planned").body;
+        for (name, value) in [
+            ("cap_drop", json!(["ALL"])),
+            ("no_new_privileges", json!(true)),
+            ("privileged", json!(false)),
+            ("read_only_filesystem", json!(true)),
+            ("netns", json!({"nsmode": "none"})),
+            ("pidns", json!({"nsmode": "private"})),
+            ("ipcns", json!({"nsmode": "private"})),
+            ("utsns", json!({"nsmode": "private"})),
+            ("cgroupns", json!({"nsmode": "private"})),
+            ("init", json!(false)),
+            ("httpproxy", json!(false)),
+            ("image_volume_mode", json!("ignore")),
+            ("log_configuration", json!({"driver": "none"})),
+            ("seccomp_profile_path", json!("/run/filter.json")),
+            ("user", json!("65532:65532")),
+        ] {
+            assert_eq!(plan[name], value, "{name}");
+        }
+        let limits = &plan["resource_limits"];
+        assert!(limits["memory"]["limit"].as_u64().is_some_and(|bytes| bytes > 0));
+        assert_eq!(limits["memory"]["limit"], limits["memory"]["swap"], "no swap");
+        assert!(limits["pids"]["limit"].as_u64().is_some() && limits["cpu"]["quota"].as_u64().is_some());
+        for mount in plan["mounts"].as_array().expect("a list") {
+            let options = mount["options"].to_string();
+            assert!(options.contains("nosuid") && options.contains("nodev"), "{mount}");
+            assert!(
+                mount["type"] == "tmpfs" && options.contains("size=") || options.contains("\"ro\""),
+                "{mount}"
+            );
+        }
+        for word in ["cap_add", "devices", "volumes", "selinux_opts", "unmask", "groups", "userns"] {
+            assert!(plan.get(word).is_none(), "{word}");
+        }
+    }
 }

@@ -5,24 +5,22 @@ use std::path::Path;
 
 use agentkernel_core::{Access, Control, SandboxSpec};
 use agentkernel_hardening::mountinfo::MountLine;
-use serde_json::Value;
 
 use super::process::read;
 use crate::inside::WORKSPACE;
+use crate::plan;
 
 /// File systems of the container's own that can be written to; the kernel's own say themselves what of them can.
 const WRITABLE: [&str; 6] = ["/proc", "/dev", "/dev/pts", "/dev/shm", "/tmp", WORKSPACE];
 
-pub(super) fn controls(spec: &SandboxSpec, plan: &Value, init: i32) -> Vec<Control> {
+pub(super) fn controls(spec: &SandboxSpec, init: i32) -> Vec<Control> {
     let mountinfo = read(init, "mountinfo");
     let mounts = visible(&mountinfo);
     let mut controls = vec![writable(spec, &mounts)];
-    let size = |place: &str| {
-        let bytes = plan["HostConfig"]["ShmSize"].as_u64().filter(|_| place == "/dev/shm");
-        bytes.unwrap_or(spec.limits().disk.get())
-    };
-    controls.extend(["/dev/shm", "/tmp", WORKSPACE].map(|place| tmpfs(place, size(place), &mounts)));
-    controls.push(hidden(plan, &mounts));
+    let disk = spec.limits().disk.get();
+    controls.push(tmpfs("/dev/shm", plan::shm_bytes(spec.limits()), &mounts));
+    controls.extend(["/tmp", WORKSPACE].map(|place| tmpfs(place, disk, &mounts)));
+    controls.push(hidden(&mounts));
     controls
 }
 
@@ -69,17 +67,12 @@ fn tmpfs(place: &str, bytes: u64, mounts: &[MountLine<'_>]) -> Control {
 }
 
 /// Whether all that is to be hidden or not to be written to, and that this kernel has, is.
-fn hidden(plan: &Value, mounts: &[MountLine<'_>]) -> Control {
-    let list = |name: &str| plan["HostConfig"][name].as_array().cloned().unwrap_or_default();
+fn hidden(mounts: &[MountLine<'_>]) -> Control {
     let is_covered =
         |path: &str| mounts.iter().any(|mount| mount.place == path && (mount.has("ro") || is_null(mount)));
-    let open: Vec<String> = [list("MaskedPaths"), list("ReadonlyPaths")]
-        .concat()
-        .iter()
-        .filter_map(|path| path.as_str())
-        .filter(|path| Path::new(path).exists() && !is_covered(path))
-        .map(str::to_owned)
-        .collect();
+    let all = [plan::masked_paths(), plan::read_only_paths()].concat();
+    let open: Vec<&str> =
+        all.into_iter().filter(|path| Path::new(path).exists() && !is_covered(path)).collect();
     Control::exact("mounts.hidden", "", open.join(" "))
 }
 

@@ -3,13 +3,13 @@
 use agentkernel_core::{Backend as _, ErrorKind};
 use serde_json::{Value, json};
 
-use crate::attacks::{ALLOWED_OPEN, Bait, attack, no_attack_works};
-use crate::docker::fixture;
-use crate::probe;
+use super::fixture::{Fixture, backend, fixture};
+use super::weaken::{Weakness, each_is_missed};
+use crate::attacks::{ALLOWED_OPEN, no_attack_works};
 use crate::support::spec;
 
-/// Attempts that may say OPEN there and nowhere else.
-const ALLOWED_OPEN_IN_DOCKER: &[(&str, &str)] = &[(
+/// Attempts that may say OPEN in containers of engines and nowhere else.
+pub const ALLOWED_OPEN_IN_ENGINES: &[(&str, &str)] = &[(
     "rlimit-nproc",
     "without user namespaces the kernel counts the processes of all sandboxes together, so that such a limit would let one \
      take them from another; the control group's holds (limits.pids)",
@@ -18,12 +18,9 @@ const ALLOWED_OPEN_IN_DOCKER: &[(&str, &str)] = &[(
 #[tokio::test(flavor = "multi_thread")]
 async fn no_attack_works_in_a_container_of_docker() {
     let Some(fixture) = fixture().await else { return };
-    let allowed = [ALLOWED_OPEN, ALLOWED_OPEN_IN_DOCKER].concat();
+    let allowed = [ALLOWED_OPEN, ALLOWED_OPEN_IN_ENGINES].concat();
     no_attack_works(&fixture.backend, &allowed, &[]).await;
 }
-
-/// A control taken away, the attempts that must then say OPEN, and the controls of the posture that must not hold.
-type Weakness = (&'static str, fn(&mut Value), &'static [&'static str], &'static [&'static str]);
 
 const WEAKNESSES: &[Weakness] = &[
     (
@@ -114,36 +111,15 @@ fn set_uts(plan: &mut Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_control_of_docker_is_seen_to_be_missing_by_the_posture_and_by_the_attack_it_stops() {
-    let Some(crate::docker::Fixture { engine, .. }) = fixture().await else { return };
-    let mut blind = Vec::new();
-    for (what, change, ids, controls) in WEAKNESSES {
-        let weakened = crate::docker::backend(&engine).weakened(*change);
-        let booted = weakened.boot(&spec()).await;
-        let sandbox = booted.unwrap_or_else(|error| panic!("{what}: {error}")).sandbox;
-        let posture = sandbox.posture().await.expect("readable");
-        for control in *controls {
-            if !posture.broken().any(|broken| broken.name == *control) {
-                blind.push(format!("with {what}, the posture says that {control} holds"));
-            }
-        }
-        if !ids.is_empty() {
-            probe::put_into(&*sandbox).await;
-            let results = attack(&*sandbox, &Bait::plant(), ids).await;
-            let verdict = |id: &str| results.get(id).map_or(&Value::Null, |result| &result["verdict"]);
-            blind
-                .extend(ids.iter().filter(|id| verdict(id) != "OPEN").map(|id| format!("with {what}, {id}")));
-        }
-        sandbox.stop().await.expect("stops");
-    }
-    assert!(blind.is_empty(), "{}", blind.join("\n"));
+async fn each_control_of_docker_is_missed_by_the_posture_and_by_the_attack_it_stops() {
+    let Some(Fixture { engine, .. }) = fixture().await else { return };
+    each_is_missed(|| backend(&engine), WEAKNESSES).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_that_is_not_as_planned_is_taken_down_and_its_control_named() {
-    let Some(crate::docker::Fixture { engine, .. }) = fixture().await else { return };
-    let lax =
-        crate::docker::backend(&engine).tampered(|plan| plan["HostConfig"]["ReadonlyRootfs"] = json!(false));
+    let Some(Fixture { engine, .. }) = fixture().await else { return };
+    let lax = backend(&engine).tampered(|plan| plan["HostConfig"]["ReadonlyRootfs"] = json!(false));
     let error = lax.boot(&spec()).await.err().expect("refused");
     assert_eq!(error.kind, ErrorKind::ControlRefused);
     assert!(error.subject.contains("mounts.writable"), "{error}");

@@ -9,7 +9,7 @@ use agentkernel_core::{
 };
 use agentkernel_testkit::{TestEngine, random_u64};
 
-use crate::docker::{backend, fixture, settings};
+use super::fixture::{Fixture, backend, fixture, settings};
 use crate::host::processes_beside;
 use crate::support::{exec, spec};
 
@@ -88,7 +88,7 @@ async fn an_engine_that_is_killed_while_a_sandbox_comes_up_is_an_error_and_leave
         let next = backend(&engine).boot(&named(&name)).await.expect("the name is free").sandbox;
         next.stop().await.expect("stops");
         until("no container is left", || all_containers(&engine).is_empty());
-        fixture = crate::docker::Fixture { backend: backend(&engine), engine };
+        fixture = Fixture { backend: backend(&engine), engine, home: fixture.home };
     }
 }
 
@@ -108,7 +108,8 @@ async fn an_engine_that_is_restarted_under_us_serves_the_next_sandbox() {
 async fn a_container_that_is_not_ours_is_never_touched() {
     let Some(fixture) = fixture().await else { return };
     let engine = &fixture.engine;
-    let image = engine.client(&["images", "--format", "{{.Repository}}:{{.Tag}}", "agentkernel/base"]);
+    let image =
+        engine.client(&["images", "--format", "{{.Repository}}:{{.Tag}}", "localhost/agentkernel/base"]);
     let name = fresh_name();
     let theirs = format!("agentkernel-{name}");
     let _id = engine.client(&["create", "--name", &theirs, &image, "x"]);
@@ -152,7 +153,7 @@ async fn what_a_killed_owner_left_is_removed_and_what_a_live_one_has_is_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_base_image_that_somebody_removed_is_made_again() {
     let Some(fixture) = fixture().await else { return };
-    let image = fixture.engine.client(&["images", "--quiet", "agentkernel/base"]);
+    let image = fixture.engine.client(&["images", "--quiet", "localhost/agentkernel/base"]);
     let _said = fixture.engine.client(&["rmi", &image]);
     let sandbox = fixture.backend.boot(&spec()).await.expect("boots").sandbox;
     sandbox.stop().await.expect("stops");
