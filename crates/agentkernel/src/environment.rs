@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use agentkernel_client::Address;
+use agentkernel_container::EngineSettings;
 use agentkernel_core::{Error, ErrorKind, Result};
 use agentkernel_oci::RuntimeDir;
 use agentkernel_runtime::config::{self, ConfigPaths, Layer};
@@ -32,6 +33,8 @@ pub struct Environment {
     /// AGENTKERNEL_API_KEY: by what it knows us, if it is on TCP.
     api_key: Option<OsString>,
     collector: Option<OsString>,
+    /// DOCKER_HOST and its like: where container engines are.
+    engines: EngineSettings,
     working_dir: Option<PathBuf>,
 }
 
@@ -40,6 +43,7 @@ impl Environment {
     pub fn read() -> Result<Self> {
         let text = |name: &str| variable(OsStr::new(name)).filter(|value| !value.is_empty());
         let path = |name: &str| text(name).map(PathBuf::from);
+        let words = |name: &str| text(name).map(|value| value.to_string_lossy().into_owned());
         let agentkernel_home = path("AGENTKERNEL_HOME");
         if let Some(home) = agentkernel_home.as_deref().filter(|home| !home.is_absolute()) {
             // Relative to the working directory, it could be part of a hostile checkout.
@@ -57,6 +61,15 @@ impl Environment {
             api_key: text("AGENTKERNEL_API_KEY"),
             path: path("PATH"),
             collector: text(COLLECTOR),
+            engines: EngineSettings {
+                docker_host: words("DOCKER_HOST"),
+                docker_context: words("DOCKER_CONTEXT"),
+                docker_config: path("DOCKER_CONFIG").filter(|folder| folder.is_absolute()),
+                container_host: words("CONTAINER_HOST"),
+                containers_conf: path("CONTAINERS_CONF").filter(|file| file.is_absolute()),
+                containers_storage_conf: path("CONTAINERS_STORAGE_CONF").filter(|file| file.is_absolute()),
+                ..EngineSettings::default()
+            },
             working_dir: env::current_dir().ok(),
         })
     }
@@ -68,6 +81,17 @@ impl Environment {
         let standard = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
             .map(PathBuf::from);
         named.filter(|folder| folder.is_absolute()).chain(standard).collect()
+    }
+
+    /// Where container engines are, and what they must know of us.
+    pub fn engines(&self) -> EngineSettings {
+        EngineSettings {
+            home: self.home.clone(),
+            xdg_runtime_dir: self.xdg_runtime_dir.clone(),
+            search_path: self.search_path(),
+            runtime_dir: self.runtime_dir().path().to_owned(),
+            ..self.engines.clone()
+        }
     }
 
     /// Where records of live sandboxes are.
@@ -128,6 +152,15 @@ impl Environment {
             .into_iter()
             .filter_map(|(name, value)| Some((name, value.clone()?.into_os_string())))
             .collect();
+        let engines =
+            [("DOCKER_HOST", &self.engines.docker_host), ("DOCKER_CONTEXT", &self.engines.docker_context)];
+        variables.extend(engines.into_iter().filter_map(|(name, value)| Some((name, value.clone()?.into()))));
+        let files = [
+            ("DOCKER_CONFIG", &self.engines.docker_config),
+            ("CONTAINERS_CONF", &self.engines.containers_conf),
+            ("CONTAINERS_STORAGE_CONF", &self.engines.containers_storage_conf),
+        ];
+        variables.extend(files.into_iter().filter_map(|(name, path)| Some((name, path.clone()?.into()))));
         variables.extend(self.log.clone().map(|value| ("AGENTKERNEL_LOG", value)));
         variables.extend(self.collector.clone().map(|value| (COLLECTOR, value)));
         variables

@@ -25,13 +25,18 @@ pub enum BackendKind {
     Crun,
     /// A container under gVisor's kernel in user space.
     Gvisor,
+    /// A container of the Docker engine.
+    Docker,
+    /// A container of Podman.
+    Podman,
     /// The test suite's stand-in: no isolation, never chosen, not to be named by a user.
     Fake,
 }
 
 impl BackendKind {
     /// Every kind that a user can name, strongest boundary first: the order in which `auto` chooses.
-    pub const ALL: &'static [Self] = &[Self::Gvisor, Self::Oci, Self::Runc, Self::Crun];
+    pub const ALL: &'static [Self] =
+        &[Self::Gvisor, Self::Oci, Self::Runc, Self::Crun, Self::Docker, Self::Podman];
 
     /// The word that the user types.
     #[must_use]
@@ -41,6 +46,8 @@ impl BackendKind {
             Self::Runc => "runc",
             Self::Crun => "crun",
             Self::Gvisor => "gvisor",
+            Self::Docker => "docker",
+            Self::Podman => "podman",
             Self::Fake => "fake",
         }
     }
@@ -52,6 +59,8 @@ impl BackendKind {
             Self::Oci => "embedded hardened Linux container (shared kernel)",
             Self::Runc => "hardened Linux container made by runc (shared kernel)",
             Self::Crun => "hardened Linux container made by crun (shared kernel)",
+            Self::Docker => "hardened container of the Docker engine (shared kernel, ids of the host)",
+            Self::Podman => "hardened container of Podman (shared kernel, ids of the host)",
             Self::Gvisor => "gVisor: a kernel in user space between the sandbox and the host's",
             Self::Fake => "no boundary at all, for tests",
         }

@@ -1,9 +1,7 @@
 //! What this host offers to containers.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
 use agentkernel_core::{Availability, SandboxSpec};
+use agentkernel_hardening::layout::program_folders;
 use rustix::process::{Resource, getegid, geteuid, getrlimit};
 
 use crate::bundle::{HostLayout, PlanFacts};
@@ -46,7 +44,7 @@ impl HostFacts {
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             open_files_max: getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX),
             signals_max: getrlimit(Resource::Sigpending).maximum.unwrap_or(u64::MAX),
-            host_layout: HostLayout { folders: top_level_folders() },
+            host_layout: HostLayout { folders: program_folders() },
         }
     }
 
@@ -155,22 +153,6 @@ pub(crate) fn kernel_version(release: &str) -> Option<(u32, u32)> {
 
 fn read_number(path: &str) -> Option<u64> {
     kernel_file::read_text(path).ok()?.trim().parse().ok()
-}
-
-/// The folders beside /usr that hold programs and libraries: links into it on merged systems.
-fn top_level_folders() -> Vec<(String, Option<PathBuf>)> {
-    ["bin", "sbin", "lib", "lib32", "lib64", "libx32"]
-        .into_iter()
-        .filter_map(|name| {
-            let path = Path::new("/").join(name);
-            let facts = fs::symlink_metadata(&path).ok()?;
-            if facts.is_symlink() {
-                Some((name.to_owned(), Some(fs::read_link(&path).ok()?)))
-            } else {
-                facts.is_dir().then(|| (name.to_owned(), None))
-            }
-        })
-        .collect()
 }
 
 #[cfg(test)]

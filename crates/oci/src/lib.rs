@@ -28,7 +28,6 @@ mod facts;
 mod idblock;
 mod kernel_file;
 mod lock;
-mod mountinfo;
 mod paths;
 pub mod plan;
 mod posture;
@@ -38,6 +37,7 @@ mod supervisor;
 mod sys;
 mod zygote;
 
+use agentkernel_hardening::mountinfo;
 pub use agentkernel_hardening::seccomp;
 pub use backend::OciBackend;
 pub use cgroup::Hierarchy;

@@ -152,6 +152,11 @@ impl Attended {
         self.spawned.child.wait()
     }
 
+    /// How it has ended, if it has.
+    pub fn has_ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.spawned.child.try_wait()
+    }
+
     /// Ends it now.
     pub fn kill(&mut self) -> io::Result<()> {
         self.spawned.child.kill()
@@ -240,8 +245,9 @@ mod tests {
         attended.stdout.take().expect("its output").read_to_string(&mut said).expect("read");
         assert_eq!((said.as_str(), attended.wait().expect("ended").code()), ("said value .\n", Some(7)));
 
-        let hanging = sh.argument("-c").argument("exec sleep 1000").spawn_attended(&[]).expect("spawned");
+        let mut hanging = sh.argument("-c").argument("exec sleep 1000").spawn_attended(&[]).expect("spawned");
         let pid = hanging.pid();
+        assert!(hanging.has_ended().expect("looked at").is_none());
         drop(hanging);
         assert!(!Path::new(&format!("/proc/{pid}")).exists());
     }

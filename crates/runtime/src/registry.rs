@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use agentkernel_container::{ContainerBackend, EngineSettings};
 use agentkernel_core::{Availability, Backend, BackendKind, Error, ErrorKind, Result};
 use agentkernel_oci::engine::Engine;
 use agentkernel_oci::{OciBackend, RuntimeDir, Zygote};
@@ -16,13 +17,17 @@ pub struct Registry {
 
 impl Registry {
     /// Every backend of this build. Containers are cloned by `zygote`; records of live sandboxes are kept
-    /// in `runtime_dir`; programs of the host are looked for in the absolute folders of `search_path`.
+    /// in `runtime_dir`; engines are where `engines` says, and programs of the host in the absolute folders of its
+    /// search path.
     #[must_use]
-    pub fn new(zygote: Arc<Zygote>, runtime_dir: RuntimeDir, search_path: &[PathBuf]) -> Self {
+    pub fn new(zygote: Arc<Zygote>, runtime_dir: RuntimeDir, engines: &EngineSettings) -> Self {
+        let search_path: &[PathBuf] = &engines.search_path;
         let oci = OciBackend::new(zygote, runtime_dir);
         let by = |engine| Arc::new(oci.by(engine, search_path)) as Arc<dyn Backend>;
         let (gvisor, runc, crun) = (by(Engine::Gvisor), by(Engine::Runc), by(Engine::Crun));
-        Self::of(vec![gvisor, Arc::new(oci), runc, crun])
+        let docker = Arc::new(ContainerBackend::docker(engines.clone()));
+        let podman = Arc::new(ContainerBackend::podman(engines.clone()));
+        Self::of(vec![gvisor, Arc::new(oci), runc, crun, docker, podman])
     }
 
     /// These backends and no other, strongest first.

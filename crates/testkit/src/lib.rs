@@ -5,10 +5,12 @@
 //!   backend, so that every rule is seen red once.
 //! - [`leaks`] counts what a test left on the host.
 //! - [`listen`] collects what a command says.
+//! - [`TestEngine`] is a container engine of a test's own.
 //! - [`TestEnvironment`] runs the program under test away from the user's home and environment.
 //! - [`available_or_skip`] and [`tool_or_skip`] skip loudly, and fail where a skip is not allowed.
 
 pub mod conformance;
+mod engine;
 mod environment;
 mod fake;
 mod fault;
@@ -17,6 +19,7 @@ mod noise;
 mod require;
 mod said;
 
+pub use engine::{TestEngine, unmount_all_below};
 pub use environment::{Finished, ORDINARY_USER, TestEnvironment, as_ordinary_user};
 pub use fake::FakeBackend;
 pub use fault::{EXPECTATIONS, Expectation, Fault, FaultyBackend};

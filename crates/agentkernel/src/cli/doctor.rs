@@ -55,7 +55,7 @@ struct DaemonAnswer {
 
 /// Examines the host and prints what was found.
 pub fn main(args: &Args, environment: &Environment, zygote: Arc<Zygote>) -> Result<u8, Failure> {
-    let registry = Registry::new(zygote, environment.runtime_dir(), &environment.search_path());
+    let registry = Registry::new(zygote, environment.runtime_dir(), &environment.engines());
     let diagnosis = block_on(async { Ok(doctor::examine(&registry).await) })?;
     let daemon = daemon_state(environment);
     match args.format {

@@ -196,7 +196,7 @@ async fn perform_by(
             Asked::Elsewhere => spawn_zygote()?,
         },
     };
-    let registry = Registry::new(zygote, environment.runtime_dir(), &environment.search_path());
+    let registry = Registry::new(zygote, environment.runtime_dir(), &environment.engines());
     let signals = input.take_signals();
     let report = run(&registry, request, RunIo { stdin: input.stdin, output, signals }).await?;
     Ok(report.into())

@@ -6,17 +6,17 @@ use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
-use agentkernel_core::{Backend as _, Sandbox};
+use agentkernel_core::{Backend, Sandbox};
 use agentkernel_oci::engine::Engine;
 use agentkernel_oci::plan::{Plan, SeccompPlan};
 use agentkernel_testkit::random_u64;
 use serde_json::{Value, json};
 
 use crate::probe;
-use crate::support::{Fixture, exec, fixture, fixture_with, spec};
+use crate::support::{exec, fixture, fixture_with, spec};
 
 /// Attempts that may say OPEN in a hardened container, and why that is no way out.
-const ALLOWED_OPEN: &[(&str, &str)] = &[(
+pub const ALLOWED_OPEN: &[(&str, &str)] = &[(
     "ptrace-sibling",
     "debuggers work: a neighbour in one sandbox is the same tenant, and PID 1 is out of reach",
 )];
@@ -46,7 +46,7 @@ const ALLOWED_OPEN_IN_GVISOR: &[(&str, &str)] = &[
 ];
 
 /// What is planted on the host: none of it may be seen, reached or changed from inside.
-struct Bait {
+pub struct Bait {
     canary: String,
     folder: tempfile::TempDir,
     tcp: TcpListener,
@@ -55,7 +55,7 @@ struct Bait {
 }
 
 impl Bait {
-    fn plant() -> Self {
+    pub fn plant() -> Self {
         let canary = format!("canary-{:016x}", random_u64());
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("secret"), &canary).expect("written");
@@ -96,7 +96,7 @@ impl Bait {
 }
 
 /// Every attempt's line, by id.
-async fn attack(sandbox: &dyn Sandbox, bait: &Bait, ids: &[&str]) -> BTreeMap<String, Value> {
+pub async fn attack(sandbox: &dyn Sandbox, bait: &Bait, ids: &[&str]) -> BTreeMap<String, Value> {
     let mut argv = vec![probe::PLACE.to_owned()];
     argv.extend(ids.iter().map(|id| (*id).to_owned()));
     argv.extend(bait.arguments());
@@ -120,31 +120,31 @@ async fn listed(sandbox: &dyn Sandbox) -> BTreeMap<String, Value> {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_attack_works_in_a_hardened_sandbox() {
     let Some(fixture) = fixture().await else { return };
-    no_attack_works(&fixture, ALLOWED_OPEN).await;
+    no_attack_works(&fixture.backend, ALLOWED_OPEN).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_attack_works_in_a_sandbox_that_runc_made() {
     let Some(fixture) = fixture_with(Engine::Runc).await else { return };
-    no_attack_works(&fixture, ALLOWED_OPEN).await;
+    no_attack_works(&fixture.backend, ALLOWED_OPEN).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_attack_works_in_a_sandbox_that_crun_made() {
     let Some(fixture) = fixture_with(Engine::Crun).await else { return };
-    no_attack_works(&fixture, ALLOWED_OPEN).await;
+    no_attack_works(&fixture.backend, ALLOWED_OPEN).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_attack_works_under_gvisor() {
     let Some(fixture) = fixture_with(Engine::Gvisor).await else { return };
-    no_attack_works(&fixture, ALLOWED_OPEN_IN_GVISOR).await;
+    no_attack_works(&fixture.backend, ALLOWED_OPEN_IN_GVISOR).await;
 }
 
 /// Makes every attempt.
-async fn no_attack_works(fixture: &Fixture, allowed_open: &[(&str, &str)]) {
+pub async fn no_attack_works(backend: &dyn Backend, allowed_open: &[(&str, &str)]) {
     let bait = Bait::plant();
-    let sandbox = fixture.backend.boot(&spec()).await.expect("boots").sandbox;
+    let sandbox = backend.boot(&spec()).await.expect("boots").sandbox;
     probe::put_into(&*sandbox).await;
     let listed = listed(&*sandbox).await;
     assert!(listed.len() > 150, "{} attempts", listed.len());

@@ -2,6 +2,7 @@
 //! positive controls, the workloads, and the same for an ordinary user.
 
 mod attacks;
+mod containers;
 mod engines;
 mod host;
 mod images;

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use agentkernel_core::{Backend as _, HostSocket, Profile, Sandbox, SandboxName, SandboxSpec};
+use agentkernel_core::{Backend, HostSocket, Profile, Sandbox, SandboxName, SandboxSpec};
 use agentkernel_oci::engine::Engine;
 use agentkernel_testkit::random_u64;
 
-use crate::support::{Fixture, exec, fixture, fixture_with, spec};
+use crate::containers::fixture as containers;
+use crate::support::{exec, fixture, fixture_with, spec};
 
 /// A service of the host that says everything back, and at the end how much it was.
 struct Service {
@@ -80,9 +81,9 @@ async fn says(sandbox: &dyn Sandbox, bytes: usize) -> String {
     format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr))
 }
 
-async fn passes_bytes(fixture: Fixture) {
+async fn passes_bytes(backend: &dyn Backend) {
     let service = Service::start();
-    let sandbox = fixture.backend.boot(&service.spec()).await.expect("boots").sandbox;
+    let sandbox = backend.boot(&service.spec()).await.expect("boots").sandbox;
     for bytes in [0, 5, 20_000_000] {
         let end = format!("|{bytes}").len();
         assert_eq!(says(&*sandbox, bytes).await, format!("{} {bytes}\n", bytes + end));
@@ -94,19 +95,31 @@ async fn passes_bytes(fixture: Fixture) {
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_pass_and_end_on_the_embedded_boundary() {
     let Some(fixture) = fixture().await else { return };
-    passes_bytes(fixture).await;
+    passes_bytes(&fixture.backend).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_pass_and_end_under_gvisor() {
     let Some(fixture) = fixture_with(Engine::Gvisor).await else { return };
-    passes_bytes(fixture).await;
+    passes_bytes(&fixture.backend).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_pass_and_end_under_runc() {
     let Some(fixture) = fixture_with(Engine::Runc).await else { return };
-    passes_bytes(fixture).await;
+    passes_bytes(&fixture.backend).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_pass_and_end_in_containers_of_docker() {
+    let Some(fixture) = containers::fixture().await else { return };
+    passes_bytes(&fixture.backend).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_pass_and_end_in_containers_of_podman() {
+    let Some(fixture) = containers::podman_fixture().await else { return };
+    passes_bytes(&fixture.backend).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

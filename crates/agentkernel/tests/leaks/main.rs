@@ -1,6 +1,7 @@
 //! Whatever is killed, and whenever: nothing is left. Alone in their program and one after the other:
 //! they count the descriptors of their own process.
 
+mod containers;
 #[path = "../boundary/support.rs"]
 #[expect(dead_code, reason = "the other tests of the boundary use the rest")]
 mod support;

@@ -8,7 +8,7 @@
 use serde_json::{Value, json};
 
 use super::argument::{Check, GATED, Gated};
-use super::{allowed_names, denied_names};
+use super::{allowed_names, denied_names, unlisted};
 
 #[cfg(target_arch = "x86_64")]
 const ARCHITECTURE: &str = "SCMP_ARCH_X86_64";
@@ -31,6 +31,9 @@ struct Masked {
 pub enum Unknown {
     /// As an error of its own.
     Errno,
+    /// The same, and said once more of each call that is left out on purpose: Docker before 23 has one error for all that
+    /// is not named, which is EPERM, and C libraries give up at that.
+    ErrnoByName,
     /// As a call that waits for a tracer, of which there is none: gVisor has one error for all refusals, which is EPERM. A
     /// tracer inside could let such a call pass, so that no argument that is dangerous is refused in this way.
     Trace,
@@ -42,12 +45,18 @@ pub fn profile(unknown: Unknown) -> Value {
         vec![allow(&allowed_names().collect::<Vec<_>>()), deny(&denied_names().collect::<Vec<_>>())];
     for gated in GATED {
         calls.extend(match unknown {
-            Unknown::Errno => allowed_cases(gated).collect(),
+            Unknown::Errno | Unknown::ErrnoByName => allowed_cases(gated).collect(),
             Unknown::Trace => first_match(gated),
         });
     }
+    if unknown == Unknown::ErrnoByName {
+        let names: Vec<&str> = unlisted().map(|(name, _)| name).collect();
+        calls.push(json!({"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": libc::ENOSYS}));
+    }
     let mut profile = match unknown {
-        Unknown::Errno => json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": libc::ENOSYS}),
+        Unknown::Errno | Unknown::ErrnoByName => {
+            json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": libc::ENOSYS})
+        }
         Unknown::Trace => json!({"defaultAction": "SCMP_ACT_TRACE"}),
     };
     profile["architectures"] = json!([ARCHITECTURE]);

@@ -88,7 +88,7 @@ fn log(environment: &Environment) -> Result<Option<Traces>> {
 }
 
 async fn run(settings: ServeSettings, zygote: Arc<Zygote>, environment: &Environment) -> Result<()> {
-    let registry = Registry::new(zygote, environment.runtime_dir(), &environment.search_path());
+    let registry = Registry::new(zygote, environment.runtime_dir(), &environment.engines());
     let signals = signals::listen(false);
     let signals = signals.map_err(|why| Error::new(ErrorKind::Host, "listen to signals", why))?;
     agentkernel_server::serve(settings, registry, move |serving| {

@@ -2,28 +2,29 @@
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct MountLine<'a> {
+pub struct MountLine<'a> {
     /// Its number, which no other mount of the host has.
-    pub(crate) id: u64,
+    pub id: u64,
     /// `MAJOR:MINOR` of its file system.
-    pub(crate) device: &'a str,
+    pub device: &'a str,
     /// The folder or file of its file system that is mounted.
-    pub(crate) root: String,
+    pub root: String,
     /// Where it is mounted.
-    pub(crate) place: String,
+    pub place: String,
     /// Of this mount: `ro,nosuid,…`.
-    pub(crate) options: &'a str,
+    pub options: &'a str,
     /// How it hears of mounts elsewhere, or tells of its own; empty if it does neither.
-    pub(crate) propagation: String,
+    pub propagation: String,
     /// The kind of file system.
-    pub(crate) kind: &'a str,
+    pub kind: &'a str,
     /// Of its file system: `rw,size=64k,…`.
-    pub(crate) super_options: &'a str,
+    pub super_options: &'a str,
 }
 
 impl<'a> MountLine<'a> {
     /// `ID PARENT DEVICE ROOT PLACE OPTIONS [TAGS…] - KIND SOURCE SUPER_OPTIONS`.
-    pub(crate) fn parse(line: &'a str) -> Option<Self> {
+    #[must_use]
+    pub fn parse(line: &'a str) -> Option<Self> {
         let (before, after) = line.split_once(" - ")?;
         let mut before = before.split(' ');
         let mut after = after.split(' ');
@@ -40,11 +41,14 @@ impl<'a> MountLine<'a> {
     }
 
     /// All mounts of a file.
-    pub(crate) fn all(mountinfo: &'a str) -> Vec<Self> {
+    #[must_use]
+    pub fn all(mountinfo: &'a str) -> Vec<Self> {
         mountinfo.lines().filter_map(Self::parse).collect()
     }
 
-    pub(crate) fn has(&self, option: &str) -> bool {
+    /// Whether it was mounted with this option.
+    #[must_use]
+    pub fn has(&self, option: &str) -> bool {
         self.options.split(',').any(|has| has == option)
     }
 }

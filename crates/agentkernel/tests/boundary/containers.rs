@@ -1,0 +1,9 @@
+//! The boundaries of container engines: the attack probe with its positive controls, the posture with its negative ones,
+//! and engines that fail.
+
+mod docker;
+mod faults;
+pub mod fixture;
+mod podman;
+mod service;
+mod weaken;

@@ -1,0 +1,182 @@
+//! One pass: create, attach, start.
+
+use std::path::PathBuf;
+
+use agentkernel_core::{BackendKind, DuplexStream, Error, ErrorKind, Image, Posture, Result, SandboxSpec};
+use rustix::process::{Resource, getrlimit};
+use serde_json::Value;
+
+use super::ContainerBackend;
+use crate::api::{ContainerId, Engine, container_name};
+use crate::boundary::ContainerBoundary;
+use crate::files;
+use crate::group::Group;
+use crate::image::{Base, LABEL};
+use crate::owner::{self, Owner, ProcessId};
+use crate::plan::{self, Facts, Plan};
+use crate::posture::Expected;
+use crate::reaper::{self, Doomed};
+use crate::stream::Attached;
+use crate::trouble::Trouble;
+use crate::watch::Watch;
+
+/// What is being done, for errors.
+const WHAT: &str = "start the sandbox";
+
+/// Times that a container is asked for: an image may have to be made first, and a name to be freed, and another
+/// program may undo either just then.
+const ATTEMPTS: u32 = 4;
+
+/// The kernel's default of the highest number of a process, `PID_MAX_DEFAULT`.
+const PID_MAX_DEFAULT: u64 = 1 << 15;
+
+/// A container that runs.
+pub(super) struct Started {
+    pub(super) boundary: Box<ContainerBoundary>,
+    pub(super) stream: Box<dyn DuplexStream>,
+    pub(super) read_posture: Box<dyn FnOnce() -> Posture + Send>,
+}
+
+impl ContainerBackend {
+    pub(super) async fn start(&self, engine: &Engine, spec: &SandboxSpec) -> Result<Started> {
+        let owner =
+            Owner::this().ok_or_else(|| Error::new(ErrorKind::Host, WHAT, "/proc is not readable"))?;
+        self.reap_once(engine, &owner).await;
+        let failed = |why: Trouble| why.error(&engine.known, WHAT);
+        let (plan, image) = self.plan(spec, &owner)?;
+        let id = self.create(engine, spec, &owner, &plan, &image).await?;
+        let doomed = Doomed::new(engine, id);
+        let (attached, events) = tokio::join!(engine.attach(doomed.id()), engine.events(doomed.id()));
+        let (stream, begun) = attached.map_err(|why| explain(engine, why, spec))?;
+        let events = events.map_err(failed)?;
+        let (stream, words) = Attached::new(stream, &begun);
+        let watch = Watch::start(engine.clone(), doomed.id().clone(), events, words.clone(), spec.lifetime());
+        engine.start(doomed.id()).await.map_err(|why| explain(engine, why, spec))?;
+        let inspected = engine.inspect(doomed.id().as_str()).await.map_err(failed)?;
+        let (init, group) = find_on_the_host(&inspected, doomed.id());
+        let expected = Expected::new(spec, plan.told);
+        let read_posture = {
+            let (expected, group) = (expected.clone(), group.clone());
+            let init = init.map_or(0, |init| init.pid);
+            Box::new(move || expected.check(&inspected, init, group.as_ref()))
+        };
+        let boundary = ContainerBoundary::new(engine.clone(), doomed, watch, init, group, expected);
+        Ok(Started { boundary: Box::new(boundary), stream: Box::new(stream), read_posture })
+    }
+
+    fn plan<'a>(&'a self, spec: &SandboxSpec, owner: &Owner) -> Result<(Plan, Base<'a>)> {
+        let home = self.settings.runtime_dir.display().to_string();
+        let workspace_mode = if self.kind == BackendKind::Podman { 0o1777 } else { 0o755 };
+        let base = Base { folders: &self.folders, user: spec.user(), workspace_mode };
+        let filter = match self.kind {
+            BackendKind::Podman => files::filter(&self.settings.runtime_dir).map_err(|why| {
+                Error::new(ErrorKind::Host, "write the system call filter", why)
+                    .on(self.settings.runtime_dir.display())
+            })?,
+            _ => PathBuf::new(),
+        };
+        let facts = Facts {
+            kind: self.kind,
+            filter,
+            processes_max: processes_max(),
+            image: match spec.image() {
+                Image::Host | Image::Rootfs(_) => base.name(),
+            },
+            host: self.folders.clone(),
+            labels: owner::labels(spec.name().as_str(), &home, owner)
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        };
+        Ok((plan::container(spec, &facts)?, base))
+    }
+
+    /// Makes the container, and first what it needs.
+    async fn create(
+        &self,
+        engine: &Engine,
+        spec: &SandboxSpec,
+        owner: &Owner,
+        plan: &Plan,
+        base: &Base<'_>,
+    ) -> Result<ContainerId> {
+        let name = container_name(spec.name());
+        let mut asked = plan.body.clone();
+        if let Some(weaken) = &self.weaken {
+            weaken(&mut asked);
+        }
+        for _ in 0..ATTEMPTS {
+            match engine.create(&name, asked.clone()).await {
+                Ok(id) => return Ok(id),
+                Err(why) if why.is_no_image() => provide(engine, base).await?,
+                Err(why) if why.is_conflict() => reaper::make_room(engine, owner, &name).await?,
+                Err(why) => return Err(explain(engine, why, spec)),
+            }
+        }
+        let why = "its image or its name is taken away as fast as it is made";
+        Err(Error::new(ErrorKind::Boot, WHAT, why).on(engine.kind()))
+    }
+}
+
+/// No user has more processes than his own limit, nor than there are numbers.
+fn processes_max() -> u64 {
+    let limit = getrlimit(Resource::Nproc).maximum.unwrap_or(u64::MAX);
+    let numbers = std::fs::read_to_string("/proc/sys/kernel/pid_max").ok();
+    limit.min(numbers.and_then(|text| text.trim().parse().ok()).unwrap_or(PID_MAX_DEFAULT))
+}
+
+/// Gives the engine our image, and takes older ones away.
+async fn provide(engine: &Engine, base: &Base<'_>) -> Result<()> {
+    let what = "give the engine its base image";
+    let tar = base.tar().map_err(|why| Error::new(ErrorKind::Host, what, why))?;
+    let label = format!("LABEL {LABEL}=1");
+    let own = base.name();
+    engine.import(&own, &label, tar).await.map_err(|why| why.error(&engine.known, what))?;
+    let Ok(images) = engine.images(LABEL).await else { return Ok(()) };
+    for image in images.as_array().into_iter().flatten() {
+        let tags: Vec<&str> =
+            image["RepoTags"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        if let (Some(id), false) = (image["Id"].as_str(), tags.contains(&own.as_str())) {
+            // One that a container has stays; whoever wants one that is gone makes it again.
+            engine.remove_image(id).await.ok();
+        }
+    }
+    Ok(())
+}
+
+/// An engine's refusal, with the way out where it is known.
+fn explain(engine: &Engine, why: Trouble, spec: &SandboxSpec) -> Error {
+    let text = why.to_string();
+    let error = why.error(&engine.known, WHAT);
+    if text.contains("bind source path does not exist") {
+        let named = spec.mounts().iter().find(|mount| text.contains(&*mount.source().to_string_lossy()));
+        return match named {
+            Some(mount) => error.on(format!("mount {}", mount.source().display())),
+            None => error.hint("the engine does not run on this host's files: use --backend oci"),
+        };
+    }
+    let known: &[(&[&str], &str)] = &[
+        (&["client version", "too new"], "agentkernel doctor says which version of the engine is needed"),
+        (&["setting rlimit type 7"], "ask for fewer open files: the engine itself may not have so many"),
+        (
+            &["setup user: invalid argument"],
+            "this user has too few ids of his own: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER, \
+             and apt-get install uidmap; then podman system migrate; or run as root",
+        ),
+    ];
+    for (words, hint) in known {
+        if words.iter().all(|word| text.contains(word)) {
+            return error.hint(*hint);
+        }
+    }
+    error
+}
+
+/// The container's first process and control group, if the engine runs on this host.
+fn find_on_the_host(inspected: &Value, id: &ContainerId) -> (Option<ProcessId>, Option<Group>) {
+    let pid =
+        inspected["State"]["Pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0);
+    let group = pid.and_then(|pid| Group::of(pid, id.as_str()));
+    let init = pid.filter(|_| group.is_some()).and_then(ProcessId::of);
+    (init, group)
+}

@@ -1,0 +1,7 @@
+//! Where things are in a container.
+
+/// The guest agent: in a folder of its own, out of the way of every image.
+pub(crate) const AGENT: &str = "/.agentkernel/agent";
+
+/// Where commands start, and HOME.
+pub(crate) const WORKSPACE: &str = "/workspace";

@@ -1,0 +1,155 @@
+//! Controls that are read from the processes of a container.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use agentkernel_core::{Control, Limits, SandboxSpec};
+
+use crate::inside::AGENT;
+use crate::plan;
+
+/// Every process of its PID namespace, as far as we may look.
+pub(super) fn of_container(init: i32) -> Vec<i32> {
+    let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let wanted = namespace(init);
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut pids: Vec<i32> = entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| *pid == init || wanted.is_some() && namespace(*pid) == wanted)
+        .collect();
+    pids.sort_unstable();
+    pids
+}
+
+/// One thread: its process and the fields of its status file.
+pub(super) struct Thread {
+    pid: i32,
+    fields: BTreeMap<String, String>,
+}
+
+impl Thread {
+    fn field(&self, name: &str) -> &str {
+        self.fields.get(name).map_or("missing", String::as_str)
+    }
+}
+
+/// Every thread of every process; a process that ended meanwhile has none.
+pub(super) fn threads(processes: &[i32]) -> Vec<Thread> {
+    let tasks = processes.iter().flat_map(|pid| {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        tasks.map(move |task| (*pid, task.path().join("status")))
+    });
+    tasks
+        .filter_map(|(pid, status)| Some(Thread { pid, fields: fields(&fs::read_to_string(status).ok()?) }))
+        .collect()
+}
+
+/// `Name:\tvalue` lines.
+fn fields(text: &str) -> BTreeMap<String, String> {
+    let words = |value: &str| value.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines = text.lines().filter_map(|line| line.split_once(':'));
+    lines.map(|(name, value)| (name.to_owned(), words(value))).collect()
+}
+
+/// The same field over all threads: the expected value if all agree, else the first that does not.
+fn over_all(name: &str, field: &str, expected: &str, threads: &[Thread]) -> Control {
+    let actual = match threads.iter().find(|thread| thread.field(field) != expected) {
+        Some(thread) => format!("{} (process {})", thread.field(field), thread.pid),
+        None if threads.is_empty() => "no process to read".into(),
+        None => expected.into(),
+    };
+    Control::exact(name, expected, actual)
+}
+
+pub(super) fn identity(spec: &SandboxSpec, threads: &[Thread]) -> Vec<Control> {
+    let four = |id: u32| format!("{id} {id} {id} {id}");
+    let (uid, gid) = (spec.user().uid, spec.user().gid);
+    // Engines list the primary group once more, or do not.
+    let groups = threads.iter().find(|thread| !["", &*gid.to_string()].contains(&thread.field("Groups")));
+    let shown = groups.map_or_else(|| "no other".to_owned(), |thread| thread.field("Groups").to_owned());
+    vec![
+        over_all("user.uid", "Uid", &four(uid), threads),
+        over_all("user.gid", "Gid", &four(gid), threads),
+        Control::judged("user.groups", "no other", shown, groups.is_none() && !threads.is_empty()),
+    ]
+}
+
+pub(super) fn privileges(threads: &[Thread]) -> Vec<Control> {
+    let none = format!("{:016x}", 0);
+    [
+        ("capabilities.bounding", "CapBnd", &*none),
+        ("capabilities.permitted", "CapPrm", &none),
+        ("capabilities.effective", "CapEff", &none),
+        ("capabilities.inheritable", "CapInh", &none),
+        ("capabilities.ambient", "CapAmb", &none),
+        ("no_new_privs", "NoNewPrivs", "1"),
+        ("seccomp.mode", "Seccomp", "2"),
+    ]
+    .map(|(name, field, expected)| over_all(name, field, expected, threads))
+    .into()
+}
+
+/// Each namespace is not the host's; that of users is the engine's to decide.
+pub(super) fn namespaces(init: i32) -> Vec<Control> {
+    let link = |pid: &str, kind: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok();
+    let is_new = |kind: &str| {
+        let actual = link(&init.to_string(), kind);
+        actual.is_some_and(|actual| link("self", kind).is_some_and(|hosts| hosts != actual))
+    };
+    let control = |kind: &&str| {
+        let shown = if is_new(kind) { "not the host's" } else { "the host's" };
+        Control::exact(&format!("namespace.{kind}"), "not the host's", shown)
+    };
+    let mut controls: Vec<_> = ["pid", "mnt", "ipc", "uts", "net", "cgroup"].iter().map(control).collect();
+    let shown = if is_new("user") { "not the host's" } else { "the host's" };
+    controls.push(Control::judged("namespace.user", "as the engine has it", shown, true));
+    controls
+}
+
+/// Rlimits of the first process, which all others inherit and none can raise.
+pub(super) fn rlimits(limits: &Limits, init: i32) -> Vec<Control> {
+    let text = read(init, "limits");
+    let control = |(name, soft, hard): (&str, u64, u64)| {
+        let label = match name {
+            "nofile" => "Max open files",
+            "core" => "Max core file size",
+            "memlock" => "Max locked memory",
+            "fsize" => "Max file size",
+            _ => "Max pending signals",
+        };
+        let line = text.lines().find_map(|line| line.strip_prefix(label)).unwrap_or("");
+        let mut words = line.split_whitespace();
+        let mut next = || words.next().unwrap_or("missing").to_owned();
+        let (actual_soft, actual) = (next(), next());
+        // The guest agent serves many commands: it raises its own soft limit of open files, once it is there.
+        let is_raised = name == "nofile";
+        let shown = |soft: &str, hard: &str| {
+            if is_raised || soft == hard { hard.to_owned() } else { format!("{soft}, up to {hard}") }
+        };
+        let expected = shown(&soft.to_string(), &hard.to_string());
+        Control::exact(&format!("rlimit.{name}"), expected, shown(&actual_soft, &actual))
+    };
+    plan::rlimits(limits).map(control).into()
+}
+
+/// Interfaces of the container's network namespace.
+pub(super) fn network_is_empty(init: i32) -> Control {
+    let text = read(init, "net/dev");
+    let lines = text.lines().skip(2).filter_map(|line| line.split_once(':'));
+    let names: Vec<&str> = lines.map(|(name, _)| name.trim()).collect();
+    Control::exact("network.interfaces", "lo", names.join(","))
+}
+
+/// The words that the guest agent was started with.
+pub(super) fn arguments(init: i32) -> Control {
+    let words = read(init, "cmdline").trim_end_matches('\0').replace('\0', " ");
+    Control::exact("agent.arguments", format!("{AGENT} --stdio"), words)
+}
+
+/// A file of /proc, or the reason why there is none: that never equals an expectation.
+pub(super) fn read(init: i32, file: &str) -> String {
+    match fs::read(format!("/proc/{init}/{file}")) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) => format!("unreadable: {error}"),
+    }
+}

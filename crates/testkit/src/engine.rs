@@ -1,0 +1,264 @@
+//! A container engine of a test's own: started by it, stopped by it, and nothing is left.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use agentkernel_core::Availability;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::random_u64;
+use crate::require::{available_or_skip, patiently};
+
+/// Where Linux distributions keep their programs.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How long an engine may take to come up or to go down.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often that is looked at.
+const POLL: Duration = Duration::from_millis(20);
+
+/// What is run, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Make {
+    Docker,
+    Podman,
+}
+
+/// A running engine.
+#[derive(Debug)]
+pub struct TestEngine {
+    make: Make,
+    folder: TempDir,
+    child: Child,
+    /// Its part of the control groups.
+    group: String,
+}
+
+impl TestEngine {
+    /// A Docker engine without a network, or `None` after a loud skip.
+    ///
+    /// # Panics
+    /// If it does not come up, or if it is missing and must not be.
+    #[must_use]
+    pub fn docker() -> Option<Self> {
+        Self::start(
+            "docker",
+            Make::Docker,
+            &["dockerd", "docker", "containerd", "runc", "setpriv"],
+            "docker.io",
+        )
+    }
+
+    /// Podman's API on a storage of its own, likewise.
+    ///
+    /// # Panics
+    /// If it does not come up, or if it is missing and must not be.
+    #[must_use]
+    pub fn podman() -> Option<Self> {
+        Self::start("podman", Make::Podman, &["podman", "conmon", "runc", "setpriv"], "podman")
+    }
+
+    fn start(feature: &str, make: Make, programs: &[&str], package: &str) -> Option<Self> {
+        available_or_skip(feature, &are_there(programs, package)).then(|| {
+            let folder = tempfile::Builder::new().prefix("ak-engine-").tempdir().expect("make a folder");
+            let group = format!("ak-engine-{:016x}", random_u64());
+            let child = spawn(make, folder.path(), &group).expect("start the engine");
+            Self { make, folder, child, group }.wait_until_up()
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("engine.sock")
+    }
+
+    /// The same as an address.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// Ends it without a chance to clean up.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("kill the engine");
+        self.child.wait().expect("fetch the engine");
+    }
+
+    /// Starts it once more, on what it left.
+    #[must_use]
+    pub fn restarted(mut self) -> Self {
+        self.stop();
+        // An engine that was killed leaves these, and a new one would wait for whoever has their numbers by now.
+        for left in ["engine.sock", "pid", "exec/containerd/containerd.pid"] {
+            fs::remove_file(self.folder.path().join(left)).ok();
+        }
+        self.child = spawn(self.make, self.folder.path(), &self.group).expect("start the engine");
+        self.wait_until_up()
+    }
+
+    /// Asks it with its own client, and gives what that prints.
+    ///
+    /// # Panics
+    /// If the client fails.
+    #[must_use]
+    pub fn client(&self, words: &[&str]) -> String {
+        let place = |name: &str| self.folder.path().join(name).display().to_string();
+        #[expect(clippy::disallowed_methods, reason = "an oracle that is no program of ours")]
+        let mut client = match self.make {
+            Make::Docker => Command::new("docker"),
+            Make::Podman => Command::new("podman"),
+        };
+        client.env_clear().env("PATH", PATH).env("HOME", self.folder.path());
+        match self.make {
+            Make::Docker => client.args(["--host", &self.address()]),
+            Make::Podman => client.args(podman_words(&place)),
+        };
+        let output = client.args(words).output().expect("run the client");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        said.trim().to_owned()
+    }
+
+    /// The end of its log.
+    fn last_words(&self) -> String {
+        let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(10)..].join("\n")
+    }
+
+    fn wait_until_up(mut self) -> Self {
+        let until = Instant::now() + patiently(PATIENCE);
+        while !answers(&self.socket()) {
+            let has_ended = self.child.try_wait().expect("look at the engine").is_some();
+            assert!(
+                !has_ended && Instant::now() < until,
+                "the engine does not come up:\n{}",
+                self.last_words()
+            );
+            std::thread::park_timeout(POLL);
+        }
+        self
+    }
+
+    fn stop(&mut self) {
+        if let Ok(None) = self.child.try_wait()
+            && let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
+        {
+            // It may end just now.
+            kill_process(pid, Signal::TERM).ok();
+            let until = Instant::now() + patiently(PATIENCE);
+            while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
+                std::thread::park_timeout(POLL);
+            }
+        }
+        // Both fail only where it has ended.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+impl Drop for TestEngine {
+    fn drop(&mut self) {
+        self.stop();
+        unmount_all_below(self.folder.path());
+        remove_groups(&self.group);
+    }
+}
+
+fn are_there(programs: &[&str], package: &str) -> Availability {
+    let has = |name: &&str| PATH.split(':').any(|folder| Path::new(folder).join(name).is_file());
+    let unavailable = |needs: String, hint: String| Availability::Unavailable { needs, hint };
+    if !rustix::process::geteuid().is_root() {
+        return unavailable("root, to start an engine".into(), "run the tests as root".into());
+    }
+    match programs.iter().find(|name| !has(name)) {
+        Some(missing) => unavailable((*missing).to_owned(), format!("apt-get install {package} util-linux")),
+        None => Availability::Available { facts: Vec::new() },
+    }
+}
+
+fn spawn(make: Make, folder: &Path, group: &str) -> io::Result<Child> {
+    let place = |name: &str| folder.join(name).display().to_string();
+    let log = File::options().create(true).append(true).open(folder.join("log"))?;
+    let address = format!("unix://{}", place("engine.sock"));
+    #[expect(clippy::disallowed_methods, reason = "the engine is beside the program under test")]
+    let mut command = Command::new("setpriv");
+    // It ends with the thread that runs the test, whatever ends that.
+    command.args(["--pdeathsig", "TERM"]);
+    match make {
+        Make::Docker => {
+            command.args([
+                "dockerd",
+                "--bridge=none",
+                "--iptables=false",
+                "--ip-forward=false",
+                "--ip-masq=false",
+            ]);
+            command.args(["--storage-driver", "overlay2", "--cgroup-parent", &format!("/{group}")]);
+            command.args(["--data-root", &place("data"), "--exec-root", &place("exec")]);
+            command.args(["--pidfile", &place("pid"), "--host", &address]);
+        }
+        Make::Podman => {
+            command.arg("podman").args(podman_words(&place));
+            command.args(["system", "service", "--time", "0", &address]);
+        }
+    }
+    command.env_clear().env("PATH", PATH).env("HOME", folder).current_dir("/");
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
+}
+
+/// Its own storage; and runc, for the crun of Debian 12 refuses to mix both kinds of control groups.
+fn podman_words(place: &dyn Fn(&str) -> String) -> Vec<String> {
+    let words = [
+        "--root",
+        &place("data"),
+        "--runroot",
+        &place("run"),
+        "--tmpdir",
+        &place("tmp"),
+        "--runtime",
+        "runc",
+    ];
+    words
+        .into_iter()
+        .chain(["--cgroup-manager", "cgroupfs", "--storage-driver", "overlay"])
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Whether somebody answers.
+fn answers(socket: &Path) -> bool {
+    use std::io::{Read as _, Write as _};
+    let Ok(mut stream) = std::os::unix::net::UnixStream::connect(socket) else { return false };
+    let asked = stream.write_all(b"GET /_ping HTTP/1.0\r\n\r\n");
+    let mut answer = String::new();
+    asked.is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.contains("200 OK")
+}
+
+/// Unmounts what is mounted in a folder: a killed engine leaves the roots of its containers, and Podman its storage.
+pub fn unmount_all_below(folder: &Path) {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let places = mounts.lines().rev().filter_map(|line| line.split(' ').nth(4));
+    for place in places.filter(|place| Path::new(place).starts_with(folder)) {
+        rustix::mount::unmount(place, rustix::mount::UnmountFlags::DETACH).ok();
+    }
+}
+
+/// Engines leave their own group.
+fn remove_groups(name: &str) {
+    let roots = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
+    for group in roots.map(|root| root.join(name)).chain([Path::new("/sys/fs/cgroup").join(name)]) {
+        for below in fs::read_dir(&group).into_iter().flatten().flatten() {
+            if below.path().is_dir() {
+                fs::remove_dir(below.path()).ok();
+            }
+        }
+        fs::remove_dir(group).ok();
+    }
+}
