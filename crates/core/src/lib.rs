@@ -32,7 +32,7 @@ pub use sandbox::{
     OutputStream, Process, ProcessControl, ProcessEvent, Sandbox, SandboxUsage, SignalTarget, Stopped,
 };
 pub use spec::{
-    Access, BindMount, Image, Limit, Limits, Network, Profile, Resize, SandboxName, SandboxSpec,
+    Access, BindMount, Image, ImageName, Limit, Limits, Network, Profile, Resize, SandboxName, SandboxSpec,
     SandboxSpecBuilder, User,
 };
 pub use suggest::nearest;

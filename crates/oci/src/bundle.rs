@@ -98,6 +98,12 @@ fn cgroup_plan(spec: &SandboxSpec, path: &str, facts: &PlanFacts) -> CgroupPlan 
 }
 
 fn refuse_what_cannot_be_enforced(spec: &SandboxSpec, facts: &PlanFacts) -> Result<()> {
+    if let Image::Named(name) = spec.image() {
+        let why = "this backend keeps no images";
+        return Err(Error::new(ErrorKind::ControlRefused, "start the sandbox", why)
+            .on(format!("image {name}"))
+            .hint("use --backend docker or podman, or a folder with --rootfs"));
+    }
     let least = u64::from(Limits::OPEN_FILES_MIN);
     if facts.open_files_max < least {
         let why = format!(
@@ -140,6 +146,8 @@ fn refuse_what_cannot_be_enforced(spec: &SandboxSpec, facts: &PlanFacts) -> Resu
 fn stage(spec: &SandboxSpec, facts: &PlanFacts) -> Vec<Step> {
     let mut steps = vec![Step::Folder { path: ROOTFS.into(), mode: 0o755 }];
     match spec.image() {
+        // Of a named one there is nothing: it was refused.
+        Image::Named(_) => {}
         Image::Host => steps.extend(host_image::steps(spec, &facts.host_layout)),
         Image::Rootfs(folder) => {
             steps.extend(OWN_FOLDERS.iter().map(|(name, mode)| own_folder(name, *mode)));
