@@ -97,13 +97,15 @@ fn cgroup_plan(spec: &SandboxSpec, path: &str, facts: &PlanFacts) -> CgroupPlan 
     }
 }
 
+fn refuse_named_image(spec: &SandboxSpec) -> Result<()> {
+    let Image::Named(name) = spec.image() else { return Ok(()) };
+    Err(Error::new(ErrorKind::ControlRefused, "start the sandbox", "this backend keeps no images")
+        .on(format!("image {name}"))
+        .hint("use --backend docker or podman, or a folder with --rootfs"))
+}
+
 fn refuse_what_cannot_be_enforced(spec: &SandboxSpec, facts: &PlanFacts) -> Result<()> {
-    if let Image::Named(name) = spec.image() {
-        let why = "this backend keeps no images";
-        return Err(Error::new(ErrorKind::ControlRefused, "start the sandbox", why)
-            .on(format!("image {name}"))
-            .hint("use --backend docker or podman, or a folder with --rootfs"));
-    }
+    refuse_named_image(spec)?;
     let least = u64::from(Limits::OPEN_FILES_MIN);
     if facts.open_files_max < least {
         let why = format!(
