@@ -21,7 +21,8 @@ pub struct SandboxRequest {
     /// What holds it; `auto`, the default, is the strongest boundary that is available.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
-    /// Its root file system; `host`, the default, is the host's programs without its files.
+    /// Its root file system; `host`, the default, is the host's programs without its files. Another is the name of an
+    /// image that the backend keeps (`docker`, `podman`), with its registry or tag; a token is not enough for that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// A folder of the host as root file system instead of an image; an absolute path.

@@ -53,9 +53,12 @@ impl ContainerId {
     }
 }
 
+/// How the names of all our containers begin.
+pub(crate) const NAME_PREFIX: &str = "agentkernel-";
+
 /// What a sandbox's container is called.
 pub(crate) fn container_name(name: &SandboxName) -> String {
-    format!("agentkernel-{name}")
+    format!("{NAME_PREFIX}{name}")
 }
 
 impl Engine {
@@ -137,6 +140,10 @@ impl Engine {
         self.get(&format!("/images/json?filters={filters}")).await
     }
 
+    pub(crate) async fn inspect_image(&self, name: &str) -> Result<Value, Trouble> {
+        self.get(&format!("/images/{}/json", escaped(name))).await
+    }
+
     /// Removes an image that no container has.
     pub(crate) async fn remove_image(&self, name: &str) -> Result<(), Trouble> {
         self.ask(Method::DELETE, &format!("/images/{}", escaped(name)), Content::Nothing, IMAGE_DEADLINE)
@@ -159,6 +166,25 @@ impl Engine {
             status: answer.status,
             message: format!("its answer names no container: {}", answer.message()),
         })
+    }
+
+    /// Puts the files of a tar into a container that does not run.
+    pub(crate) async fn upload(&self, id: &ContainerId, tar: Bytes) -> Result<(), Trouble> {
+        let path = format!("/containers/{}/archive?path=%2F", id.as_str());
+        self.ask(Method::PUT, &path, Content::Tar(tar), IMAGE_DEADLINE).await.map(drop)
+    }
+
+    /// Makes an image of a container.
+    pub(crate) async fn commit(&self, id: &ContainerId, name: &str, change: &str) -> Result<(), Trouble> {
+        let (repository, tag) = name.rsplit_once(':').unwrap_or((name, "latest"));
+        let (repository, change) = (escaped(repository), escaped(change));
+        let path = format!("/commit?container={}&repo={repository}&tag={tag}&changes={change}", id.as_str());
+        // Podman wants to read changes of the configuration, and Docker is content without any.
+        let content = match self.kind() {
+            BackendKind::Podman => Content::Json(json!({})),
+            _ => Content::Nothing,
+        };
+        self.ask(Method::POST, &path, content, IMAGE_DEADLINE).await.map(drop)
     }
 
     /// Its standard streams, from now on.

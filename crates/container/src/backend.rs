@@ -1,6 +1,7 @@
 //! The backend: from a description to a container whose posture is proven.
 
 mod probe;
+mod source;
 mod start;
 
 use std::path::PathBuf;
@@ -187,8 +188,10 @@ impl Backend for ContainerBackend {
         let hello = hello()?;
         let started = self.start(&engine, spec).await?;
         let boot = began.elapsed();
-        let start::Started { boundary, stream, read_posture } = started;
-        let attached = LinkedSandbox::attach(spec, boundary, stream, hello, ExecDefaults::default());
+        let start::Started { boundary, stream, env, read_posture } = started;
+        let mut defaults = ExecDefaults::default();
+        defaults.env.extend(env);
+        let attached = LinkedSandbox::attach(spec, boundary, stream, hello, defaults);
         let (sandbox, _ready) = attached.await?;
         // Now that the agent answers, all that makes the container is done.
         let posture = tokio::task::spawn_blocking(read_posture).await;

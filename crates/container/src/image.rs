@@ -9,6 +9,7 @@ use agentkernel_core::{HostSocket, SandboxName, User};
 use agentkernel_hardening::{etc, layout, lists};
 use agentkernel_link::{GUEST, GUEST_BUILD};
 use bytes::Bytes;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tar::{Builder, EntryType, Header};
 
@@ -17,8 +18,24 @@ use crate::inside::AGENT;
 /// What images of ours are called: by a name that no registry has.
 const REPOSITORY: &str = "localhost/agentkernel/base";
 
+/// Those that are somebody else's with the agent added.
+const EXTENDED: &str = "localhost/agentkernel/with-agent";
+
 /// Label of every image of ours; nothing without it is ever removed.
 pub(crate) const LABEL: &str = "agentkernel.base";
+
+/// What gives an image our label, with the agent's build.
+pub(crate) fn label() -> String {
+    format!("LABEL {LABEL}={GUEST_BUILD}")
+}
+
+/// Whether an image of ours has another agent than this program, or is the base of what this host was before. `own` is
+/// the name of the base that was made just now.
+pub(crate) fn is_outdated(image: &Value, own: &str) -> bool {
+    let mut tags = image["RepoTags"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let is_base = tags.all(|tag| tag.starts_with(REPOSITORY) && tag != own);
+    is_base || image["Labels"][LABEL] != GUEST_BUILD
+}
 
 /// What the host shows in a container, as it was found: a pure value, so that what is made of it can be compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,8 +90,7 @@ impl Base<'_> {
                 ));
             }
         }
-        let tag: String = digest.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect();
-        format!("{REPOSITORY}:{tag}")
+        format!("{REPOSITORY}:{}", tag(digest))
     }
 
     /// All its files.
@@ -107,6 +123,26 @@ impl Base<'_> {
         agent(&mut tar)?;
         tar.into_inner().map(Bytes::from)
     }
+}
+
+/// What another image is called with the agent added; `id` is that image's.
+pub(crate) fn extended_name(id: &str, workspace_mode: u32) -> String {
+    let mut digest = Sha256::new();
+    digest.update(format!("{GUEST_BUILD} {id} {workspace_mode}"));
+    format!("{EXTENDED}:{}", tag(digest))
+}
+
+/// What is added to it: the agent, and the places onto which something is mounted.
+pub(crate) fn extension(workspace_mode: u32) -> io::Result<Bytes> {
+    let mut tar = Builder::new(Vec::new());
+    folder(&mut tar, "workspace", workspace_mode)?;
+    folder(&mut tar, "tmp", 0o1777)?;
+    agent(&mut tar)?;
+    tar.into_inner().map(Bytes::from)
+}
+
+fn tag(digest: Sha256) -> String {
+    digest.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn agent(tar: &mut Builder<Vec<u8>>) -> io::Result<()> {
@@ -180,5 +216,16 @@ mod tests {
             |uid| Base { folders: &folders, user: User { uid, gid: uid }, workspace_mode: 0o755 }.name();
         assert_ne!(name(1), name(2));
         assert_eq!(name(1), name(1));
+    }
+
+    #[test]
+    fn an_image_is_outdated_with_another_agent_or_host_and_never_if_it_is_in_use_by_name() {
+        let image = |tag: &str, build: &str| serde_json::json!({"RepoTags": [tag], "Labels": {LABEL: build}});
+        let own = format!("{REPOSITORY}:1");
+        assert!(!is_outdated(&image(&own, GUEST_BUILD), &own));
+        assert!(is_outdated(&image(&format!("{REPOSITORY}:2"), GUEST_BUILD), &own));
+        assert!(is_outdated(&image(&own, "older"), &own));
+        assert!(!is_outdated(&image(&format!("{EXTENDED}:1"), GUEST_BUILD), &own));
+        assert!(is_outdated(&image(&format!("{EXTENDED}:1"), "older"), &own));
     }
 }

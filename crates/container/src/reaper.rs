@@ -2,7 +2,9 @@
 
 use agentkernel_core::{Error, ErrorKind, Result};
 
-use crate::api::{ContainerId, Engine};
+use serde_json::Value;
+
+use crate::api::{ContainerId, Engine, NAME_PREFIX};
 use crate::http::{Content, Server};
 use crate::owner::{self, Owner, Whose};
 
@@ -10,11 +12,17 @@ use crate::owner::{self, Owner, Whose};
 pub(crate) async fn reap(engine: &Engine, this: &Owner) {
     let Ok(containers) = engine.ours().await else { return };
     for container in containers.as_array().into_iter().flatten() {
-        let is_abandoned = owner::whose(&container["Labels"], this) == Whose::Abandoned;
+        // An image can bring labels along, and so give ours to the container of somebody else; its name it cannot.
+        let is_named = container["Names"].as_array().into_iter().flatten().all(has_our_name);
+        let is_abandoned = is_named && owner::whose(&container["Labels"], this) == Whose::Abandoned;
         if let Some(id) = container["Id"].as_str().and_then(ContainerId::parse).filter(|_| is_abandoned) {
             engine.remove(&id).await.ok();
         }
     }
+}
+
+fn has_our_name(name: &Value) -> bool {
+    name.as_str().is_some_and(|name| name.trim_start_matches('/').starts_with(NAME_PREFIX))
 }
 
 /// Makes room for a container of this name, or says who has it.

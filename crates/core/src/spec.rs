@@ -1,5 +1,6 @@
 //! The one policy value: what a sandbox is asked to be. Checked when it is built.
 
+mod image;
 mod limits;
 mod mount;
 mod name;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use image::ImageName;
 pub use limits::{Limit, Limits, Resize};
 pub use mount::{Access, BindMount};
 pub use name::SandboxName;
@@ -241,6 +243,8 @@ pub enum Image {
     Host,
     /// A folder that holds a root file system; absolute path.
     Rootfs(PathBuf),
+    /// An image that the backend keeps itself, as container engines do. It is never fetched.
+    Named(ImageName),
 }
 
 /// How much is trusted to a sandbox. Isolation is the same in all; limits and users differ.

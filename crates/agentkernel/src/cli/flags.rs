@@ -26,8 +26,9 @@ pub struct SandboxFlags {
     #[arg(long, value_name = "BACKEND", value_parser = OneOf::new(BACKENDS, BackendRequest::from_str))]
     backend: Option<BackendRequest>,
 
-    /// Root file system; host is the programs of this host without its files [default: host]
-    #[arg(long, value_name = "IMAGE", value_parser = OneOf::new(&["host"], config::parse_image))]
+    /// Root file system: host is the programs of this host without its files; others are images that docker or
+    /// podman has, such as docker.io/library/busybox [default: host]
+    #[arg(long, value_name = "IMAGE", value_parser = config::parse_image)]
     image: Option<Image>,
 
     /// Use the folder DIR as root file system, read-only, instead of an image

@@ -21,6 +21,7 @@ pub fn sandbox(
     let limits = spec.limits();
     let (image, rootfs) = match spec.image() {
         Image::Host => (Some("host".to_owned()), None),
+        Image::Named(name) => (Some(name.to_string()), None),
         Image::Rootfs(path) => (None, Some(bytes_of(path))),
     };
     api::SandboxRequest {

@@ -4,6 +4,7 @@
 mod docker;
 mod faults;
 pub mod fixture;
+mod named;
 mod podman;
 mod service;
 mod weaken;

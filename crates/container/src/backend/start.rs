@@ -2,18 +2,18 @@
 
 use std::path::PathBuf;
 
-use agentkernel_core::{BackendKind, DuplexStream, Error, ErrorKind, Image, Posture, Result, SandboxSpec};
+use agentkernel_core::{BackendKind, DuplexStream, Error, ErrorKind, Posture, Result, SandboxSpec};
 use rustix::process::{Resource, getrlimit};
 use serde_json::Value;
 
 use super::ContainerBackend;
+use super::source::Source;
 use crate::api::{ContainerId, Engine, container_name};
 use crate::boundary::ContainerBoundary;
 use crate::files;
 use crate::group::Group;
-use crate::image::{Base, LABEL};
 use crate::owner::{self, Owner, ProcessId};
-use crate::plan::{self, Facts, Plan};
+use crate::plan::{self, Facts, HostFolders, Plan};
 use crate::posture::Expected;
 use crate::reaper::{self, Doomed};
 use crate::stream::Attached;
@@ -34,6 +34,8 @@ const PID_MAX_DEFAULT: u64 = 1 << 15;
 pub(super) struct Started {
     pub(super) boundary: Box<ContainerBoundary>,
     pub(super) stream: Box<dyn DuplexStream>,
+    /// What commands get of the image's own variables.
+    pub(super) env: Vec<(Vec<u8>, Vec<u8>)>,
     pub(super) read_posture: Box<dyn FnOnce() -> Posture + Send>,
 }
 
@@ -43,8 +45,9 @@ impl ContainerBackend {
             Owner::this().ok_or_else(|| Error::new(ErrorKind::Host, WHAT, "/proc is not readable"))?;
         self.reap_once(engine, &owner).await;
         let failed = |why: Trouble| why.error(&engine.known, WHAT);
-        let (plan, image) = self.plan(spec, &owner)?;
-        let id = self.create(engine, spec, &owner, &plan, &image).await?;
+        let source = self.source(engine, spec).await?;
+        let plan = self.plan(spec, &owner, &source)?;
+        let id = self.create(engine, spec, &owner, &plan, &source).await?;
         let doomed = Doomed::new(engine, id);
         let (attached, events) = tokio::join!(engine.attach(doomed.id()), engine.events(doomed.id()));
         let (stream, begun) = attached.map_err(|why| explain(engine, why, spec))?;
@@ -61,13 +64,16 @@ impl ContainerBackend {
             Box::new(move || expected.check(&inspected, init, group.as_ref()))
         };
         let boundary = ContainerBoundary::new(engine.clone(), doomed, watch, init, group, expected);
-        Ok(Started { boundary: Box::new(boundary), stream: Box::new(stream), read_posture })
+        Ok(Started {
+            boundary: Box::new(boundary),
+            stream: Box::new(stream),
+            env: source.env(),
+            read_posture,
+        })
     }
 
-    fn plan<'a>(&'a self, spec: &SandboxSpec, owner: &Owner) -> Result<(Plan, Base<'a>)> {
+    fn plan(&self, spec: &SandboxSpec, owner: &Owner, image: &Source<'_>) -> Result<Plan> {
         let home = self.settings.runtime_dir.display().to_string();
-        let workspace_mode = if self.kind == BackendKind::Podman { 0o1777 } else { 0o755 };
-        let base = Base { folders: &self.folders, user: spec.user(), workspace_mode };
         let filter = match self.kind {
             BackendKind::Podman => files::filter(&self.settings.runtime_dir).map_err(|why| {
                 Error::new(ErrorKind::Host, "write the system call filter", why)
@@ -79,16 +85,17 @@ impl ContainerBackend {
             kind: self.kind,
             filter,
             processes_max: processes_max(),
-            image: match spec.image() {
-                Image::Host | Image::Rootfs(_) => base.name(),
+            image: image.name(),
+            host: match image {
+                Source::Host(_) => self.folders.clone(),
+                Source::Named(_) => HostFolders::default(),
             },
-            host: self.folders.clone(),
             labels: owner::labels(spec.name().as_str(), &home, owner)
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect(),
         };
-        Ok((plan::container(spec, &facts)?, base))
+        plan::container(spec, &facts)
     }
 
     /// Makes the container, and first what it needs.
@@ -98,7 +105,7 @@ impl ContainerBackend {
         spec: &SandboxSpec,
         owner: &Owner,
         plan: &Plan,
-        base: &Base<'_>,
+        source: &Source<'_>,
     ) -> Result<ContainerId> {
         let name = container_name(spec.name());
         let mut asked = plan.body.clone();
@@ -108,7 +115,7 @@ impl ContainerBackend {
         for _ in 0..ATTEMPTS {
             match engine.create(&name, asked.clone()).await {
                 Ok(id) => return Ok(id),
-                Err(why) if why.is_no_image() => provide(engine, base).await?,
+                Err(why) if why.is_no_image() => source.provide(engine, owner).await?,
                 Err(why) if why.is_conflict() => reaper::make_room(engine, owner, &name).await?,
                 Err(why) => return Err(explain(engine, why, spec)),
             }
@@ -123,25 +130,6 @@ fn processes_max() -> u64 {
     let limit = getrlimit(Resource::Nproc).maximum.unwrap_or(u64::MAX);
     let numbers = std::fs::read_to_string("/proc/sys/kernel/pid_max").ok();
     limit.min(numbers.and_then(|text| text.trim().parse().ok()).unwrap_or(PID_MAX_DEFAULT))
-}
-
-/// Gives the engine our image, and takes older ones away.
-async fn provide(engine: &Engine, base: &Base<'_>) -> Result<()> {
-    let what = "give the engine its base image";
-    let tar = base.tar().map_err(|why| Error::new(ErrorKind::Host, what, why))?;
-    let label = format!("LABEL {LABEL}=1");
-    let own = base.name();
-    engine.import(&own, &label, tar).await.map_err(|why| why.error(&engine.known, what))?;
-    let Ok(images) = engine.images(LABEL).await else { return Ok(()) };
-    for image in images.as_array().into_iter().flatten() {
-        let tags: Vec<&str> =
-            image["RepoTags"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        if let (Some(id), false) = (image["Id"].as_str(), tags.contains(&own.as_str())) {
-            // One that a container has stays; whoever wants one that is gone makes it again.
-            engine.remove_image(id).await.ok();
-        }
-    }
-    Ok(())
 }
 
 /// An engine's refusal, with the way out where it is known.

@@ -151,8 +151,12 @@ pub fn parse_image(text: &str) -> Result<Image, String> {
     if text == "host" {
         return Ok(Image::Host);
     }
+    if text.contains(['/', ':', '@']) {
+        return text.parse().map(Image::Named);
+    }
     let near = nearest(text, ["host"]).map(|near| format!("; did you mean '{near}'?"));
-    let way_out = "one of: host; a folder is given with rootfs";
+    let way_out =
+        "one of: host, or an engine's image with its registry or tag; a folder is given with rootfs";
     Err(format!("unknown image '{}'{} ({way_out})", text.escape_debug(), near.unwrap_or_default()))
 }
 

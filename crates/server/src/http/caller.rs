@@ -77,9 +77,12 @@ impl Caller {
         self.check("do what concerns all owners")
     }
 
-    /// That he may name files and folders of the host.
+    /// That he may name files, folders and images of the host.
     pub fn check_host_paths(&self, request: &agentkernel_api::SandboxRequest) -> Outcome<()> {
-        if request.mounts.is_empty() && request.rootfs.is_none() && request.unix_socket.is_none() {
+        if request.image.as_deref().is_some_and(|image| image != "host") {
+            // What an engine keeps may be private.
+            self.check("name an image of the host")
+        } else if request.mounts.is_empty() && request.rootfs.is_none() && request.unix_socket.is_none() {
             Ok(())
         } else {
             self.check("name a path of the host")

@@ -132,9 +132,13 @@ async fn what_a_killed_owner_left_is_removed_and_what_a_live_one_has_is_not() {
     let (before, ticks) = owner.rsplit_once(' ').expect("words");
     let dead = format!("{before} {}", ticks.parse::<u64>().expect("a number") - 1);
     let name = fresh_name();
-    for (name, owner) in
-        [("left-over".to_owned(), &dead), (format!("agentkernel-{name}"), &dead), ("held".to_owned(), &owner)]
-    {
+    for (name, owner) in [
+        ("agentkernel-left-over".to_owned(), &dead),
+        (format!("agentkernel-{name}"), &dead),
+        // Labels can come from an image, and so to somebody else's container.
+        ("of-an-image-with-our-labels".to_owned(), &dead),
+        ("agentkernel-held".to_owned(), &owner),
+    ] {
         let labels = ["agentkernel.sandbox=x".to_owned(), format!("agentkernel.owner={owner}")];
         let _id = engine
             .client(&["create", "--name", &name, "--label", &labels[0], "--label", &labels[1], &image, "x"]);
@@ -143,7 +147,12 @@ async fn what_a_killed_owner_left_is_removed_and_what_a_live_one_has_is_not() {
     let next = backend(engine).boot(&named(&name)).await.expect("the name was made free").sandbox;
     let mut names = all_containers(engine);
     names.sort();
-    let mut expected = [mine, format!("agentkernel-{name}"), "held".into()];
+    let mut expected = [
+        mine,
+        format!("agentkernel-{name}"),
+        "agentkernel-held".into(),
+        "of-an-image-with-our-labels".into(),
+    ];
     expected.sort();
     assert_eq!(names, expected);
     next.stop().await.expect("stops");

@@ -1,0 +1,134 @@
+//! Images that the engine keeps, and that somebody else made.
+
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use agentkernel_core::{Backend, Command, ErrorKind, Image, Profile, SandboxName, SandboxSpec};
+use agentkernel_testkit::conformance::{self, SuiteOptions};
+use agentkernel_testkit::{TestEngine, random_u64, tool_or_skip};
+
+use super::fixture::{Fixture, fixture, podman_fixture};
+use crate::support::exec;
+
+const NAME: &str = "example.org/test/box:1.0";
+
+/// Gives the engine an image with busybox, made of this folder's files besides.
+fn import(engine: &TestEngine, name: &str, changes: &[&str], more: impl Fn(&Path)) -> Option<()> {
+    let busybox = tool_or_skip("busybox")?;
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("root");
+    for place in ["bin", "usr", "etc"] {
+        fs::create_dir_all(root.join(place)).expect("made");
+    }
+    fs::copy(busybox, root.join("bin/busybox")).expect("copied");
+    let words = "sh cat ls id touch readlink tr stat head tail grep sleep true false rm mkdir wc mkfifo env";
+    for word in words.split(' ') {
+        symlink("busybox", root.join("bin").join(word)).expect("linked");
+    }
+    fs::write(root.join("etc/marker"), "of the image").expect("written");
+    more(&root);
+    let file = folder.path().join("image.tar");
+    let mut tar = tar::Builder::new(File::create(&file).expect("made"));
+    tar.follow_symlinks(false);
+    tar.append_dir_all(".", &root).expect("packed");
+    tar.finish().expect("packed");
+    let file = file.display().to_string();
+    let mut line = vec!["import"];
+    line.extend(changes.iter().flat_map(|change| ["--change", *change]));
+    line.extend([&*file, name]);
+    let _id = engine.client(&line);
+    Some(())
+}
+
+fn spec_of(name: &str) -> SandboxSpec {
+    let image = Image::Named(name.parse().expect("a name"));
+    let builder = SandboxSpec::builder(SandboxName::from_random(random_u64()), Profile::Restrictive);
+    builder.image(image).build().expect("valid")
+}
+
+async fn images_are_used_and_kept_as_they_are(Fixture { backend, engine, .. }: Fixture) {
+    let changes = ["ENV GREETING=hello", "ENTRYPOINT [\"/bin/false\"]", "USER 0", "WORKDIR /etc"];
+    let Some(()) = import(&engine, NAME, &changes, |_| {}) else { return };
+    let sandbox = backend.boot(&spec_of(NAME)).await.expect("boots").sandbox;
+    let script = "echo $GREETING $PWD $(id -u); cat /etc/marker; echo; ls /usr /home 2>&1; touch /x /etc/x 2>&1; \
+                  echo mine >file && cat file";
+    let said = exec(&*sandbox, &["sh", "-c", script]).await.text();
+    assert!(said.starts_with("hello /workspace 65532\nof the image\n"), "{said}");
+    assert_eq!(said.matches("Read-only file system").count(), 2, "{said}");
+    assert!(said.contains("/home: No such file") && said.ends_with("mine"), "{said}");
+    assert!(sandbox.posture().await.expect("readable").holds());
+    sandbox.stop().await.expect("stops");
+    // The second time nothing has to be made.
+    let again = backend.boot(&spec_of(NAME)).await.expect("boots").sandbox;
+    again.stop().await.expect("stops");
+    assert_eq!(engine.client(&["ps", "--all", "--quiet"]), "");
+
+    let missing = backend.boot(&spec_of("example.org/test/none")).await.err().expect("it is not there");
+    assert_eq!((missing.kind, &*missing.subject), (ErrorKind::Boot, "example.org/test/none"));
+    let hint = missing.hint.expect("a way out");
+    assert!(hint.contains(" pull example.org/test/none") && hint.contains(" load -i "), "{hint}");
+
+    let Some(()) = import(&engine, "example.org/test/volume", &["VOLUME /data"], |_| {}) else { return };
+    let refused =
+        backend.boot(&spec_of("example.org/test/volume")).await.err().expect("a place without a limit");
+    assert_eq!(refused.kind, ErrorKind::ControlRefused);
+    assert!(refused.to_string().contains("/data"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_of_dockers_is_used_and_kept_as_it_is() {
+    if let Some(fixture) = fixture().await {
+        images_are_used_and_kept_as_they_are(fixture).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_of_podmans_is_used_and_kept_as_it_is() {
+    if let Some(fixture) = podman_fixture().await {
+        images_are_used_and_kept_as_they_are(fixture).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_of_an_image_is_as_isolated_as_any() {
+    let Some(Fixture { backend, engine, .. }) = fixture().await else { return };
+    let Some(()) = import(&engine, NAME, &[], |_| {}) else { return };
+    let image = Image::Named(NAME.parse().expect("a name"));
+    let options = SuiteOptions { image, ..SuiteOptions::for_backend(&backend) }.only("isolation.");
+    let report = conformance::run(&backend as &dyn Backend, &options).await;
+    report.assert_held_but(&[
+        "isolation.namespaces_are_new",
+        "isolation.siblings_share_no_namespace",
+        "isolation.siblings_share_no_uid",
+    ]);
+}
+
+/// Links in the places that are ours: whatever becomes of such a sandbox, nothing of the host is reached.
+#[tokio::test(flavor = "multi_thread")]
+async fn links_of_an_image_lead_nowhere() {
+    let Some(Fixture { backend, engine, .. }) = fixture().await else { return };
+    let outside = tempfile::tempdir_in("/var/tmp").expect("a folder");
+    let target = outside.path().to_owned();
+    let links = |root: &Path| {
+        for place in ["workspace", "tmp", ".agentkernel", "dev"] {
+            symlink(&target, root.join(place)).expect("linked");
+        }
+    };
+    let Some(()) = import(&engine, "example.org/test/links", &[], links) else { return };
+    if let Ok(booted) = backend.boot(&spec_of("example.org/test/links")).await {
+        let command = Command::new(["sh", "-c", "echo out >/workspace/file; echo out >/tmp/file"]);
+        drop(booted.sandbox.exec(&command).await);
+        booted.sandbox.stop().await.expect("stops");
+    }
+    assert_eq!(fs::read_dir(outside.path()).expect("listed").count(), 0, "something was made on the host");
+    assert_eq!(engine.client(&["ps", "--all", "--quiet"]), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_that_keeps_no_images_says_who_does() {
+    let Some(fixture) = crate::support::fixture().await else { return };
+    let error = fixture.backend.boot(&spec_of(NAME)).await.err().expect("refused");
+    assert_eq!((error.kind, &*error.subject), (ErrorKind::ControlRefused, "image example.org/test/box:1.0"));
+    assert!(error.hint.is_some_and(|hint| hint.contains("--backend docker")));
+}
