@@ -78,7 +78,10 @@ impl Watcher {
                     Some(event) if event["Action"] == "oom" => {
                         self.state.send_modify(|state| state.out_of_memory = true);
                     }
-                    Some(event) if event["Action"] == "die" => return self.end(self.how_it_ended(&event)),
+                    Some(event) if event["Action"] == "die" => {
+                        let is_out_of_memory = self.state.borrow().out_of_memory;
+                        return self.end(how_it_ended(&event, is_out_of_memory, &self.words.text()));
+                    }
                     Some(_) => {}
                     None => return self.end(Some(crashed("the engine went away".into()))),
                 },
@@ -100,26 +103,24 @@ impl Watcher {
     fn end(&self, ended: Option<Ended>) {
         self.state.send_modify(|state| state.ended = ended);
     }
+}
 
-    /// The agent ends with code 0 when its stream has ended: an order to stop. Every other end has a cause elsewhere.
-    fn how_it_ended(&self, event: &Value) -> Option<Ended> {
-        let code = event["Actor"]["Attributes"]["exitCode"].as_str().and_then(|code| code.parse::<u8>().ok());
-        let signal = code.filter(|code| *code > 128).map(|code| code - 128);
-        let is_out_of_memory = self.state.borrow().out_of_memory;
-        match (code, signal) {
-            (Some(0), _) => None,
-            (_, Some(_)) if is_out_of_memory => {
-                let detail = "the sandbox used all its memory, and the kernel killed it".to_owned();
-                Some(Ended { cause: CauseOfDeath::OutOfMemory, detail })
-            }
-            (_, Some(signal)) => Some(crashed(format!("the guest agent was killed by signal {signal}"))),
-            (Some(code), None) => {
-                let said = self.words.text();
-                let said = if said.is_empty() { said } else { format!(": {said}") };
-                Some(crashed(format!("the guest agent ended with exit code {code}{said}")))
-            }
-            (None, None) => Some(crashed("the engine does not tell how it ended".into())),
+/// The agent ends with code 0 when its stream has ended: an order to stop. Every other end has a cause elsewhere.
+fn how_it_ended(event: &Value, is_out_of_memory: bool, said: &str) -> Option<Ended> {
+    let code = event["Actor"]["Attributes"]["exitCode"].as_str().and_then(|code| code.parse::<u8>().ok());
+    let signal = code.filter(|code| *code > 128).map(|code| code - 128);
+    match (code, signal) {
+        (Some(0), _) => None,
+        (_, Some(_)) if is_out_of_memory => {
+            let detail = "the sandbox used all its memory, and the kernel killed it".to_owned();
+            Some(Ended { cause: CauseOfDeath::OutOfMemory, detail })
         }
+        (_, Some(signal)) => Some(crashed(format!("the guest agent was killed by signal {signal}"))),
+        (Some(code), None) => {
+            let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+            Some(crashed(format!("the guest agent ended with exit code {code}{said}")))
+        }
+        (None, None) => Some(crashed("the engine does not tell how it ended".into())),
     }
 }
 
@@ -160,5 +161,29 @@ impl Events {
             }
             self.buffer.extend_from_slice(&data);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_end_has_its_cause_and_an_order_to_stop_has_none() {
+        let told = |code: &str, is_out_of_memory, said: &str| {
+            let event = json!({"Action": "die", "Actor": {"Attributes": {"exitCode": code}}});
+            how_it_ended(&event, is_out_of_memory, said).map(|ended| (ended.cause, ended.detail))
+        };
+        let crashed = |detail: &str| Some((CauseOfDeath::BoundaryCrashed, detail.to_owned()));
+        assert_eq!(told("0", true, ""), None);
+        assert_eq!(told("137", true, "").map(|(cause, _)| cause), Some(CauseOfDeath::OutOfMemory));
+        assert_eq!(told("137", false, ""), crashed("the guest agent was killed by signal 9"));
+        assert_eq!(
+            told("2", false, "no stream"),
+            crashed("the guest agent ended with exit code 2: no stream")
+        );
+        assert_eq!(told("", false, ""), crashed("the engine does not tell how it ended"));
     }
 }

@@ -23,6 +23,7 @@ mod support;
 mod terminal;
 
 mod background;
+mod containers;
 mod copies;
 mod faults;
 mod life;

@@ -56,6 +56,34 @@ async fn killed_at_any_moment(driven: Driven<'_>, step_ms: u64) {
     assert_nothing_left(&before);
 }
 
+/// No next run cleans up here.
+async fn ends_by_itself(driven: Driven<'_>) {
+    let runs = Runs::new();
+    assert!(runs.start_in(driven, 0, &["true"]).wait().expect("reaped").success());
+    let before = runs.snapshot();
+    let mut child = runs.start_in(driven, 1, &["sh", "-c", "echo up; sleep 1000 & sleep 1000"]);
+    crate::wait_for_output(&mut child);
+    child.kill().expect("killed");
+    child.wait().expect("reaped");
+    drop(child);
+    assert_no_container(driven.0).await;
+    assert_nothing_left(&before);
+}
+
+#[tokio::test]
+async fn the_container_of_a_killed_program_ends_by_itself_in_docker() {
+    let _turn = TURN.lock().await;
+    let Some(engine) = TestEngine::docker() else { return };
+    ends_by_itself((&engine, "docker")).await;
+}
+
+#[tokio::test]
+async fn the_container_of_a_killed_program_ends_by_itself_in_podman() {
+    let _turn = TURN.lock().await;
+    let Some(engine) = TestEngine::podman() else { return };
+    ends_by_itself((&engine, "podman")).await;
+}
+
 async fn twenty_at_once(driven: Driven<'_>) {
     let runs = Runs::new();
     assert!(runs.start_in(driven, 100, &["true"]).wait().expect("reaped").success());

@@ -83,7 +83,10 @@ fn what_cannot_be_enforced_is_refused_by_its_name() {
     let group = builder(Profile::Permissive).user(User { uid: 7, gid: 0 }).build().expect("valid");
     let folder =
         builder(Profile::Restrictive).image(Image::Rootfs("/srv/root".into())).build().expect("valid");
-    for (spec, subject) in [(root, "user 0:0"), (group, "user 7:0"), (folder, "root folder /srv/root")] {
+    let user = builder(Profile::Permissive).user(User { uid: 0, gid: 7 }).build().expect("valid");
+    for (spec, subject) in
+        [(root, "user 0:0"), (group, "user 7:0"), (user, "user 0:7"), (folder, "root folder /srv/root")]
+    {
         let error = container(&spec, &facts()).expect_err("refused");
         assert_eq!((error.kind, error.subject.as_str()), (ErrorKind::ControlRefused, subject));
         assert!(error.hint.is_some_and(|hint| hint.contains("--backend oci")));
@@ -121,6 +124,8 @@ fn every_control_is_asked_for_in_podmans_words() {
             ("cgroupns", json!({"nsmode": "private"})),
             ("init", json!(false)),
             ("httpproxy", json!(false)),
+            ("use_image_hosts", json!(true)),
+            ("use_image_resolve_conf", json!(true)),
             ("image_volume_mode", json!("ignore")),
             ("log_configuration", json!({"driver": "none"})),
             ("seccomp_profile_path", json!("/run/filter.json")),

@@ -70,10 +70,16 @@ async fn images_are_used_and_kept_as_they_are(Fixture { backend, engine, .. }: F
     assert!(hint.contains(" pull example.org/test/none") && hint.contains(" load -i "), "{hint}");
 
     let Some(()) = import(&engine, "example.org/test/volume", &["VOLUME /data"], |_| {}) else { return };
-    let refused =
-        backend.boot(&spec_of("example.org/test/volume")).await.err().expect("a place without a limit");
-    assert_eq!(refused.kind, ErrorKind::ControlRefused);
-    assert!(refused.to_string().contains("/data"), "{refused}");
+    let refused = backend
+        .boot(&spec_of("example.org/test/volume:latest"))
+        .await
+        .err()
+        .expect("a place without a limit");
+    assert_eq!(
+        (refused.kind, &*refused.subject),
+        (ErrorKind::ControlRefused, "image example.org/test/volume:latest")
+    );
+    assert!(refused.why.contains("/data"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
