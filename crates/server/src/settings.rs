@@ -81,6 +81,8 @@ pub struct Limits {
     pub output_bytes: u64,
     /// The same of all buffered replies together.
     pub output_bytes_total: usize,
+    /// How long a command whose kept output grows may wait for room among these; then it is ended.
+    pub output_wait: Duration,
     /// Output of one command on a stream, unless the request says otherwise.
     pub stream_bytes: u64,
     /// How often a stream is checked for a client that has vanished without a word.
@@ -115,6 +117,7 @@ impl Default for Limits {
             request_bytes: 64 << 10,
             output_bytes: 16 << 20,
             output_bytes_total: 256 << 20,
+            output_wait: Duration::from_secs(10),
             stream_bytes: 64 << 20,
             ping_interval: Duration::from_secs(5),
             change_deadline: Duration::from_secs(10),

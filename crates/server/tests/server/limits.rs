@@ -1,5 +1,7 @@
 //! Every limit that can be reached says so, and nothing is half done.
 
+use std::time::Duration;
+
 use agentkernel_api::ShutdownMode;
 use agentkernel_core::ByteSize;
 use serde_json::json;
@@ -100,6 +102,33 @@ async fn output_is_kept_as_far_as_there_is_room_for_all() {
     assert_eq!(second.await.expect("no panic").expect(200)["stdout"], "x\n");
     let too_much = json!({"argv": ["true"], "output_limit": 65 << 10});
     client.post("/v1/sandboxes/a/exec", too_much).await.refused(400, "usage");
+    daemon.stop(ShutdownMode::Kill).await;
+}
+
+/// Room is taken as output comes, and not for all that might.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_that_say_little_need_little_room_and_one_that_finds_none_is_ended() {
+    let folder = folder();
+    let mut settings = settings(folder.path());
+    settings.limits.output_bytes_total = 1 << 20;
+    settings.limits.output_wait = Duration::from_millis(200);
+    let daemon = Daemon::start(settings).await;
+    let client = daemon.client();
+    create(&client, json!({"name": "a"})).await;
+    let commands = (0..10).map(|_| {
+        let client = client.clone();
+        tokio::spawn(async move {
+            client.post("/v1/sandboxes/a/exec", command(&["sh", "-c", "sleep 0.2; echo x"])).await
+        })
+    });
+    for said in commands.collect::<Vec<_>>() {
+        assert_eq!(said.await.expect("no panic").expect(200)["stdout"], "x\n");
+    }
+    let all = command(&["head", "-c", "600000", "/dev/zero"]);
+    client.post("/v1/sandboxes/a/exec", all).await.expect(200);
+    let too_much = command(&["head", "-c", "2000000", "/dev/zero"]);
+    busy(&client.post("/v1/sandboxes/a/exec", too_much).await);
+    client.post("/v1/sandboxes/a/exec", command(&["true"])).await.expect(200);
     daemon.stop(ShutdownMode::Kill).await;
 }
 
