@@ -22,6 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often that is looked at.
 const POLL: Duration = Duration::from_millis(20);
 
+/// Programs that each of them is made of.
+const DOCKER: &[&str] = &["dockerd", "docker", "containerd", "runc", "setpriv"];
+const PODMAN: &[&str] = &["podman", "conmon", "runc", "setpriv"];
+
 /// What is run, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Make {
@@ -46,12 +50,30 @@ impl TestEngine {
     /// If it does not come up, or if it is missing and must not be.
     #[must_use]
     pub fn docker() -> Option<Self> {
-        Self::start(
-            "docker",
-            Make::Docker,
-            &["dockerd", "docker", "containerd", "runc", "setpriv"],
-            "docker.io",
-        )
+        Self::start_after("docker", Make::Docker, DOCKER, "docker.io", |_| {})
+    }
+
+    /// Docker, likewise, on a disk of so many bytes, which is its folder [`TestEngine::disk`].
+    ///
+    /// # Panics
+    /// If it does not come up, or if it is missing and must not be.
+    #[must_use]
+    pub fn docker_on_a_small_disk(bytes: u64) -> Option<Self> {
+        let prepare = |folder: &Path| {
+            let (disk, options) = (folder.join("data"), std::ffi::CString::new(format!("size={bytes}")));
+            fs::create_dir(&disk).expect("make a folder");
+            let flags = rustix::mount::MountFlags::empty();
+            let options = options.expect("no NUL");
+            rustix::mount::mount("tmpfs", &disk, "tmpfs", flags, Some(options.as_c_str()))
+                .expect("mount a disk");
+        };
+        Self::start_after("docker", Make::Docker, DOCKER, "docker.io", prepare)
+    }
+
+    /// Where it keeps its data.
+    #[must_use]
+    pub fn disk(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// Podman's API on a storage of its own, likewise.
@@ -60,12 +82,19 @@ impl TestEngine {
     /// If it does not come up, or if it is missing and must not be.
     #[must_use]
     pub fn podman() -> Option<Self> {
-        Self::start("podman", Make::Podman, &["podman", "conmon", "runc", "setpriv"], "podman")
+        Self::start_after("podman", Make::Podman, PODMAN, "podman", |_| {})
     }
 
-    fn start(feature: &str, make: Make, programs: &[&str], package: &str) -> Option<Self> {
+    fn start_after(
+        feature: &str,
+        make: Make,
+        programs: &[&str],
+        package: &str,
+        prepare: impl FnOnce(&Path),
+    ) -> Option<Self> {
         available_or_skip(feature, &are_there(programs, package)).then(|| {
             let folder = tempfile::Builder::new().prefix("ak-engine-").tempdir().expect("make a folder");
+            prepare(folder.path());
             let group = format!("ak-engine-{:016x}", random_u64());
             let child = spawn(make, folder.path(), &group).expect("start the engine");
             Self { make, folder, child, group }.wait_until_up()
@@ -166,8 +195,38 @@ impl TestEngine {
 impl Drop for TestEngine {
     fn drop(&mut self) {
         self.stop();
+        end_all_of(self.folder.path());
+        end_all_in(&self.group);
         unmount_all_below(self.folder.path());
         remove_groups(&self.group);
+        if self.make == Make::Podman {
+            // All of Podman's have this one in common: it stays while another has something in it.
+            remove_groups("libpod_parent");
+        }
+    }
+}
+
+/// Ends what an engine leaves that was killed, and what still cleans up after its containers: whatever was started with a
+/// path in its folder.
+fn end_all_of(folder: &Path) {
+    let mark = folder.display().to_string();
+    let is_ours = |pid: &i32| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&words).contains(&mark)
+    };
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let ours: Vec<_> = pids.filter(is_ours).filter_map(Pid::from_raw).collect();
+        if ours.is_empty() || Instant::now() > until {
+            return;
+        }
+        for pid in ours {
+            // It may end just now.
+            kill_process(pid, Signal::KILL).ok();
+        }
+        std::thread::park_timeout(POLL);
     }
 }
 
@@ -247,6 +306,20 @@ pub fn unmount_all_below(folder: &Path) {
     let places = mounts.lines().rev().filter_map(|line| line.split(' ').nth(4));
     for place in places.filter(|place| Path::new(place).starts_with(folder)) {
         rustix::mount::unmount(place, rustix::mount::UnmountFlags::DETACH).ok();
+    }
+}
+
+/// Ends what runs on in a container of an engine that was killed, should anything.
+fn end_all_in(group: &str) {
+    let roots = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
+    for group in roots.map(|root| root.join(group)).chain([Path::new("/sys/fs/cgroup").join(group)]) {
+        for below in fs::read_dir(&group).into_iter().flatten().flatten() {
+            let pids = fs::read_to_string(below.path().join("cgroup.procs")).unwrap_or_default();
+            for pid in pids.lines().filter_map(|pid| pid.parse().ok()).filter_map(Pid::from_raw) {
+                // It may end just now.
+                kill_process(pid, Signal::KILL).ok();
+            }
+        }
     }
 }
 

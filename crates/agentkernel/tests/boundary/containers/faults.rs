@@ -176,6 +176,23 @@ async fn a_base_image_that_somebody_removed_is_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_of_the_engine_is_told_and_leaves_nothing() {
+    let Some(engine) = TestEngine::docker_on_a_small_disk(48 << 20) else { return };
+    let backend = backend(&engine);
+    backend.boot(&spec()).await.expect("boots").sandbox.stop().await.expect("stops");
+    let fill = engine.disk().join("fill");
+    let chunk = vec![0; 64 << 10];
+    let mut file = std::fs::File::create(&fill).expect("made");
+    while std::io::Write::write_all(&mut file, &chunk).is_ok() {}
+    let error = backend.boot(&spec()).await.err().expect("there is no room");
+    assert!(error.to_string().contains("no space left on device"), "{error}");
+    drop(file);
+    std::fs::remove_file(&fill).expect("removed");
+    backend.boot(&spec()).await.expect("boots again").sandbox.stop().await.expect("stops");
+    assert_eq!(all_containers(&engine), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mount_whose_source_is_gone_is_refused_by_name() {
     let Some(fixture) = fixture().await else { return };
     let source = std::path::Path::new("/var/tmp/agentkernel-no-such-folder");
