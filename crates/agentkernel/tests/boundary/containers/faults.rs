@@ -64,7 +64,7 @@ async fn an_engine_that_is_killed_under_a_command_ends_the_sandbox_and_says_so()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_is_killed_while_a_sandbox_comes_up_is_an_error_and_leaves_no_process() {
+async fn an_engine_that_is_killed_while_a_sandbox_comes_up_is_an_error_and_leaves_no_container() {
     let Some(mut fixture) = fixture().await else { return };
     for delay_ms in [0, 5, 15, 40, 80, 120] {
         let name = fresh_name();
