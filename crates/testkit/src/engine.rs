@@ -1,5 +1,7 @@
 //! A container engine of a test's own: started by it, stopped by it, and nothing is left.
 
+mod remains;
+
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,6 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use agentkernel_core::Availability;
+pub use remains::unmount_all_below;
+use remains::{end_all_in, end_all_of, remove_groups};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -21,6 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often that is looked at.
 const POLL: Duration = Duration::from_millis(20);
+
+/// Programs that each of them is made of.
+const DOCKER: &[&str] = &["dockerd", "docker", "containerd", "runc", "setpriv"];
+const PODMAN: &[&str] = &["podman", "conmon", "runc", "setpriv"];
 
 /// What is run, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,12 +54,30 @@ impl TestEngine {
     /// If it does not come up, or if it is missing and must not be.
     #[must_use]
     pub fn docker() -> Option<Self> {
-        Self::start(
-            "docker",
-            Make::Docker,
-            &["dockerd", "docker", "containerd", "runc", "setpriv"],
-            "docker.io",
-        )
+        Self::start_after("docker", Make::Docker, DOCKER, "docker.io", |_| {})
+    }
+
+    /// Docker, likewise, on a disk of so many bytes, which is its folder [`TestEngine::disk`].
+    ///
+    /// # Panics
+    /// If it does not come up, or if it is missing and must not be.
+    #[must_use]
+    pub fn docker_on_a_small_disk(bytes: u64) -> Option<Self> {
+        let prepare = |folder: &Path| {
+            let (disk, options) = (folder.join("data"), std::ffi::CString::new(format!("size={bytes}")));
+            fs::create_dir(&disk).expect("make a folder");
+            let flags = rustix::mount::MountFlags::empty();
+            let options = options.expect("no NUL");
+            rustix::mount::mount("tmpfs", &disk, "tmpfs", flags, Some(options.as_c_str()))
+                .expect("mount a disk");
+        };
+        Self::start_after("docker", Make::Docker, DOCKER, "docker.io", prepare)
+    }
+
+    /// Where it keeps its data.
+    #[must_use]
+    pub fn disk(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// Podman's API on a storage of its own, likewise.
@@ -60,12 +86,19 @@ impl TestEngine {
     /// If it does not come up, or if it is missing and must not be.
     #[must_use]
     pub fn podman() -> Option<Self> {
-        Self::start("podman", Make::Podman, &["podman", "conmon", "runc", "setpriv"], "podman")
+        Self::start_after("podman", Make::Podman, PODMAN, "podman", |_| {})
     }
 
-    fn start(feature: &str, make: Make, programs: &[&str], package: &str) -> Option<Self> {
+    fn start_after(
+        feature: &str,
+        make: Make,
+        programs: &[&str],
+        package: &str,
+        prepare: impl FnOnce(&Path),
+    ) -> Option<Self> {
         available_or_skip(feature, &are_there(programs, package)).then(|| {
             let folder = tempfile::Builder::new().prefix("ak-engine-").tempdir().expect("make a folder");
+            prepare(folder.path());
             let group = format!("ak-engine-{:016x}", random_u64());
             let child = spawn(make, folder.path(), &group).expect("start the engine");
             Self { make, folder, child, group }.wait_until_up()
@@ -166,8 +199,14 @@ impl TestEngine {
 impl Drop for TestEngine {
     fn drop(&mut self) {
         self.stop();
+        end_all_of(self.folder.path());
+        end_all_in(&self.group);
         unmount_all_below(self.folder.path());
         remove_groups(&self.group);
+        if self.make == Make::Podman {
+            // All of Podman's have this one in common: it stays while another has something in it.
+            remove_groups("libpod_parent");
+        }
     }
 }
 
@@ -239,26 +278,4 @@ fn answers(socket: &Path) -> bool {
     let asked = stream.write_all(b"GET /_ping HTTP/1.0\r\n\r\n");
     let mut answer = String::new();
     asked.is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.contains("200 OK")
-}
-
-/// Unmounts what is mounted in a folder: a killed engine leaves the roots of its containers, and Podman its storage.
-pub fn unmount_all_below(folder: &Path) {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let places = mounts.lines().rev().filter_map(|line| line.split(' ').nth(4));
-    for place in places.filter(|place| Path::new(place).starts_with(folder)) {
-        rustix::mount::unmount(place, rustix::mount::UnmountFlags::DETACH).ok();
-    }
-}
-
-/// Engines leave their own group.
-fn remove_groups(name: &str) {
-    let roots = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
-    for group in roots.map(|root| root.join(name)).chain([Path::new("/sys/fs/cgroup").join(name)]) {
-        for below in fs::read_dir(&group).into_iter().flatten().flatten() {
-            if below.path().is_dir() {
-                fs::remove_dir(below.path()).ok();
-            }
-        }
-        fs::remove_dir(group).ok();
-    }
 }

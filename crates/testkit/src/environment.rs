@@ -24,14 +24,19 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 pub struct TestEnvironment {
     root: TempDir,
     ordinary_user: bool,
+    /// Address of the container engine; none of the host's is ever asked.
+    engine: String,
 }
+
+/// Where no engine is.
+const NO_ENGINE: &str = "unix:///nonexistent/engine.sock";
 
 impl TestEnvironment {
     /// An environment for whoever runs the test.
     #[must_use]
     pub fn new() -> Self {
         let root = tempfile::Builder::new().prefix("ak-test-").tempdir().expect("make a temporary folder");
-        let environment = Self { root, ordinary_user: false };
+        let environment = Self { root, ordinary_user: false, engine: NO_ENGINE.into() };
         for folder in ["home", "agentkernel", "work", "bin"] {
             fs::create_dir(environment.root().join(folder)).expect("make a folder of the test environment");
         }
@@ -50,6 +55,11 @@ impl TestEnvironment {
             }
         }
         environment
+    }
+
+    /// Lets every command from now on use the container engine that listens there.
+    pub fn use_engine(&mut self, address: impl Into<String>) {
+        self.engine = address.into();
     }
 
     /// The folder that holds everything else.
@@ -89,7 +99,7 @@ impl TestEnvironment {
         copy
     }
 
-    /// A command that inherits nothing: `PATH`, `HOME` and `AGENTKERNEL_HOME` are its whole
+    /// A command that inherits nothing: `PATH`, `HOME`, `AGENTKERNEL_HOME` and the address of an engine are its whole
     /// environment, and its stdin is empty.
     #[must_use]
     #[expect(
@@ -103,6 +113,8 @@ impl TestEnvironment {
             .env("PATH", PATH)
             .env("HOME", self.home())
             .env("AGENTKERNEL_HOME", self.agentkernel_home())
+            .env("DOCKER_HOST", &self.engine)
+            .env("CONTAINER_HOST", &self.engine)
             .current_dir(self.work())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

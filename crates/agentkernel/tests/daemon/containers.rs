@@ -18,11 +18,7 @@ fn warm(trial: &Trial, backend: &str) -> u64 {
 fn containers_of_docker_are_kept_warm_used_once_and_gone_with_the_daemon() {
     let Some(engine) = TestEngine::docker() else { return };
     let Some(mut trial) = Trial::alone() else { return };
-    // The way by which a user's own client finds it.
-    let config = trial.environment.home().join(".docker").display().to_string();
-    let address = format!("host={}", engine.address());
-    let _said = engine.client(&["--config", &config, "context", "create", "mine", "--docker", &address]);
-    let _said = engine.client(&["--config", &config, "context", "use", "mine"]);
+    trial.environment.use_engine(engine.address());
     trial.serve(&[]);
     trial.say(&["pool", "set", "2..2", "--backend", "docker"]).assert_success();
     assert!(comes_true(DEADLINE, || warm(&trial, "docker") == 2), "{} are warm", warm(&trial, "docker"));

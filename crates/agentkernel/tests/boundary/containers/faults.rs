@@ -64,7 +64,7 @@ async fn an_engine_that_is_killed_under_a_command_ends_the_sandbox_and_says_so()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_is_killed_while_a_sandbox_comes_up_is_an_error_and_leaves_no_process() {
+async fn an_engine_that_is_killed_while_a_sandbox_comes_up_is_an_error_and_leaves_no_container() {
     let Some(mut fixture) = fixture().await else { return };
     for delay_ms in [0, 5, 15, 40, 80, 120] {
         let name = fresh_name();
@@ -173,6 +173,23 @@ async fn a_base_image_that_somebody_removed_is_made_again() {
     assert_eq!(exec(&*sandbox, &["id", "-un"]).await.text(), "sandbox");
     sandbox.stop().await.expect("stops");
     assert_eq!(fixture.engine.client(&["images", "--all", "--quiet"]).lines().count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_of_the_engine_is_told_and_leaves_nothing() {
+    let Some(engine) = TestEngine::docker_on_a_small_disk(48 << 20) else { return };
+    let backend = backend(&engine);
+    backend.boot(&spec()).await.expect("boots").sandbox.stop().await.expect("stops");
+    let fill = engine.disk().join("fill");
+    let chunk = vec![0; 64 << 10];
+    let mut file = std::fs::File::create(&fill).expect("made");
+    while std::io::Write::write_all(&mut file, &chunk).is_ok() {}
+    let error = backend.boot(&spec()).await.err().expect("there is no room");
+    assert!(error.to_string().contains("no space left on device"), "{error}");
+    drop(file);
+    std::fs::remove_file(&fill).expect("removed");
+    backend.boot(&spec()).await.expect("boots again").sandbox.stop().await.expect("stops");
+    assert_eq!(all_containers(&engine), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,6 +26,7 @@ fn program(environment: &TestEnvironment) -> Command {
     fs::write(place("storage.conf"), storage).expect("written");
     fs::write(place("containers.conf"), engine).expect("written");
     let mut command = environment.command(PROGRAM);
+    command.env_remove("CONTAINER_HOST");
     command.env("CONTAINERS_STORAGE_CONF", place("storage.conf"));
     command.env("CONTAINERS_CONF", place("containers.conf"));
     command.env("XDG_RUNTIME_DIR", environment.work());
