@@ -27,6 +27,10 @@ layers:
 sizes:
     cargo xtask sizes
 
+# Links and cited proofs of the documents, that they are there.
+documents:
+    cargo xtask documents
+
 # Run the program: `just run doctor`, `just run run -- echo hello`.
 [positional-arguments]
 run *args:

@@ -1,7 +1,9 @@
 //! `cargo xtask`: the checks of this workspace that cargo does not have.
 
+mod documents;
 mod fences;
 mod layers;
+mod markdown;
 mod sizes;
 mod source;
 mod violation;
@@ -26,6 +28,8 @@ struct Args {
 enum Check {
     /// Dependencies point down, and only the crates that may spawn programs or read the environment do so.
     Layers,
+    /// Links in documents lead somewhere, and the proofs that those about security cite are there.
+    Documents,
     /// Files and functions stay short; prints how large the built programs are.
     Sizes {
         /// Exit 1 when a file or a function is over its hard limit.
@@ -50,6 +54,7 @@ fn run(check: &Check) -> Result<bool, WorkspaceError> {
     let workspace = Workspace::load()?;
     match check {
         Check::Layers => check_layers(&workspace),
+        Check::Documents => check_documents(&workspace),
         Check::Sizes { deny } => check_sizes(&workspace, *deny),
     }
 }
@@ -60,6 +65,14 @@ fn check_layers(workspace: &Workspace) -> Result<bool, WorkspaceError> {
     report(&violations);
     let arrows: usize = workspace.crates.iter().map(|one| one.dependencies.len()).sum();
     println!("layers: {} crates, {arrows} arrows, {} violations", workspace.crates.len(), violations.len());
+    Ok(violations.is_empty())
+}
+
+fn check_documents(workspace: &Workspace) -> Result<bool, WorkspaceError> {
+    let checked = documents::check(workspace)?;
+    report(&checked.violations);
+    let documents::Checked { documents, links, proofs, violations } = &checked;
+    println!("documents: {documents}, {links} links, {proofs} proofs, {} violations", violations.len());
     Ok(violations.is_empty())
 }
 

@@ -27,6 +27,7 @@ pub mod wire;
 mod words;
 mod zygote;
 
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -118,7 +119,7 @@ enum Format {
 
 /// Reads the command line and does what it says. Returns the exit code.
 pub fn main(began: Instant) -> u8 {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::often(std::env::args_os()).map_or_else(Cli::try_parse, Ok) {
         Ok(cli) => cli,
         Err(other) => return errors::say_of_clap(&other, &Cli::command()),
     };
@@ -126,13 +127,28 @@ pub fn main(began: Instant) -> u8 {
 }
 
 impl Cli {
+    /// What is typed most often and waited for most, if it is that and right. The other subcommands need not be
+    /// described for it, which takes longer than all else until the daemon is asked (0.2 ms measured). What is wrong is
+    /// told by those who know everything.
+    fn often(mut words: impl Iterator<Item = OsString>) -> Option<Self> {
+        let program = words.next()?;
+        let subcommand = words.next()?;
+        let words = std::iter::once(program).chain(words);
+        let subcommand = match subcommand.to_str()? {
+            "run" => Words::Run(Box::new(alone(words)?)),
+            "exec" => Words::Exec(alone(words)?),
+            _ => return None,
+        };
+        Some(Self { subcommand })
+    }
+
     /// Does what was typed.
     fn run(self, began: Instant) -> Result<u8, Failure> {
         match self.subcommand {
             Words::Run(args) => run::main(&args, began, &Environment::read()?),
             Words::Serve(args) => serve::main(&args, &Environment::read()?),
             Words::Doctor(args) => {
-                let zygote = fork_zygote()?;
+                let zygote = forked(Zygote::fork())?;
                 doctor::main(&args, &Environment::read()?, zygote)
             }
             Words::Completion(args) => completion::main(&args),
@@ -170,9 +186,15 @@ impl Words {
     }
 }
 
-/// Forks the zygote. Only while there is no other thread, and so before any async runtime.
-fn fork_zygote() -> Result<Arc<Zygote>, Failure> {
-    let zygote = Zygote::fork().map_err(|why| Error::new(ErrorKind::Host, "fork the zygote", why))?;
+/// Reads the words of one subcommand as if there were no other.
+fn alone<A: clap::Args>(words: impl Iterator<Item = OsString>) -> Option<A> {
+    let matches = A::augment_args(clap::Command::new("agentkernel")).try_get_matches_from(words).ok()?;
+    A::from_arg_matches(&matches).ok()
+}
+
+/// Shares the zygote that was forked. It is only while there is no other thread, and so before any async runtime.
+fn forked(zygote: std::io::Result<Zygote>) -> Result<Arc<Zygote>, Failure> {
+    let zygote = zygote.map_err(|why| Error::new(ErrorKind::Host, "fork the zygote", why))?;
     Ok(Arc::new(zygote))
 }
 
@@ -193,5 +215,41 @@ mod tests {
     #[test]
     fn the_definition_of_the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_subcommand_alone_is_read_as_among_all_others() {
+        let read = |line: &str| {
+            let words: Vec<_> = std::iter::once("agentkernel").chain(line.split(' ')).collect();
+            let often = Cli::often(words.iter().map(OsString::from)).map(|cli| format!("{cli:?}"));
+            (often, Cli::try_parse_from(words).map(|cli| format!("{cli:?}")).ok())
+        };
+        let right = [
+            "run true",
+            "run -- true -x",
+            "run -it --cpus 2 -v /a:/b:ro -- sh -c x",
+            "exec web ls -l",
+            "exec -i -e A=b web -- cat",
+        ];
+        for line in right {
+            let (often, all) = read(line);
+            assert!(often.is_some() && often == all, "{line}: {often:?}, {all:?}");
+        }
+        let wrong = [
+            "run",
+            "run --cpus x true",
+            "run --help",
+            "run -h",
+            "run -V",
+            "run --no-such -- true",
+            "exec",
+            "exec --help",
+            "exec web",
+            "ru true",
+        ];
+        for line in wrong {
+            assert_eq!(read(line), (None, None), "{line}");
+        }
+        assert_eq!(read("ps").0, None);
     }
 }

@@ -60,6 +60,8 @@ pub struct Backend {
     pub adopt: bool,
     /// Whether memory and processors of a live sandbox can be changed.
     pub resize: bool,
+    /// Whether a socket of the host can be served inside.
+    pub host_socket: bool,
 }
 
 /// How the daemon is to be stopped. In either way nothing is left.

@@ -46,7 +46,7 @@ pub use host::{Backend, Health, HealthStatus, Info, ShutdownMode, ShutdownReques
 pub use pool::{DrainReply, DrainRequest, Pool, PoolCounts, PoolKey, PoolRequest, PoolStats};
 pub use process::{Following, ProcessInfo, ProcessState, SignalRequest};
 pub use request::{
-    CommandRequest, Mount, RunRequest, SandboxRequest, StdinMode, TerminalSize, TimeoutRequest,
+    CommandRequest, Mount, RunRequest, SandboxRequest, StdinMode, TerminalSize, TimeoutRequest, UnixSocket,
 };
 pub use result::{CommandResult, Phases, Usage};
 pub use sandbox::{

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::Word;
 use crate::object::objects;
 
-objects!(SandboxRequest, Mount, CommandRequest, TerminalSize, RunRequest, TimeoutRequest);
+objects!(SandboxRequest, Mount, UnixSocket, CommandRequest, TerminalSize, RunRequest, TimeoutRequest);
 
 /// What a sandbox is to be. Sizes and numbers are written as on the command line: `512M`, `1.5`, `unlimited`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -49,6 +49,10 @@ pub struct SandboxRequest {
     /// Files and folders of the host inside it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<Mount>,
+    /// A unix socket of the host, served inside by a socket of its own. Each connection to it is connected to the host's;
+    /// bytes pass, descriptors and credentials do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unix_socket: Option<UnixSocket>,
     /// Variables of every command in it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, Word>,
@@ -74,6 +78,16 @@ pub struct Mount {
     /// Whether it can be read only.
     #[serde(default)]
     pub read_only: bool,
+}
+
+/// A unix socket of the host inside a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, remote = "Self")]
+pub struct UnixSocket {
+    /// Its absolute path on the host.
+    pub host_path: Word,
+    /// Its name in the sandbox, in /run/agentkernel: 1 to 63 of letters, digits, `.`, `_` and `-`.
+    pub name: String,
 }
 
 /// A command, word by word; no shell reads it.

@@ -171,6 +171,7 @@ impl Backend for ContainerBackend {
             adopt: false,
             own_kernel: false,
             resize: true,
+            host_socket: true,
         }
     }
 
@@ -196,6 +197,8 @@ impl Backend for ContainerBackend {
         let posture = tokio::task::spawn_blocking(read_posture).await;
         let posture = posture.map_err(|why| Error::new(ErrorKind::Internal, "read the posture", why))?;
         let sandbox = if self.is_strict { prove(sandbox, &posture).await? } else { sandbox };
+        // Not before the proof, by which the agent has nothing open but its stream.
+        let sandbox = sandbox.with_host_socket(spec).await?;
         Ok(Booted { sandbox: Box::new(sandbox), boot, ready: began.elapsed().saturating_sub(boot) })
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use agentkernel_core::{SandboxName, User};
+use agentkernel_core::{HostSocket, SandboxName, User};
 use agentkernel_hardening::{etc, layout, lists};
 use agentkernel_link::{GUEST, GUEST_BUILD};
 use bytes::Bytes;
@@ -107,6 +107,7 @@ impl Base<'_> {
             }
         }
         link(&mut tar, "var/tmp", Path::new("../tmp"))?;
+        link(&mut tar, HostSocket::SHOWN_FOLDER.trim_start_matches('/'), Path::new(HostSocket::FOLDER))?;
         folder(&mut tar, "etc/ssl", 0o755)?;
         for (path, content) in etc::files(self.user, &nobody()?) {
             file(&mut tar, path, 0o644, content.as_bytes())?;

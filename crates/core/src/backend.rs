@@ -136,6 +136,8 @@ pub struct Capabilities {
     pub own_kernel: bool,
     /// Memory and processors of a live sandbox can be changed.
     pub resize: bool,
+    /// A socket of the host can be served inside.
+    pub host_socket: bool,
 }
 
 /// Makes boundaries of one kind.

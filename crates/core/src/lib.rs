@@ -32,8 +32,8 @@ pub use sandbox::{
     OutputStream, Process, ProcessControl, ProcessEvent, Sandbox, SandboxUsage, SignalTarget, Stopped,
 };
 pub use spec::{
-    Access, BindMount, Image, ImageName, Limit, Limits, Network, Profile, Resize, SandboxName, SandboxSpec,
-    SandboxSpecBuilder, User,
+    Access, BindMount, HostSocket, Image, ImageName, Limit, Limits, Network, Profile, Resize, SandboxName,
+    SandboxSpec, SandboxSpecBuilder, User,
 };
 pub use suggest::nearest;
 pub use units::{ByteSize, CpuCount, parse_duration};

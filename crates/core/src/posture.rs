@@ -33,7 +33,7 @@ impl Control {
 /// All controls of one live sandbox, read from the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Posture {
-    /// The controls, in the order of the table in SECURITY.md.
+    /// The controls, each explained in docs/security-posture.md.
     pub controls: Vec<Control>,
 }
 

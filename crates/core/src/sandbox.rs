@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::{
-    BackendKind, CauseOfDeath, Command, Ended, Error, ErrorKind, Exited, Files, Posture, Resize, Result,
-    SandboxName, TerminalSize,
+    BackendKind, CauseOfDeath, Command, Ended, Error, ErrorKind, Exited, Files, HostSocket, Posture, Resize,
+    Result, SandboxName, TerminalSize,
 };
 
 /// A live sandbox.
@@ -46,6 +46,12 @@ pub trait Sandbox: Send + Sync {
     /// [`crate::ErrorKind::NotSupported`] by a backend without [`crate::Capabilities::resize`].
     async fn resize(&self, to: &Resize) -> Result<()> {
         Err(to.not_supported(self.backend()))
+    }
+
+    /// Serves a socket of the host inside, from the moment that it returns until the sandbox ends. One that is there
+    /// already is served by the newer order. Refused as [`crate::ErrorKind::NotSupported`] where there is no guest agent.
+    async fn open_socket(&self, _socket: &HostSocket) -> Result<()> {
+        Err(not_supported("serve a socket of the host", self.backend()))
     }
 
     /// Waits until the sandbox has ended by itself, and says how.

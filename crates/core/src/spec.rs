@@ -4,6 +4,7 @@ mod image;
 mod limits;
 mod mount;
 mod name;
+mod socket;
 mod user;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ pub use image::ImageName;
 pub use limits::{Limit, Limits, Resize};
 pub use mount::{Access, BindMount};
 pub use name::SandboxName;
+pub use socket::HostSocket;
 pub use user::User;
 
 use crate::{Error, ErrorKind, Result, suggest};
@@ -27,6 +29,7 @@ pub struct SandboxSpec {
     profile: Profile,
     limits: Limits,
     mounts: Vec<BindMount>,
+    host_socket: Option<HostSocket>,
     user: User,
     network: Network,
     lifetime: Option<Duration>,
@@ -44,6 +47,7 @@ impl SandboxSpec {
                 profile,
                 limits: Limits::of(profile),
                 mounts: Vec::new(),
+                host_socket: None,
                 user: User::SANDBOX,
                 network: Network::None,
                 lifetime: None,
@@ -93,6 +97,12 @@ impl SandboxSpec {
         &self.mounts
     }
 
+    /// The one socket of the host that it may talk to.
+    #[must_use]
+    pub fn host_socket(&self) -> Option<&HostSocket> {
+        self.host_socket.as_ref()
+    }
+
     /// As whom its processes run.
     #[must_use]
     pub fn user(&self) -> User {
@@ -115,6 +125,13 @@ impl SandboxSpec {
     #[must_use]
     pub fn with_name(mut self, name: SandboxName) -> Self {
         self.name = name;
+        self
+    }
+
+    /// The same without a socket of the host, which can be served at any time after boot.
+    #[must_use]
+    pub fn without_host_socket(mut self) -> Self {
+        self.host_socket = None;
         self
     }
 
@@ -159,6 +176,13 @@ impl SandboxSpecBuilder {
     #[must_use]
     pub fn mount(mut self, mount: BindMount) -> Self {
         self.spec.mounts.push(mount);
+        self
+    }
+
+    /// One socket of the host.
+    #[must_use]
+    pub fn host_socket(mut self, socket: Option<HostSocket>) -> Self {
+        self.spec.host_socket = socket;
         self
     }
 

@@ -17,6 +17,7 @@ use self::greeting::Identity;
 use self::last_words::LastWords;
 use self::readiness::{Source, time_left};
 use self::succession::Newcomer;
+use crate::accept::Sockets;
 use crate::door::Door;
 use crate::process::Process;
 use crate::stream::{Received, Stream};
@@ -25,6 +26,10 @@ use crate::takeover::TakenOver;
 
 /// Most bytes of one output stream in one turn.
 const CHUNK_LEN: usize = 128 * 1024;
+
+/// How long after the greeting it is believed that the sandbox waits to be used: what a command of some milliseconds made
+/// the agent forget, it would have to read again at once.
+const REST_AFTER_NS: u64 = 50_000_000;
 
 /// Most children that are waited for in one turn: whoever makes orphans without end delays nobody.
 const REAPED_MAX: usize = 256;
@@ -41,6 +46,7 @@ struct Agent {
     children: OwnedFd,
     descriptors: libc::rlimit,
     processes: BTreeMap<u32, Process>,
+    sockets: Sockets,
     /// Highest channel that was opened; the host never uses one twice.
     last_channel: u32,
     /// Channel whose output is served first: the one that had to wait.
@@ -51,6 +57,8 @@ struct Agent {
     unreaped: bool,
     /// Something has run since memory was last given back.
     busy: bool,
+    /// When the code of the start is let go of.
+    rests_ns: Option<u64>,
 }
 
 /// Serves the host until it has had enough; returns the exit code.
@@ -64,11 +72,13 @@ pub fn run(taken: TakenOver, started_ns: u64) -> i32 {
         children: taken.children,
         descriptors: taken.descriptors,
         processes: BTreeMap::new(),
+        sockets: Sockets::default(),
         last_channel: 0,
         first_served: 0,
         chunk: Vec::new(),
         unreaped: false,
         busy: false,
+        rests_ns: None,
     };
     let mut result = agent.greet(started_ns);
     while result.is_ok() {
@@ -80,7 +90,7 @@ pub fn run(taken: TakenOver, started_ns: u64) -> i32 {
 impl Agent {
     fn turn(&mut self) -> Result<(), End> {
         let deadlines = self.processes.values().filter_map(Process::next_deadline_ns);
-        let due_ns = deadlines.chain(self.newcomer_due_ns()).min();
+        let due_ns = deadlines.chain(self.newcomer_due_ns()).chain(self.rests_ns).min();
         for source in self.wait(if self.unreaped { Some(0) } else { due_ns }) {
             self.serve(source)?;
         }
@@ -215,6 +225,10 @@ impl Agent {
             process.time_has_come(now_ns);
         }
         self.lose_patience(now_ns);
+        if self.rests_ns.is_some_and(|rests_ns| rests_ns <= now_ns) {
+            self.rests_ns = None;
+            sys::forget_code();
+        }
     }
 
     /// Gives the credit that is due, and says the last word on who has nothing more to say: both only to

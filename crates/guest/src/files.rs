@@ -50,7 +50,7 @@ fn as_path(bytes: &[u8]) -> &Path {
 }
 
 /// A standard stream without the buffers that the standard library puts before it.
-fn standard(fd: BorrowedFd<'_>) -> io::Result<File> {
+pub fn standard(fd: BorrowedFd<'_>) -> io::Result<File> {
     fd.try_clone_to_owned().map(File::from)
 }
 
@@ -62,14 +62,18 @@ fn output() -> Result<File, FileError> {
     standard(stdout()).during("open", Path::new("standard output"))
 }
 
-/// Copies to the end, by reading and writing. The standard library would splice, which in gVisor takes a pipe that is
+/// Copies to the end, by reading and writing, and returns how many bytes that were. The standard library would splice, which in gVisor takes a pipe that is
 /// empty for one that has ended.
-fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+pub fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<u64> {
     let mut buffer = vec![0; BUFFER_LEN];
+    let mut copied = 0;
     loop {
         match from.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(length) => to.write_all(&buffer[..length])?,
+            Ok(0) => return Ok(copied),
+            Ok(length) => {
+                to.write_all(&buffer[..length])?;
+                copied += length as u64;
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

@@ -20,6 +20,7 @@
 
 #![cfg_attr(not(test), no_main)]
 
+mod accept;
 mod agent;
 mod door;
 mod files;

@@ -71,7 +71,7 @@ impl Process {
         Self {
             pid,
             has_terminal: plan.terminal.is_some(),
-            is_worker: matches!(plan.work, Work::File(_)),
+            is_worker: !matches!(plan.work, Work::Program(_)),
             phase: Phase::Starting { status: wiring.status, plan: Box::new(plan) },
             stdin: Input::new(wiring.stdin),
             stdout: Output::new(Some(wiring.stdout), window),

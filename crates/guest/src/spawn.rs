@@ -10,18 +10,20 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::pipe::{PipeFlags, pipe_with};
 
+pub use self::child::SOCKET_FD;
 pub use self::plan::{Failure, Plan, Work, refused};
 
 use self::child::{Ends, Stdio};
+use crate::accept::Sockets;
 use crate::process::{Process, Sink, Wiring};
 use crate::{sys, terminal};
 
 /// Starts what the host asks for. Whether it could be executed is known only later, when the process
 /// has said so: nothing here waits for it.
-pub fn spawn(start: Start, descriptors: libc::rlimit) -> Result<Process, Refused> {
+pub fn spawn(start: Start, descriptors: libc::rlimit, sockets: &mut Sockets) -> Result<Process, Refused> {
     let started_ns = sys::monotonic_ns();
     let (timeout_ms, window) = (start.timeout_ms, start.output_window);
-    let plan = Plan::new(start)?;
+    let plan = Plan::new(start, sockets)?;
     let prepare = |errno| refused(Stage::Prepare, errno, plan.preparation());
     let (ours, ends) = connect(&plan, descriptors).map_err(prepare)?;
     let pid = fork(&plan, &ends).map_err(prepare)?;

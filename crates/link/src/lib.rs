@@ -34,6 +34,7 @@ mod outbox;
 mod output;
 mod process;
 mod sandbox;
+mod socket;
 mod stdin;
 mod table;
 mod text;

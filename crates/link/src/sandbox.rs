@@ -4,8 +4,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use agentkernel_core::{
-    BackendKind, Boundary, CauseOfDeath, Command, DuplexStream, Ended, Error, ErrorKind, Files, Posture,
-    Process, Resize, Result, Sandbox, SandboxName, SandboxSpec, SandboxUsage, Stopped,
+    BackendKind, Boundary, CauseOfDeath, Command, DuplexStream, Ended, Error, ErrorKind, Files, HostSocket,
+    Posture, Process, Profile, Resize, Result, Sandbox, SandboxName, SandboxSpec, SandboxUsage, Stopped,
 };
 use async_trait::async_trait;
 use tokio::sync::RwLock;
@@ -17,6 +17,7 @@ use crate::connect::{HelloOptions, ReadyInfo, Witness, connect_with, reconnect_w
 use crate::exec::ExecDefaults;
 use crate::files::LinkedFiles;
 use crate::link::Link;
+use crate::socket;
 use crate::table::{Table, wait_closed};
 
 /// How long the boundary may take to say why the stream has ended.
@@ -34,6 +35,8 @@ pub struct LinkedSandbox {
     name: SandboxName,
     backend: BackendKind,
     defaults: ExecDefaults,
+    /// Whether a command may be root, whatever the guest could do.
+    may_be_root: bool,
     link: Link,
     files: LinkedFiles,
     slot: Arc<Slot>,
@@ -90,7 +93,29 @@ impl LinkedSandbox {
     ) -> Self {
         let guard = tokio::spawn(stop_when_broken(Arc::clone(link.table()), Arc::downgrade(&slot)));
         let files = LinkedFiles::new(link.clone(), defaults.user);
-        Self { name: spec.name().clone(), backend, defaults, link, files, slot, guard: Some(guard) }
+        let may_be_root = spec.profile() == Profile::Permissive;
+        Self {
+            name: spec.name().clone(),
+            backend,
+            defaults,
+            may_be_root,
+            link,
+            files,
+            slot,
+            guard: Some(guard),
+        }
+    }
+
+    /// Serves the socket of the host that the description has, if it has one. If that fails, the sandbox is stopped.
+    pub async fn with_host_socket(self, spec: &SandboxSpec) -> Result<Self> {
+        let Some(socket) = spec.host_socket() else { return Ok(self) };
+        match self.open_socket(socket).await {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                Box::new(self).stop().await?;
+                Err(error)
+            }
+        }
     }
 
     /// The link itself.
@@ -168,6 +193,11 @@ impl Sandbox for LinkedSandbox {
     }
 
     async fn exec(&self, command: &Command) -> Result<Box<dyn Process>> {
+        if !self.may_be_root && command.user.is_some_and(|user| user.uid == 0 || user.gid == 0) {
+            let why = "root is refused in this sandbox";
+            return Err(Error::new(ErrorKind::CommandRefused, "change to the command's user", why)
+                .hint("make the sandbox with the profile permissive"));
+        }
         self.link.exec(command, &self.defaults).await
     }
 
@@ -191,6 +221,10 @@ impl Sandbox for LinkedSandbox {
             Some(boundary) => boundary.resize(to).await,
             None => Err(self.link.gone("resize the sandbox")),
         }
+    }
+
+    async fn open_socket(&self, socket: &HostSocket) -> Result<()> {
+        socket::open(&self.link, socket).await
     }
 
     async fn pause(&self) -> Result<()> {

@@ -176,7 +176,7 @@ pub(crate) async fn wait_closed(mut watch: watch::Receiver<Option<Arc<Closed>>>)
 fn accepts_stdin(start: &Start) -> bool {
     match &start.task {
         Task::Exec(exec) => exec.stdin == StdinMode::Pipe || exec.terminal.is_some(),
-        Task::File(_) => true,
+        Task::File(_) | Task::Accept(_) => true,
     }
 }
 

@@ -37,6 +37,9 @@ pub(crate) async fn adopt(spec: &SandboxSpec, runtime: &RuntimeDir) -> Result<Ad
         LinkedSandbox::adopt(spec, boundary, stream, hello, ExecDefaults::default()).await?;
     let posture = sandbox.posture().await?;
     let sandbox = prove(sandbox, &posture).await?;
+    if let Some(socket) = spec.host_socket() {
+        sandbox.open_socket(socket).await?;
+    }
     if was_paused {
         sandbox.pause().await?;
     }

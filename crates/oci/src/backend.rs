@@ -1,5 +1,6 @@
 //! The embedded backend: from a description to a sandbox whose posture is proven.
 
+mod proof;
 mod trial;
 
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -8,12 +9,16 @@ use std::sync::{Arc, Once};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use agentkernel_core::{
-    Adopted, Availability, Backend, BackendKind, Booted, Capabilities, Error, ErrorKind, Posture, Result,
-    Sandbox, SandboxName, SandboxSpec,
+    Adopted, Availability, Backend, BackendKind, Booted, Capabilities, CommandUser, Error, ErrorKind, Result,
+    SandboxSpec, User,
 };
 use agentkernel_link::{ExecDefaults, HelloOptions, LinkedSandbox, Token};
 use async_trait::async_trait;
 use tokio::net::UnixStream;
+
+pub(crate) use proof::prove;
+
+use proof::beside;
 
 use crate::adopt;
 use crate::boundary::{OciBoundary, first_report};
@@ -25,6 +30,7 @@ use crate::lock::LockFile;
 use crate::paths::RuntimeDir;
 use crate::plan::Plan;
 use crate::posture::Expected;
+use crate::random::random_bytes;
 use crate::record::{self, Init, Record, Stale};
 use crate::zygote::Zygote;
 
@@ -38,6 +44,9 @@ pub struct OciBackend {
     runtime: RuntimeDir,
     facts: Arc<HostFacts>,
     weaken: Option<Weaken>,
+    /// Sandboxes are handed out although their posture does not hold. For negative controls only.
+    lenient: bool,
+    told: Once,
     reaped: Once,
     engine: Option<EngineSlot>,
 }
@@ -58,7 +67,16 @@ impl OciBackend {
     #[must_use]
     pub fn new(zygote: Arc<Zygote>, runtime: RuntimeDir) -> Self {
         let facts = Arc::new(HostFacts::gather());
-        Self { zygote, runtime, facts, weaken: None, reaped: Once::new(), engine: None }
+        Self {
+            zygote,
+            runtime,
+            facts,
+            weaken: None,
+            lenient: false,
+            told: Once::new(),
+            reaped: Once::new(),
+            engine: None,
+        }
     }
 
     /// The same, with containers made by a runtime that is in one of these folders.
@@ -69,6 +87,8 @@ impl OciBackend {
             runtime: self.runtime.clone(),
             facts: self.facts.clone(),
             weaken: self.weaken.clone(),
+            lenient: self.lenient,
+            told: Once::new(),
             reaped: Once::new(),
             engine: Some(EngineSlot::new(engine, folders)),
         }
@@ -80,6 +100,15 @@ impl OciBackend {
     #[must_use]
     pub fn weakened(mut self, weaken: impl Fn(&mut Plan) + Send + Sync + 'static) -> Self {
         self.weaken = Some(Arc::new(weaken));
+        self.lenient = true;
+        self
+    }
+
+    /// The same, held to the posture that it should have had. For tests only, too.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn strict(mut self) -> Self {
+        self.lenient = false;
         self
     }
 
@@ -93,12 +122,8 @@ impl OciBackend {
         self.runtime.prepare().map_err(|why| {
             Error::new(ErrorKind::Host, "prepare the runtime folder", why).on(self.runtime.path().display())
         })?;
-        // Once is enough: from now on each boundary sees to its own. Failures are left for the next time; the name
-        // that is wanted is checked by itself. A zygote that cannot be told fails at the order, too.
-        self.reaped.call_once(|| {
-            drop(record::reap_stale(&self.runtime));
-            self.zygote.keeps_records_in(&self.runtime).ok();
-        });
+        // A zygote that cannot be told fails at the order, too.
+        self.told.call_once(|| drop(self.zygote.keeps_records_in(&self.runtime)));
         let mut name_lock = record::take_name(&self.runtime, spec.name())?;
         let mut block = if self.facts.root { Some(self.take_block(spec)?) } else { None };
         let mut facts = self.facts.for_plan(spec, block.as_ref().map(|block| block.first_id));
@@ -126,6 +151,13 @@ impl OciBackend {
         Ok(Prepared { plan, record, name_lock, block })
     }
 
+    /// As whom commands run that do not say so: as whoever the agent is, unless it had to be another.
+    fn defaults(&self, spec: &SandboxSpec) -> ExecDefaults {
+        let User { uid, gid } = spec.user();
+        let is_another = self.engine.as_ref().is_some_and(|slot| slot.engine.hides_nothing());
+        ExecDefaults { user: is_another.then_some(CommandUser { uid, gid }), ..ExecDefaults::default() }
+    }
+
     fn take_block(&self, spec: &SandboxSpec) -> Result<IdBlock> {
         // Neighbouring names begin at unrelated blocks, so that a hundred at once do not queue up.
         let start = spec
@@ -143,8 +175,11 @@ impl OciBackend {
         let (stream, their_stream) = StdUnixStream::pair().map_err(failed)?;
         let mut locks = vec![&name_lock];
         locks.extend(block.as_ref().map(|block| &block.lock));
-        self.zygote.launch(&plan, &their_control, &their_stream, &locks).map_err(failed)?;
+        let group = plan.cgroup.as_ref().map(|cgroup| self.facts.hierarchy.group(&cgroup.path));
+        self.zygote.launch(&plan, group, &their_control, &their_stream, &locks).map_err(failed)?;
         drop((their_control, their_stream));
+        // There is time now for what others left. Once: each boundary sees to its own; what fails is left for the next.
+        self.reaped.call_once(|| drop(record::reap_stale(&self.runtime)));
         let (control, stream) = (async_stream(control)?, async_stream(stream)?);
         let (control, pid) = tokio::time::timeout(BOOT_DEADLINE, first_report(control))
             .await
@@ -153,18 +188,6 @@ impl OciBackend {
         write_record(&mut name_lock, &record)?;
         Ok((OciBoundary::new(control, pid, record, self.runtime.clone()), stream))
     }
-}
-
-/// A name that no other sandbox has.
-pub fn random_name() -> Result<SandboxName> {
-    random_bytes().map(|bytes: [u8; 8]| SandboxName::from_random(u64::from_le_bytes(bytes)))
-}
-
-fn random_bytes<const N: usize>() -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .map_err(|why| Error::new(ErrorKind::Host, "draw random bytes", why))?;
-    Ok(bytes)
 }
 
 pub(crate) fn hello(record: &Record) -> HelloOptions {
@@ -198,24 +221,6 @@ fn write_record(lock: &mut LockFile, record: &Record) -> Result<()> {
     lock.write(&json).map_err(|why| unwritable(&why).on(lock.path().display()))
 }
 
-/// Takes a sandbox that is not as planned down again.
-pub(crate) async fn prove(sandbox: LinkedSandbox, posture: &Posture) -> Result<LinkedSandbox> {
-    if posture.holds() {
-        return Ok(sandbox);
-    }
-    let broken: Vec<String> = posture
-        .broken()
-        .map(|control| format!("{} must be {:?}, is {:?}", control.name, control.expected, control.actual))
-        .collect();
-    let error = Error::new(
-        ErrorKind::ControlRefused,
-        "start the sandbox",
-        "it came up without this control and was taken down again",
-    );
-    Box::new(sandbox).stop().await?;
-    Err(error.on(broken.join("; ")).hint("agentkernel doctor says what this host allows"))
-}
-
 #[async_trait]
 impl Backend for OciBackend {
     fn kind(&self) -> BackendKind {
@@ -231,6 +236,7 @@ impl Backend for OciBackend {
             adopt: self.engine.as_ref().is_none_or(|slot| slot.engine.has_door()),
             own_kernel: self.engine.as_ref().is_some_and(|slot| slot.engine.has_own_kernel()),
             resize: self.facts.can_limit(),
+            host_socket: true,
         }
     }
 
@@ -267,18 +273,20 @@ impl Backend for OciBackend {
         let hello = hello(&prepared.record);
         let (boundary, stream) = self.start(prepared).await?;
         let boot = began.elapsed();
-        let posture_at_start = boundary.posture_at_start();
+        let posture = beside(boundary.posture_at_start(&self.facts.hierarchy));
         let (boundary, stream) = (Box::new(boundary), Box::new(stream));
-        let attached = LinkedSandbox::attach(spec, boundary, stream, hello, ExecDefaults::default());
+        let attached = LinkedSandbox::attach(spec, boundary, stream, hello, self.defaults(spec));
         let (attached, posture) = if runtime.is_some() {
             // What a runtime has made is complete once the agent answers.
-            (attached.await, tokio::task::spawn_blocking(posture_at_start).await)
+            (attached.await, posture.await)
         } else {
-            tokio::join!(attached, tokio::task::spawn_blocking(posture_at_start))
+            // The greeting first: the agent works on it while the posture is read.
+            tokio::join!(biased; attached, posture)
         };
-        let (sandbox, _ready) = attached?;
-        let posture = posture.map_err(|why| Error::new(ErrorKind::Internal, "read the posture", why))?;
-        let sandbox = if self.weaken.is_some() { sandbox } else { prove(sandbox, &posture).await? };
+        let ((sandbox, _ready), posture) = (attached?, posture?);
+        let sandbox = if self.lenient { sandbox } else { prove(sandbox, &posture).await? };
+        // Not before the proof, by which the agent has nothing open but its stream.
+        let sandbox = sandbox.with_host_socket(spec).await?;
         Ok(Booted { sandbox: Box::new(sandbox), boot, ready: began.elapsed().saturating_sub(boot) })
     }
 

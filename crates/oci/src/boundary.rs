@@ -131,9 +131,10 @@ impl OciBoundary {
     }
 
     /// How to read the posture before anything runs in the sandbox.
-    pub(crate) fn posture_at_start(&self) -> impl FnOnce() -> Posture + Send + use<> {
+    pub(crate) fn posture_at_start(&self, hierarchy: &Hierarchy) -> impl FnOnce() -> Posture + Send + use<> {
         let (expected, init) = (self.record().expected.clone(), self.init);
-        move || expected.check_at_start(init)
+        let group = expected.cgroup.as_ref().map(|plan| hierarchy.group(&plan.path));
+        move || expected.check_at_start(init, group)
     }
 }
 

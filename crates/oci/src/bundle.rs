@@ -7,7 +7,7 @@ mod runtime;
 use std::path::{Path, PathBuf};
 
 use agentkernel_core::{
-    Access, ByteSize, Error, ErrorKind, Image, Limit, Limits, Profile, Result, SandboxSpec, User,
+    Access, ByteSize, Error, ErrorKind, HostSocket, Image, Limit, Limits, Profile, Result, SandboxSpec, User,
 };
 use agentkernel_hardening::limits::{SHM_BYTES, tmpfs_inodes};
 use agentkernel_hardening::lists::OWN_FOLDERS;
@@ -152,7 +152,7 @@ fn stage(spec: &SandboxSpec, facts: &PlanFacts) -> Vec<Step> {
         Image::Named(_) => {}
         Image::Host => steps.extend(host_image::steps(spec, &facts.host_layout)),
         Image::Rootfs(folder) => {
-            steps.extend(OWN_FOLDERS.iter().map(|(name, mode)| own_folder(name, *mode)));
+            steps.extend(own_places());
             steps.push(Step::Entries {
                 path: ROOTFS.into(),
                 source: folder.clone(),
@@ -177,6 +177,13 @@ fn stage(spec: &SandboxSpec, facts: &PlanFacts) -> Vec<Step> {
         }
     }
     steps
+}
+
+/// The folders that the sandbox provides itself, and the link to its sockets.
+fn own_places() -> impl Iterator<Item = Step> {
+    let shown = HostSocket::SHOWN_FOLDER.trim_start_matches('/');
+    let link = Step::Link { path: Path::new(ROOTFS).join(shown), target: HostSocket::FOLDER.into() };
+    OWN_FOLDERS.iter().map(|(name, mode)| own_folder(name, *mode)).chain([link])
 }
 
 fn own_folder(name: &str, mode: u32) -> Step {
@@ -223,7 +230,7 @@ fn config(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
         linux["resources"] = limits::resources(spec, facts);
     }
     if let Some(runtime) = &facts.runtime {
-        runtime::adapt(&mut config, runtime);
+        runtime::adapt(&mut config, runtime, user);
     }
     config
 }

@@ -16,6 +16,7 @@ pub(crate) use enter::DeviceRule;
 pub(crate) use group::{Group, INNER};
 pub(crate) use read_back::has_swap;
 
+use crate::kernel_file;
 use crate::mountinfo::MountLine;
 
 const ROOT: &str = "/sys/fs/cgroup";
@@ -60,7 +61,7 @@ impl Hierarchy {
     /// Looks at the host.
     #[must_use]
     pub fn detect() -> Self {
-        match fs::read_to_string("/proc/self/mountinfo") {
+        match kernel_file::read_text("/proc/self/mountinfo") {
             Ok(mountinfo) => Self::parse(&mountinfo, || v2_base(Path::new(ROOT))),
             Err(error) => Self::None(format!("/proc/self/mountinfo: {error}")),
         }

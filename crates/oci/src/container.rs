@@ -115,6 +115,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) door: OwnedFd,
     /// The control group.
     pub(crate) group: GroupDoor,
+    /// A network namespace that was made before, for a container that we make here.
+    pub(crate) network: Option<OwnedFd>,
 }
 
 /// Makes the container. `order` becomes readable or ends when all is to be given up. Only for a process with one
@@ -132,20 +134,29 @@ pub(crate) fn create(parts: Parts<'_>, order: BorrowedFd<'_>) -> Result<Running,
 }
 
 /// Makes the container without anybody's help, and returns the PID of the guest agent, which has been executed.
-fn create_here(parts: Parts<'_>, order: BorrowedFd<'_>) -> Result<i32, Failure> {
+fn create_here(mut parts: Parts<'_>, order: BorrowedFd<'_>) -> Result<i32, Failure> {
     let config = Config::of(parts.plan).map_err(during("read the bundle"))?;
     let maps = IdMaps::prepare(parts.plan).map_err(during("map owners"))?;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .map_err(during("make a channel"))?;
-    let flags = clone_flags(&config, parts.plan.privilege);
+    let mut flags = clone_flags(&config, parts.plan.privilege);
+    if let Privilege::Rootless { .. } = parts.plan.privilege {
+        parts.network = None; // it would belong to another than the user namespace that is made now
+    } else if parts.network.is_some() {
+        flags &= !u64::from(libc::CLONE_NEWNET.cast_unsigned());
+    }
     let folder = if let GroupDoor::Folder(folder) = &parts.group { Some(folder.as_fd()) } else { None };
     match sys::clone_into(flags, folder).map_err(during("make the namespaces"))? {
         Forked::Child => {
             drop(ours);
+            parts.agent.is_written_elsewhere();
             init::run(init::Job { parts, config, maps, channel: theirs })
         }
         Forked::Parent(pid) => {
+            let agent = parts.agent;
             drop((theirs, parts));
+            // If that is our task, there is time now: the container's root takes longer to build.
+            agent.fill();
             let result = accompany(&ours, order, pid, &config);
             if result.is_err() {
                 // Its parent alone can reap it, so the number is still its own.

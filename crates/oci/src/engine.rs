@@ -60,6 +60,12 @@ impl Engine {
         }
     }
 
+    /// Whether its kernel lets a user look into all of his processes, those among it that nobody may look into: the guest
+    /// agent is another user then.
+    pub(crate) fn hides_nothing(self) -> bool {
+        self == Self::Gvisor
+    }
+
     /// Whether a descriptor besides the standard streams reaches the guest agent.
     pub(crate) fn has_door(self) -> bool {
         matches!(self, Self::Runc | Self::Crun)

@@ -1,7 +1,5 @@
 //! What this host offers to containers.
 
-use std::fs;
-
 use agentkernel_core::{Availability, SandboxSpec};
 use agentkernel_hardening::layout::program_folders;
 use rustix::process::{Resource, getegid, geteuid, getrlimit};
@@ -9,6 +7,7 @@ use rustix::process::{Resource, getegid, geteuid, getrlimit};
 use crate::bundle::{HostLayout, PlanFacts};
 use crate::cgroup::{self, Hierarchy, NEEDED};
 use crate::idblock::BLOCK_SIZE;
+use crate::kernel_file;
 use crate::plan::Privilege;
 
 /// Oldest kernel with `mount_setattr`, on which read-only mounts rest.
@@ -138,7 +137,7 @@ impl HostFacts {
 /// Whether the ids from which blocks are taken exist in our user namespace.
 fn maps_every_id() -> bool {
     let last = 1_879_048_192_u64 + 4_094 * u64::from(BLOCK_SIZE);
-    fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| {
+    kernel_file::read_text("/proc/self/uid_map").is_ok_and(|map| {
         map.lines().any(|line| {
             let numbers: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
             matches!(numbers[..], [0, 0, count] if count >= last)
@@ -153,7 +152,7 @@ pub(crate) fn kernel_version(release: &str) -> Option<(u32, u32)> {
 }
 
 fn read_number(path: &str) -> Option<u64> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
+    kernel_file::read_text(path).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ mod mounts;
 mod planned;
 mod process;
 
-use std::fs;
 use std::path::Path;
 
 use agentkernel_core::{Control, Limit, Posture, SandboxSpec};
@@ -16,6 +15,7 @@ use serde_json::Value;
 use crate::bundle::{self, PlanFacts};
 use crate::cgroup::{DeviceRule, Group, Hierarchy};
 use crate::engine::Engine;
+use crate::kernel_file;
 use crate::mountinfo::MountLine;
 use crate::plan::{CgroupPlan, Plan, Privilege};
 use crate::seccomp::SeccompFilters;
@@ -91,8 +91,7 @@ impl Expected {
     /// The same for a sandbox that has just been made, and has no process but its first. A new namespace that is
     /// not the host's is nobody's.
     #[must_use]
-    pub fn check_at_start(&self, init: i32) -> Posture {
-        let group = self.cgroup.as_ref().map(|plan| Hierarchy::detect().group(&plan.path));
+    pub(crate) fn check_at_start(&self, init: i32, group: Option<Group>) -> Posture {
         self.read(init, &[], &[init], group, true)
     }
 
@@ -121,10 +120,12 @@ impl Expected {
         controls.extend(mounts::controls(self, init, &mounts, at_start));
         controls.push(process::network_is_empty(init));
         controls.push(process::arguments(self, init));
+        let limits = self.limits(processes, group);
         if !self.rootless {
+            // Last of all: at the start the agent is still moving its own.
             controls.push(descriptors::control(init, &mounts, at_start));
         }
-        controls.extend(self.limits(processes, group));
+        controls.extend(limits);
         Posture { controls }
     }
 
@@ -179,9 +180,9 @@ fn cgroup(plan: &CgroupPlan, group: &Group, processes: &[i32]) -> Vec<Control> {
         Control::exact("limit.pids", show(plan.pids), show(actual.pids)),
     ];
     if plan.memory_bytes.is_some() {
-        let none = actual.swap_bytes == Some(0) || !crate::cgroup::has_swap();
-        let shown =
-            format!("limit {}, swap on the host: {}", show(actual.swap_bytes), crate::cgroup::has_swap());
+        let on_host = crate::cgroup::has_swap();
+        let none = actual.swap_bytes == Some(0) || !on_host;
+        let shown = format!("limit {}, swap on the host: {on_host}", show(actual.swap_bytes));
         controls.push(Control::judged("limit.swap", "none to be had", shown, none));
     }
     let outside: Vec<_> = processes.iter().filter(|pid| !group.holds(**pid, &plan.path)).collect();
@@ -223,7 +224,7 @@ fn read(init: i32, file: &str) -> String {
 
 /// Paths in it may be of any bytes.
 fn read_lossy(path: &Path) -> String {
-    fs::read(path).map_or_else(
+    kernel_file::read(path).map_or_else(
         |error| format!("unreadable: {error}"),
         |bytes| String::from_utf8_lossy(&bytes).into_owned(),
     )

@@ -9,6 +9,7 @@ use agentkernel_core::{BackendKind, Error, ErrorKind, Posture, Result, SandboxNa
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Hierarchy;
+use crate::kernel_file;
 use crate::lock::LockFile;
 use crate::paths::{self, RuntimeDir};
 use crate::posture::Expected;
@@ -44,7 +45,7 @@ pub struct Init {
 impl Init {
     /// The process that has this PID now.
     pub(crate) fn of(pid: i32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let stat = kernel_file::read_text(format!("/proc/{pid}/stat")).ok()?;
         // The second field is the name in parentheses, which may hold anything.
         let start_ticks = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
         Some(Self { pid, start_ticks })

@@ -19,6 +19,7 @@
 mod control;
 mod watch;
 
+use std::cell::Cell;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -31,7 +32,7 @@ use control::Control;
 pub(crate) use control::{enter, send_with_descriptor};
 use watch::Watch;
 
-use crate::cgroup::{Group, Hierarchy};
+use crate::cgroup::Group;
 use crate::container::{self, Failure, GroupDoor, Parts, Running, during};
 use crate::lock::LockFile;
 use crate::plan::{Launch, Plan, SeccompPlan};
@@ -99,11 +100,15 @@ pub(crate) enum Ask {
 pub(crate) struct Tools {
     pub(crate) agent: AgentFile,
     pub(crate) filters: SeccompFilters,
+    /// A network namespace in which nobody is yet, for the first sandbox.
+    pub(crate) network: Cell<Option<OwnedFd>>,
 }
 
 /// The order to bring up one sandbox.
 pub(crate) struct Order {
     pub(crate) plan: Plan,
+    /// Where its control group is, if it gets one.
+    pub(crate) group: Option<Group>,
     pub(crate) control: UnixStream,
     pub(crate) agent_stream: OwnedFd,
     /// Held while the sandbox lives, removed when it is gone.
@@ -112,15 +117,12 @@ pub(crate) struct Order {
 
 /// Runs one sandbox from beginning to end. `living` is held as long as the program must not leave it behind.
 pub(crate) fn run(order: Order, tools: &Tools, living: OwnedFd) {
-    let Order { plan, control, agent_stream, locks } = order;
-    let hierarchy = Hierarchy::detect();
-    let group = plan.cgroup.as_ref().map(|cgroup| hierarchy.group(&cgroup.path));
+    let Order { plan, group, control, agent_stream, locks } = order;
     let deadline = plan.lifetime_ms.map(|time| Instant::now() + Duration::from_millis(time));
     let mut control = Control::new(control);
     match bring_up(&plan, agent_stream, group.as_ref(), &control, tools) {
         Ok((running, door)) => {
             control.say(&Report::Started { pid: running.init });
-            sys::forget_code();
             let (init, leader) = (running.init, running.leader);
             let mut watch = Watch::new(control, running, door, deadline, living);
             // Said before the end of the agent's stream is seen: whoever sees that asks for the cause.
@@ -164,7 +166,8 @@ fn bring_up(
     };
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .map_err(during("make the agent's door"))?;
-    let parts = Parts { plan, agent: &tools.agent, filters, stream, door: theirs, group: group_door };
+    let (agent, door, network) = (&tools.agent, theirs, tools.network.take());
+    let parts = Parts { plan, agent, filters, stream, door, group: group_door, network };
     let running = container::create(parts, control.as_fd())?;
     if let Some(group) = group.filter(|_| makes_group(plan))
         && let Err(why) = group.deny_what_runtimes_want()
@@ -205,19 +208,20 @@ fn take_down(
     locks: Vec<LockFile>,
     left: &mut Vec<String>,
 ) -> Report {
-    if let Some(group) = group {
-        // What is frozen does not die. If this fails, that which does not end is reported below.
-        group.freeze(false).ok();
+    if let Some((init, _)) = processes {
+        // The first process of a PID namespace takes all others with it, and can be waited for only
+        // when they are gone. While they die the rest is done.
+        sys::kill(init);
     }
     let (mut out_of_memory_kills, mut memory_peak_bytes) = (0, None);
     if let Some(group) = group {
+        // What is frozen dies when it is let go on. If this fails, that which does not end is reported below.
+        group.freeze(false).ok();
         out_of_memory_kills = group.out_of_memory_kills();
         memory_peak_bytes = group.memory_peak();
     }
     if let Some((init, leader)) = processes {
-        // The first process of a PID namespace takes all others with it, and can be waited for only
-        // when they are gone. A runtime first has to see its container die, to remove what it keeps of it.
-        sys::kill(init);
+        // A runtime first has to see its container die, to remove what it keeps of it.
         if leader != init && !sys::ends_within(leader, RUNTIME_END) {
             sys::kill(leader);
         }

@@ -83,7 +83,7 @@ impl Shared {
     ) -> Result<Lease, Cold> {
         // Whatever becomes of it, also if nobody waits any more: it is no longer on its shelf.
         self.wake.notify_one();
-        if let Err(why) = self.fit(&slot, known, Resize::from(request.spec.limits())).await {
+        if let Err(why) = self.fit(&slot, known, request.spec).await {
             drop(shelf.discard(slot, Discard::Unhealthy, &why));
             return Err(Cold::Unfit);
         }
@@ -99,9 +99,10 @@ impl Shared {
         Ok(Lease::new(slot, Origin::Warm { age: known.age }, phases))
     }
 
-    /// Makes sure that a sandbox answers and has the size that was asked for.
-    async fn fit(&self, slot: &Slot<Warm>, known: Known, size: Resize) -> Result<(), String> {
+    /// Makes sure that a sandbox answers, and gives it the size and the socket that were asked for.
+    async fn fit(&self, slot: &Slot<Warm>, known: Known, spec: &SandboxSpec) -> Result<(), String> {
         let deadline = self.settings.check_deadline;
+        let size = Resize::from(spec.limits());
         if known.checked > self.settings.checked_within {
             ping(slot.sandbox(), deadline).await?;
         }
@@ -109,6 +110,11 @@ impl Shared {
             let resized = timeout(deadline, slot.sandbox().resize(&size)).await;
             let slow = |_| format!("it was not resized within {} ms", deadline.as_millis());
             resized.map_err(slow)?.map_err(|error| error.to_string())?;
+        }
+        if let Some(socket) = spec.host_socket() {
+            let opened = timeout(deadline, slot.sandbox().open_socket(socket)).await;
+            let slow = |_| format!("its socket was not made within {} ms", deadline.as_millis());
+            opened.map_err(slow)?.map_err(|error| error.to_string())?;
         }
         Ok(())
     }

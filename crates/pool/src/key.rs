@@ -82,7 +82,7 @@ impl KeyRules {
         if spec.has_own_hostname() {
             return Err(NotPoolable::Hostname);
         }
-        let spec = spec.clone().with_name(NOBODY.clone());
+        let spec = spec.clone().with_name(NOBODY.clone()).without_host_socket();
         let spec = if self.resize { spec.with_size(ANY_SIZE) } else { spec };
         Ok(PoolKey { backend: self.backend, resize: self.resize, spec })
     }

@@ -37,6 +37,11 @@ impl View {
         self.ready + self.booting
     }
 
+    /// Whether half of what there should be lies ready.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.ready >= self.target.div_ceil(2)
+    }
+
     fn wants_one(&self) -> bool {
         self.present() < self.target && self.booting < self.boots_max
     }

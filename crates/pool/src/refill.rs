@@ -20,7 +20,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         let now = Instant::now();
         let again = shared.refill(now, &mut boots);
         tokio::select! {
-            () = shared.wake.notified() => {}
+            () = shared.wake.notified() => shared.pause().await,
             Some(_) = boots.join_next() => {}
             () = until(again) => {}
         }
@@ -49,6 +49,18 @@ impl Shared {
             }
         }
         seen.iter().filter_map(|snapshot| snapshot.changes).min()
+    }
+
+    /// Lets whoever has just leased a sandbox have the processors for himself, as long as there are enough left for those
+    /// who come next.
+    async fn pause(&self) {
+        let until = Instant::now() + self.settings.refill_pause;
+        while self.shelves.all().iter().all(|shelf| shelf.view(Instant::now()).view.is_half_full()) {
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = sleep_until(until) => return,
+            }
+        }
     }
 
     /// Those who wait for a cold boot come first: each takes the place of one refill, but never of the last.

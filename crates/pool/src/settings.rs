@@ -26,6 +26,9 @@ pub struct PoolSettings {
 
     /// Refills at once. Each cold boot under way takes the place of one, but one refill always goes on.
     pub refills_max: usize,
+    /// How long a refill waits after a lease, as long as half of the target lies ready: the boot of a sandbox works as much
+    /// as three short commands, and would take the processors from the one that has just begun.
+    pub refill_pause: Duration,
     /// Cold boots at once; others queue.
     pub colds_max: usize,
     /// How long a request may queue for a cold boot.
@@ -68,6 +71,8 @@ impl Default for PoolSettings {
             keys_max: 16,
             mounts: false,
             refills_max: cores,
+            // A command of a warm sandbox takes 2 to 6 ms from the lease to its client's end (BENCHMARKS.md).
+            refill_pause: Duration::from_millis(10),
             // Booting is more waiting than work; beyond this it only gets slower for all.
             colds_max: 4 * cores,
             queue_wait_max: Duration::from_secs(30),

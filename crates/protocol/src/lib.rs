@@ -32,6 +32,7 @@ mod codec;
 mod files;
 mod frame;
 mod message;
+mod socket;
 
 pub use codec::{Encodable, decode_record, encode, encode_record, read_records};
 pub use files::{FileError, FileInfo, FileKind, FileRequest};
@@ -40,6 +41,7 @@ pub use message::{
     Exec, Exited, Hello, Mount, PROTOCOL_VERSION, Ready, Refused, Signal, Stage, Start, Status, StdinMode,
     Stream, Survivor, Task, ToGuest, ToHost, Token, Usage, UserIds, WindowSize,
 };
+pub use socket::{Accept, Passing};
 
 /// Bytes of one output stream that may be on their way without the host having taken them.
 ///

@@ -5,10 +5,10 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::FileRequest;
+use crate::{Accept, FileRequest};
 
 /// Version of everything in this crate. Host and guest must agree on it exactly.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// A secret of one sandbox: the guest repeats it in [`Ready`], so that an old answer, or another
 /// sandbox's, is not taken for this one's. A host that comes later proves by it that it may have the
@@ -170,6 +170,10 @@ pub enum Task {
     /// A file operation, run by a worker of the guest agent: data on stdin and stdout, failure as a
     /// [`crate::FileError`] record on stderr with exit code 1.
     File(FileRequest),
+    /// One connection to a socket of the sandbox, passed on by a worker of the guest agent: what its client sends on
+    /// stdout, what it is to get on stdin, and [`crate::Passing`] records on stderr. The end of stdin is passed on to the
+    /// client. The worker ends with code 0 when both directions have ended, and with 1 if one of them broke.
+    Accept(Accept),
 }
 
 /// A program to run: every word is bytes and stays as it is.

@@ -11,7 +11,7 @@ use std::fs::{create_dir_all, read, read_dir, write};
 use std::path::PathBuf;
 
 use agentkernel_protocol::{
-    Direction, Encodable, Exec, Exited, FileRequest, HEADER_LEN, Hello, Kind, MAX_PAYLOAD, Mount,
+    Accept, Direction, Encodable, Exec, Exited, FileRequest, HEADER_LEN, Hello, Kind, MAX_PAYLOAD, Mount,
     PROTOCOL_VERSION, Ready, Refused, Signal, Stage, Start, Status, StdinMode, Stream, Survivor, Task,
     ToGuest, ToHost, Token, Usage, UserIds, WindowSize, encode,
 };
@@ -108,6 +108,7 @@ fn to_guest_seeds() -> Seeds {
     seeds.extend([
         ("hello", one(&hello())),
         ("start_exec", one(&start(Task::Exec(exec())))),
+        ("start_accept", one(&start(Task::Accept(Accept { path: b"/dev/shm/a".to_vec() })))),
         ("stdin", one(&ToGuest::Stdin(Bytes::from_static(b"hello")))),
         ("stdin_end", one(&ToGuest::StdinEnd)),
         ("credit", one(&ToGuest::Credit(Stream::Stderr, 65_536))),

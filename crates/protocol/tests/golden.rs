@@ -2,9 +2,10 @@
 //! must change `PROTOCOL_VERSION` as well.
 
 use agentkernel_protocol::{
-    Direction, Encodable, Exec, Exited, FileError, FileInfo, FileKind, FileRequest, Frame, HEADER_LEN, Hello,
-    Kind, MAX_PAYLOAD, Mount, PROTOCOL_VERSION, Ready, Refused, Signal, Stage, Start, Status, StdinMode,
-    Stream, Survivor, Task, ToGuest, ToHost, Token, Usage, UserIds, WindowSize, encode, encode_record,
+    Accept, Direction, Encodable, Exec, Exited, FileError, FileInfo, FileKind, FileRequest, Frame,
+    HEADER_LEN, Hello, Kind, MAX_PAYLOAD, Mount, PROTOCOL_VERSION, Passing, Ready, Refused, Signal, Stage,
+    Start, Status, StdinMode, Stream, Survivor, Task, ToGuest, ToHost, Token, Usage, UserIds, WindowSize,
+    encode, encode_record,
 };
 use bytes::{Bytes, BytesMut};
 
@@ -26,8 +27,8 @@ fn start(task: Task, user: Option<UserIds>, timeout_ms: Option<u64>, output_wind
 }
 
 #[test]
-fn these_are_the_numbers_of_version_two() {
-    assert_eq!((PROTOCOL_VERSION, HEADER_LEN, MAX_PAYLOAD), (2, 9, 262_144));
+fn these_are_the_numbers_of_version_three() {
+    assert_eq!((PROTOCOL_VERSION, HEADER_LEN, MAX_PAYLOAD), (3, 9, 262_144));
     let kinds: Vec<_> = Kind::ALL.iter().map(|kind| (*kind as u8, kind.direction())).collect();
     let expected = (1..=9).map(|kind| (kind, Direction::ToGuest));
     let expected = expected.chain((65..=73).map(|kind| (kind, Direction::ToHost)));
@@ -44,19 +45,19 @@ fn the_greeting_is_these_bytes() {
         data: String::new(),
     };
     let token = Token([0xab; 32]);
-    let hello = Hello { protocol: 2, build: "b7".into(), token, mounts: vec![mount], output_window: 300 };
+    let hello = Hello { protocol: 3, build: "b7".into(), token, mounts: vec![mount], output_window: 300 };
     let token_bytes = "ab".repeat(32);
     is(
         0,
         &ToGuest::Hello(hello),
         &format!(
-            "39000000 01 00000000  02 026237 {token_bytes} 01 0470726f63 052f70726f63 0470726f63 0e 00 ac02"
+            "39000000 01 00000000  03 026237 {token_bytes} 01 0470726f63 052f70726f63 0470726f63 0e 00 ac02"
         ),
     );
     let (build, survivors) = ("b7".into(), Vec::new());
     let ready =
-        Ready { protocol: 2, build, token, started_ns: 1, ready_ns: 300, pid: 1, last_channel: 0, survivors };
-    is(0, &ToHost::Ready(ready), &format!("2a000000 41 00000000  02 026237 {token_bytes} 01 ac02 01 00 00"));
+        Ready { protocol: 3, build, token, started_ns: 1, ready_ns: 300, pid: 1, last_channel: 0, survivors };
+    is(0, &ToHost::Ready(ready), &format!("2a000000 41 00000000  03 026237 {token_bytes} 01 ac02 01 00 00"));
 }
 
 #[test]
@@ -80,7 +81,7 @@ fn the_greeting_of_a_second_host_is_these_bytes() {
         ended: Some(ended),
     };
     let ready = Ready {
-        protocol: 2,
+        protocol: 3,
         build: String::new(),
         token: Token([0xab; 32]),
         started_ns: 1,
@@ -91,7 +92,7 @@ fn the_greeting_of_a_second_host_is_these_bytes() {
     };
     let survivors = "02  02 ac02 01 01 01 808004 00  ac02 04 00 00 00 01 01 09 01 01 02 03 ac02";
     let token = "ab".repeat(32);
-    let body = format!("02 00 {token} 01 02 01 ad02 {survivors}");
+    let body = format!("03 00 {token} 01 02 01 ad02 {survivors}");
     is(0, &ToHost::Ready(ready), &format!("41000000 41 00000000  {body}"));
 }
 
@@ -111,6 +112,8 @@ fn a_start_is_these_bytes() {
     );
     let read = FileRequest::Read { path: b"/f".to_vec(), offset: 0, length: Some(1) };
     is(2, &start(Task::File(read), None, None, 0), "0b000000 02 02000000  01 00 022f66 00 01 01  00 00 00");
+    let accept = Accept { path: b"/s".to_vec() };
+    is(3, &start(Task::Accept(accept), None, None, 0), "07000000 02 03000000  02 022f73  00 00 00");
 }
 
 #[test]
@@ -156,6 +159,8 @@ fn records_are_these_bytes() {
         modified_ns: -1,
         target: Some(b"t".to_vec()),
     };
+    assert_eq!(encode_record(&Passing::Accepted), bytes("01000000  00"));
+    assert_eq!(encode_record(&Passing::Said(300)), bytes("03000000  01 ac02"));
     assert_eq!(encode_record(&info), bytes("0d000000  0166 02 01 ff03 00 ac02 01 01 0174"));
     let error = FileError { errno: 28, message: "m".into() };
     assert_eq!(encode_record(&error), bytes("03000000  38 016d"));

@@ -12,8 +12,8 @@ use std::time::Duration;
 use agentkernel_api as api;
 use agentkernel_api::{CommandRequest, CommandResult, SandboxRequest, StdinMode, Word};
 use agentkernel_core::{
-    Access, BindMount, CauseOfDeath, Command, CommandUser, ExitStatus, Exited, Image, Limits, Phases,
-    Profile, SandboxName, SandboxSpec, Stdin, TerminalSize, User,
+    Access, BindMount, CauseOfDeath, Command, CommandUser, ExitStatus, Exited, HostSocket, Image, Limits,
+    Phases, Profile, SandboxName, SandboxSpec, Stdin, TerminalSize, User,
 };
 use agentkernel_runtime::BackendRequest;
 use agentkernel_runtime::config::{self, Layer};
@@ -36,6 +36,9 @@ pub fn spec(request: &SandboxRequest, name: SandboxName) -> Outcome<(BackendRequ
     }
     for (index, one) in request.mounts.iter().enumerate() {
         spec = spec.mount(mount(index, one)?);
+    }
+    if let Some(socket) = &request.unix_socket {
+        spec = spec.host_socket(Some(host_socket(socket)?));
     }
     for (name, value) in &request.env {
         check_variable("sandbox.env", name, value)?;
@@ -89,6 +92,12 @@ fn mount(index: usize, mount: &api::Mount) -> Outcome<BindMount> {
     let missing = |why| Failure::usage(place(), format!("{}: {why}", source.display()));
     fs::metadata(source).map_err(missing)?;
     Ok(mount)
+}
+
+/// Whether anybody listens there shows when somebody connects: whoever does may come and go.
+fn host_socket(socket: &api::UnixSocket) -> Outcome<HostSocket> {
+    let path = path_of(&socket.host_path);
+    HostSocket::new(path, &socket.name).map_err(|why| Failure::usage("sandbox.unix_socket", why))
 }
 
 fn path_of(word: &Word) -> &Path {

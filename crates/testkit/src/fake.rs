@@ -90,6 +90,7 @@ impl Backend for FakeBackend {
             adopt: true,
             own_kernel: false,
             resize: true,
+            host_socket: false,
         }
     }
 
@@ -103,6 +104,9 @@ impl Backend for FakeBackend {
         };
         if !spec.mounts().is_empty() {
             return refuse("mounts", "the fake shares the host's file system");
+        }
+        if spec.host_socket().is_some() {
+            return refuse("unix socket", "the fake has no guest agent to serve it");
         }
         if *spec.image() != Image::Host {
             return refuse("image", "the fake runs the host's programs only");

@@ -24,5 +24,5 @@ pub use environment::{Finished, ORDINARY_USER, TestEnvironment, as_ordinary_user
 pub use fake::FakeBackend;
 pub use fault::{EXPECTATIONS, Expectation, Fault, FaultyBackend};
 pub use noise::{noise, random_u64};
-pub use require::{available_or_skip, tool_or_skip};
+pub use require::{available_or_skip, other_runtimes, tool_or_skip};
 pub use said::{Said, listen};

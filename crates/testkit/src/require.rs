@@ -13,6 +13,15 @@ const VARIABLE: &str = "AGENTKERNEL_REQUIRE";
 /// How many times longer than elsewhere the suite waits on this host: a number, for one that is emulated.
 const PATIENCE: &str = "AGENTKERNEL_PATIENCE";
 
+/// A folder with runtimes of other versions than the host's own, for a run by hand.
+const RUNTIMES: &str = "AGENTKERNEL_TEST_RUNTIMES";
+
+/// The folder whose runtimes are to be tested instead of the host's, if one is named.
+#[must_use]
+pub fn other_runtimes() -> Option<PathBuf> {
+    variable(RUNTIMES).map(PathBuf::from)
+}
+
 /// So many times this long.
 #[must_use]
 pub fn patiently(time: Duration) -> Duration {

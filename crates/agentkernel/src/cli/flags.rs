@@ -2,11 +2,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
 use agentkernel_core::{Access, BindMount, ByteSize, CpuCount, Error, ErrorKind, Image, Limit, Profile};
-use agentkernel_core::{Result, SandboxName, SandboxSpec, User};
+use agentkernel_core::{HostSocket, Result, SandboxName, SandboxSpec, User};
 use agentkernel_runtime::config::{self, Layer, Settings};
 use agentkernel_runtime::{BackendRequest, run};
 
@@ -42,6 +43,10 @@ pub struct SandboxFlags {
     #[arg(short = 'v', long = "volume", value_name = "SRC:DST[:ro]")]
     volume: Vec<OsString>,
 
+    /// Serve a unix socket of this host inside, as /run/agentkernel/NAME. Bytes pass, and nothing else
+    #[arg(long, value_name = "HOST_PATH:NAME")]
+    unix_socket: Option<OsString>,
+
     /// Run as this user of the sandbox; root needs --profile permissive [default: 65532:65532]
     #[arg(long, value_name = "UID[:GID]|root")]
     user: Option<User>,
@@ -71,12 +76,14 @@ pub fn usage(place: impl std::fmt::Display, why: impl std::fmt::Display) -> Erro
 impl SandboxFlags {
     /// Whether nothing was said.
     pub fn is_empty(&self) -> bool {
-        let Self { backend, image, rootfs, profile, volume, user, cpus, memory, pids, disk } = self;
+        let Self { backend, image, rootfs, profile, volume, unix_socket, user, cpus, memory, pids, disk } =
+            self;
         backend.is_none()
             && image.is_none()
             && rootfs.is_none()
             && profile.is_none()
             && volume.is_empty()
+            && unix_socket.is_none()
             && user.is_none()
             && cpus.is_none()
             && memory.is_none()
@@ -117,6 +124,9 @@ impl SandboxFlags {
         for text in &self.volume {
             spec = spec.mount(mount(text, environment)?);
         }
+        if let Some(text) = &self.unix_socket {
+            spec = spec.host_socket(Some(unix_socket(text, environment)?));
+        }
         spec.build()
     }
 }
@@ -156,4 +166,20 @@ fn mount(text: &OsStr, environment: &Environment) -> Result<BindMount> {
     let source = environment.absolute(Path::new(OsStr::from_bytes(source)))?;
     source.metadata().map_err(|why| usage(place(), format!("{}: {why}", source.display())))?;
     BindMount::new(&source, Path::new(OsStr::from_bytes(target)), access).map_err(|why| usage(place(), why))
+}
+
+/// Reads `HOST_PATH:NAME`. The path is bytes, may contain colons, and may be relative to the working directory.
+fn unix_socket(text: &OsStr, environment: &Environment) -> Result<HostSocket> {
+    let place = || format!("--unix-socket {}", text.display());
+    let bytes = text.as_bytes();
+    let colon = bytes.iter().rposition(|byte| *byte == b':');
+    let parts = colon.map(|at| (&bytes[..at], &bytes[at + 1..])).filter(|(path, _)| !path.is_empty());
+    let (path, name) =
+        parts.ok_or_else(|| usage(place(), "it is not a socket and a name; write HOST_PATH:NAME"))?;
+    let path = environment.absolute(Path::new(OsStr::from_bytes(path)))?;
+    let facts = path.metadata().map_err(|why| usage(place(), format!("{}: {why}", path.display())))?;
+    if !facts.file_type().is_socket() {
+        return Err(usage(place(), format!("{} is not a socket", path.display())));
+    }
+    HostSocket::new(&path, &String::from_utf8_lossy(name)).map_err(|why| usage(place(), why))
 }

@@ -21,7 +21,7 @@ use self::by_daemon::{Asked, Daemon};
 use self::done::Done;
 use super::command_flags::CommandFlags;
 use super::flags::SandboxFlags;
-use super::{Format, block_on, fork_zygote};
+use super::{Format, block_on, forked};
 use crate::environment::Environment;
 use crate::errors::{self, Failure};
 use crate::output::{HostOutput, KeptOutput};
@@ -137,7 +137,7 @@ fn perform(
     let request = request::build(args, environment, began)?;
     let runner = match by_daemon::find(args, environment, &request)? {
         Some(daemon) => Runner::Daemon(Box::new(daemon)),
-        None => Runner::Ourselves(fork_zygote()?),
+        None => Runner::Ourselves(forked(Zygote::fork_for_one())?),
     };
     let done = block_on(drive(args, environment, runner, &request, output, ready))?;
     Ok((request, done))

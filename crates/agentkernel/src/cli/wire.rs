@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use agentkernel_api as api;
 use agentkernel_core::{Access, BindMount, CauseOfDeath, Command, CommandUser, Error, ErrorKind, ExitStatus};
-use agentkernel_core::{Exited, Image, Phases, Result, SandboxName, SandboxSpec, Stdin, TerminalSize, Usage};
+use agentkernel_core::{
+    Exited, HostSocket, Image, Phases, Result, SandboxName, SandboxSpec, Stdin, TerminalSize, Usage,
+};
 use agentkernel_runtime::BackendRequest;
 
 use super::command_flags::Variable;
@@ -34,6 +36,7 @@ pub fn sandbox(
         pids: Some(limits.pids.to_string()),
         disk: Some(limits.disk.to_string()),
         mounts: spec.mounts().iter().map(mount).collect(),
+        unix_socket: spec.host_socket().map(unix_socket),
         ..api::SandboxRequest::default()
     }
 }
@@ -49,6 +52,10 @@ fn mount(mount: &BindMount) -> api::Mount {
         target: bytes_of(mount.target()),
         read_only: mount.access() == Access::ReadOnly,
     }
+}
+
+fn unix_socket(socket: &HostSocket) -> api::UnixSocket {
+    api::UnixSocket { host_path: bytes_of(socket.path()), name: socket.name().to_owned() }
 }
 
 /// A command.

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
-use agentkernel_core::{Backend, CauseOfDeath, Command, Sandbox};
+use agentkernel_core::{Backend, Sandbox};
 use agentkernel_oci::engine::Engine;
 use agentkernel_oci::plan::{Plan, SeccompPlan};
 use agentkernel_testkit::random_u64;
@@ -36,13 +36,13 @@ const ALLOWED_OPEN_IN_GVISOR: &[(&str, &str)] = &[
     ("writable-mount-suid", "it tells no flags of a mount; no_new_privs makes set-id bits mean nothing"),
     ("writable-mount-dev", "it tells no flags of a mount"),
     ("oom-score-lower", "its kernel kills nobody for want of memory: the host's kills all of it"),
-    // Its kernel does not know of processes that nobody may look into: a tenant can harm his own sandbox's agent, and lie
-    // to his own client. SECURITY.md says so.
-    ("pid1-environ", "the guest agent is not hidden"),
-    ("pid1-maps", "the guest agent is not hidden"),
-    ("pid1-fd", "the guest agent is not hidden"),
-    ("pid1-fd-open", "the guest agent is not hidden"),
-    ("pid1-stdin-write", "the guest agent is not hidden"),
+    // Its kernel does not know of processes that nobody may look into. The agent is another user there: what its stream is
+    // cannot be opened, as the test below shows, and docs/security-posture.md says.
+    ("pid1-environ", "to be read: HOME of the agent, and nothing else"),
+    ("pid1-maps", "to be read, and its memory is not"),
+    ("pid1-fd", "to be counted"),
+    ("pid1-fd-open", "those that open are /dev/null"),
+    ("pid1-stdin-write", "it is /dev/null"),
 ];
 
 /// What is planted on the host: none of it may be seen, reached or changed from inside.
@@ -120,45 +120,33 @@ async fn listed(sandbox: &dyn Sandbox) -> BTreeMap<String, Value> {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_attack_works_in_a_hardened_sandbox() {
     let Some(fixture) = fixture().await else { return };
-    no_attack_works(&fixture.backend, ALLOWED_OPEN, &[]).await;
+    no_attack_works(&fixture.backend, ALLOWED_OPEN).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_attack_works_in_a_sandbox_that_runc_made() {
     let Some(fixture) = fixture_with(Engine::Runc).await else { return };
-    no_attack_works(&fixture.backend, ALLOWED_OPEN, &[]).await;
+    no_attack_works(&fixture.backend, ALLOWED_OPEN).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_attack_works_in_a_sandbox_that_crun_made() {
     let Some(fixture) = fixture_with(Engine::Crun).await else { return };
-    no_attack_works(&fixture.backend, ALLOWED_OPEN, &[]).await;
+    no_attack_works(&fixture.backend, ALLOWED_OPEN).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_attack_works_under_gvisor() {
     let Some(fixture) = fixture_with(Engine::Gvisor).await else { return };
-    // These work on the agent, and so on the sandbox, which can still be stopped.
-    let last = ["stop-pid1", "kill-pid1"];
-    no_attack_works(&fixture.backend, ALLOWED_OPEN_IN_GVISOR, &last).await;
-    for id in last {
-        let sandbox = fixture.backend.boot(&spec()).await.expect("boots").sandbox;
-        probe::put_into(&*sandbox).await;
-        let _attacker = sandbox.exec(&Command::new([probe::PLACE, id])).await.expect("it starts");
-        if id == "kill-pid1" {
-            assert_eq!(sandbox.ended().await.cause, CauseOfDeath::BoundaryCrashed);
-        }
-        sandbox.stop().await.expect("stops");
-    }
+    no_attack_works(&fixture.backend, ALLOWED_OPEN_IN_GVISOR).await;
 }
 
-/// Makes every attempt but these.
-pub async fn no_attack_works(backend: &dyn Backend, allowed_open: &[(&str, &str)], but: &[&str]) {
+/// Makes every attempt.
+pub async fn no_attack_works(backend: &dyn Backend, allowed_open: &[(&str, &str)]) {
     let bait = Bait::plant();
     let sandbox = backend.boot(&spec()).await.expect("boots").sandbox;
     probe::put_into(&*sandbox).await;
-    let mut listed = listed(&*sandbox).await;
-    listed.retain(|id, _| !but.contains(&id.as_str()));
+    let listed = listed(&*sandbox).await;
     assert!(listed.len() > 150, "{} attempts", listed.len());
     let ids: Vec<&str> = listed.keys().map(String::as_str).collect();
     let results = attack(&*sandbox, &bait, &ids).await;

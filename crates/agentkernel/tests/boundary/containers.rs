@@ -3,7 +3,7 @@
 
 mod docker;
 mod faults;
-mod fixture;
+pub mod fixture;
 mod named;
 mod podman;
 mod service;

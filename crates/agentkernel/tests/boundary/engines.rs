@@ -91,3 +91,32 @@ async fn the_kernel_under_gvisor_is_not_the_hosts() {
     assert_ne!(inside.trim(), release);
     sandbox.stop().await.expect("stops");
 }
+
+/// Prints each descriptor of the agent that can be opened, and the number of the device that it is.
+const OPENED: &str = "
+import os
+for name in sorted(os.listdir('/proc/1/fd'), key=int):
+    for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR):
+        try:
+            file = os.open('/proc/1/fd/' + name, flags | os.O_NONBLOCK)
+        except OSError:
+            continue
+        facts = os.fstat(file)
+        print(name, os.major(facts.st_rdev), os.minor(facts.st_rdev))
+        os.close(file)
+print('tried', max(os.listdir('/proc/1/fd'), key=int))
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_gvisor_nobody_speaks_in_the_agents_place() {
+    let Some(fixture) = fixture_with(Engine::Gvisor).await else { return };
+    let sandbox = fixture.backend.boot(&spec()).await.expect("boots").sandbox;
+    let said = exec(&*sandbox, &["python3", "-c", OPENED]).await;
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    let (tried, opened): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with("tried"));
+    assert!(opened.iter().all(|line| line.ends_with(" 1 3")), "{text}");
+    // The agent keeps its stream at 64 and above.
+    let last = tried.first().and_then(|line| line.rsplit(' ').next()?.parse::<u32>().ok());
+    assert!(last.is_some_and(|last| last >= 64), "{said:?}");
+    sandbox.stop().await.expect("stops");
+}

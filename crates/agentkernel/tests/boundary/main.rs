@@ -11,5 +11,6 @@ mod overwriting;
 mod posture;
 mod probe;
 mod rootless;
+mod sockets;
 mod support;
 mod workloads;

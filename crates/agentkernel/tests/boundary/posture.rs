@@ -97,6 +97,28 @@ async fn each_missing_control_is_reported_by_its_name() {
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
+/// What is reported above ends the start of a sandbox that nobody wanted to be weaker.
+#[tokio::test]
+async fn a_start_without_a_control_is_refused_by_its_name_and_leaves_nothing() {
+    let mut complaints = Vec::new();
+    for row in rows() {
+        let Away::Plan(change) = &row.away else { continue };
+        let Some(fixture) = fixture().await else { return };
+        let fixture = fixture.weakened(*change).strict();
+        let Some(error) = fixture.backend.boot(&spec()).await.err() else {
+            complaints.push(format!("{} ({}): it was handed out", row.control, row.how));
+            continue;
+        };
+        let words = row.refusal.iter().chain(row.consequences).chain([&row.control]);
+        let is_named = words.into_iter().any(|word| error.to_string().contains(word));
+        let left = std::fs::read_dir(fixture.runtime.path().join("sandboxes")).expect("a folder").count();
+        if !(is_named && left == 0) {
+            complaints.push(format!("{} ({}): {error}; {left} records left", row.control, row.how));
+        }
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
 /// `None` after a loud skip.
 async fn take_away(away: &Away, fixture: Fixture) -> Option<Found> {
     if let Away::Plan(change) = away {

@@ -7,7 +7,7 @@ use agentkernel_core::{Backend as _, Command, Limits, Profile, Sandbox, SandboxN
 use agentkernel_oci::engine::Engine;
 use agentkernel_oci::plan::Plan;
 use agentkernel_oci::{OciBackend, RuntimeDir, Zygote};
-use agentkernel_testkit::{Said, available_or_skip, listen, random_u64};
+use agentkernel_testkit::{Said, available_or_skip, listen, other_runtimes, random_u64};
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_agentkernel");
@@ -20,6 +20,11 @@ pub struct Fixture {
 }
 
 impl Fixture {
+    /// The same, held to what the plan should have been.
+    pub fn strict(self) -> Self {
+        Self { backend: self.backend.strict(), ..self }
+    }
+
     /// The same with every plan changed: a negative control.
     pub fn weakened(self, change: impl Fn(&mut Plan) + Send + Sync + 'static) -> Self {
         Self { backend: self.backend.weakened(change), ..self }
@@ -31,10 +36,12 @@ pub async fn fixture() -> Option<Fixture> {
     fixture_by(Path::new(PROGRAM), &["zygote"]).await
 }
 
-/// The same with containers made by a runtime of the host.
+/// The same with containers made by a runtime of the host; of another version if it is in the folder that
+/// AGENTKERNEL_TEST_RUNTIMES names.
 pub async fn fixture_with(engine: Engine) -> Option<Fixture> {
     let fixture = fixture().await?;
-    let folders = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(Into::into);
+    let usual = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(Into::into);
+    let folders: Vec<_> = other_runtimes().into_iter().chain(usual).collect();
     let fixture = Fixture { backend: fixture.backend.by(engine, &folders), ..fixture };
     available_or_skip(engine.kind().as_str(), &fixture.backend.probe().await).then_some(fixture)
 }

@@ -63,7 +63,9 @@ async fn nothing_of_the_hosts_users_is_visible() {
     let Some(fixture) = fixture().await else { return };
     let sandbox = fixture.backend.boot(&spec()).await.expect("boots").sandbox;
     assert_eq!(listing(&*sandbox, "/home").await, "");
-    assert_eq!(listing(&*sandbox, "/run /var -mindepth 1 -not -name tmp").await, "");
+    // Where sockets would be, if it had any: a link of ours, to a place of its own.
+    assert_eq!(listing(&*sandbox, "/run /var -mindepth 1 -not -name tmp").await, "/run/agentkernel");
+    assert_eq!(listing(&*sandbox, "/run/agentkernel/").await, "");
     assert_eq!(listing(&*sandbox, "/ -xdev -type s").await, "", "no socket");
     let etc = listing(&*sandbox, "/etc -maxdepth 1").await;
     for secret in ["shadow", "gshadow", "ssh", "sudoers", "machine-id", "environment", "fstab"] {

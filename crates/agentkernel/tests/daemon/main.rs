@@ -12,6 +12,8 @@ mod json;
 mod limits;
 #[path = "../program/signals.rs"]
 mod signals;
+#[path = "../program/sockets.rs"]
+mod sockets;
 #[path = "../program/streams.rs"]
 mod streams;
 #[path = "../program/support.rs"]

@@ -5,6 +5,7 @@ use std::fs;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::sockets;
 use crate::support::{DEADLINE, Trial, comes_true};
 
 /// What is told of one of the trial's sandboxes.
@@ -13,6 +14,23 @@ fn told(trial: &Trial, name: &str) -> Value {
     let json: Value = serde_json::from_slice(&said.stdout).expect("JSON");
     let sandboxes = json["sandboxes"].as_array().expect("a list");
     sandboxes.iter().find(|one| one["name"] == name).cloned().unwrap_or_default()
+}
+
+#[test]
+fn a_socket_of_the_host_is_served_again() {
+    let Some(mut trial) = Trial::booting() else { return };
+    let name = trial.name.clone();
+    let socket = format!("{}:service", sockets::shouting(&trial).display());
+    trial.say(&["create", "--name", &name, "--unix-socket", &socket]).assert_success();
+    let ask = |trial: &Trial, word: &str| {
+        trial.say(&["exec", &name, "--", "python3", "-c", sockets::ASK, word]).assert_success().stdout_text()
+    };
+    assert_eq!(ask(&trial, "before"), "BEFORE");
+    trial.daemon().crash();
+    trial.serve(&["--pool", "1..2"]);
+    assert_eq!(ask(&trial, "after"), "AFTER");
+    trial.say(&["rm", "-f", &name]).assert_success();
+    trial.assert_nothing_left();
 }
 
 /// The PID on the host of the first process of a sandbox, by its record.

@@ -86,44 +86,48 @@ fn run_says_what_every_flag_does_with_its_unit_and_default() {
       <CMD>...  The command, word by word; no shell reads it
 
     Options:
-          --backend <BACKEND>      What holds the sandbox; auto is the strongest boundary that works
-                                   here [default: auto] [possible values: auto, gvisor, oci, runc, crun,
-                                   docker, podman]
-          --image <IMAGE>          Root file system: host is the programs of this host without its
-                                   files; others are images that docker or podman has, such as
-                                   docker.io/library/busybox [default: host]
-          --rootfs <DIR>           Use the folder DIR as root file system, read-only, instead of an
-                                   image
-          --profile <PROFILE>      Defaults of the limits below, and whether root is allowed [default:
-                                   restrictive] [possible values: restrictive, moderate, permissive]
-      -v, --volume <SRC:DST[:ro]>  Mount a file or folder of this host, read-write unless :ro is said.
-                                   May be repeated
-          --user <UID[:GID]|root>  Run as this user of the sandbox; root needs --profile permissive
-                                   [default: 65532:65532]
-          --cpus <NUMBER>          Processors, for example 1.5, or unlimited [default: 1; moderate 2;
-                                   permissive 4]
-          --memory <SIZE>          Memory, in bytes or with K, M, G, T, or unlimited [default: 512M;
-                                   moderate 2G; permissive 8G]
-          --pids <NUMBER>          Processes and threads, or unlimited [default: 256; moderate 1024;
-                                   permissive 4096]
-          --disk <SIZE>            Size of each writable place, in bytes or with K, M, G, T [default:
-                                   1G; moderate 4G; permissive 16G]
-      -e, --env <KEY[=VALUE]>      Set a variable; with its name alone, to the value that it has here.
-                                   May be repeated
-      -w, --workdir <DIR>          Start in this folder of the sandbox [default: /workspace]
-      -i, --interactive            Pass our standard input on to the command; else it has none
-      -t, --tty                    Give the command a terminal; our standard input must be one
-          --output-limit <SIZE>    Output that is passed on, stdout and stderr together, in bytes or
-                                   with K, M, G, T [default: 64M]
-          --timeout <DURATION>     Kill the command with all that it started after this time, in ms, s,
-                                   m or h [default: no limit]
-          --timing                 Print on stderr where the time went, in milliseconds
-          --format <FORMAT>        Pass the command's output on as it is, or print one JSON object at
-                                   the end [default: text] [possible values: text, json]
-          --no-daemon              Run it in this very process, even if there is a daemon with warm
-                                   sandboxes
-          --name <NAME>            Name of the sandbox: a-z, 0-9 and - [default: random]
-      -h, --help                   Print help (see more with '--help')
+          --backend <BACKEND>             What holds the sandbox; auto is the strongest boundary that
+                                          works here [default: auto] [possible values: auto, gvisor,
+                                          oci, runc, crun, docker, podman]
+          --image <IMAGE>                 Root file system: host is the programs of this host without
+                                          its files; others are images that docker or podman has, such
+                                          as docker.io/library/busybox [default: host]
+          --rootfs <DIR>                  Use the folder DIR as root file system, read-only, instead of
+                                          an image
+          --profile <PROFILE>             Defaults of the limits below, and whether root is allowed
+                                          [default: restrictive] [possible values: restrictive,
+                                          moderate, permissive]
+      -v, --volume <SRC:DST[:ro]>         Mount a file or folder of this host, read-write unless :ro is
+                                          said. May be repeated
+          --unix-socket <HOST_PATH:NAME>  Serve a unix socket of this host inside, as
+                                          /run/agentkernel/NAME. Bytes pass, and nothing else
+          --user <UID[:GID]|root>         Run as this user of the sandbox; root needs --profile
+                                          permissive [default: 65532:65532]
+          --cpus <NUMBER>                 Processors, for example 1.5, or unlimited [default: 1;
+                                          moderate 2; permissive 4]
+          --memory <SIZE>                 Memory, in bytes or with K, M, G, T, or unlimited [default:
+                                          512M; moderate 2G; permissive 8G]
+          --pids <NUMBER>                 Processes and threads, or unlimited [default: 256; moderate
+                                          1024; permissive 4096]
+          --disk <SIZE>                   Size of each writable place, in bytes or with K, M, G, T
+                                          [default: 1G; moderate 4G; permissive 16G]
+      -e, --env <KEY[=VALUE]>             Set a variable; with its name alone, to the value that it has
+                                          here. May be repeated
+      -w, --workdir <DIR>                 Start in this folder of the sandbox [default: /workspace]
+      -i, --interactive                   Pass our standard input on to the command; else it has none
+      -t, --tty                           Give the command a terminal; our standard input must be one
+          --output-limit <SIZE>           Output that is passed on, stdout and stderr together, in bytes
+                                          or with K, M, G, T [default: 64M]
+          --timeout <DURATION>            Kill the command with all that it started after this time, in
+                                          ms, s, m or h [default: no limit]
+          --timing                        Print on stderr where the time went, in milliseconds
+          --format <FORMAT>               Pass the command's output on as it is, or print one JSON
+                                          object at the end [default: text] [possible values: text,
+                                          json]
+          --no-daemon                     Run it in this very process, even if there is a daemon with
+                                          warm sandboxes
+          --name <NAME>                   Name of the sandbox: a-z, 0-9 and - [default: random]
+      -h, --help                          Print help (see more with '--help')
     "#);
     let long = Trial::new().say(&["run", "--help"]).assert_success().stdout_text();
     assert!(long.contains("Examples:") && long.contains("Exit codes:"), "{long}");

@@ -11,6 +11,7 @@ mod inspect;
 mod json;
 mod limits;
 mod signals;
+mod sockets;
 mod streams;
 #[expect(dead_code, reason = "the tests with a daemon use the rest")]
 mod support;

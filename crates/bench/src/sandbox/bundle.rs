@@ -73,6 +73,9 @@ impl Bundle {
         config["root"]["path"] = json!(ROOTFS);
         config["linux"]["resources"] = plan.around;
         config["linux"]["cgroupsPath"] = json!(group);
+        // What runs here is a command, and not the guest agent, which is another user under gVisor.
+        config["process"]["user"] = json!({"uid": spec.user().uid, "gid": spec.user().gid});
+        config["process"]["capabilities"] = json!({});
         // It is left out for gVisor, whose kernel has none and ignores it; the others are not to be weaker for that.
         if let Some(namespaces) = config["linux"]["namespaces"].as_array_mut()
             && namespaces.iter().all(|namespace| namespace["type"] != "cgroup")

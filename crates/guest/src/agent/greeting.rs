@@ -6,7 +6,7 @@ use agentkernel_protocol::{Hello, PROTOCOL_VERSION, Ready, Survivor, ToGuest, To
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Signal, getpid, set_parent_process_death_signal};
 
-use super::{Agent, End, time_left};
+use super::{Agent, End, REST_AFTER_NS, time_left};
 use crate::stream::Received;
 use crate::{mounts, sys};
 
@@ -46,7 +46,7 @@ impl Agent {
         // Whatever the host sent along with its greeting is waiting in the decoder already.
         self.obey_received()?;
         self.flush()?;
-        sys::forget_code();
+        self.rests_ns = Some(sys::monotonic_ns().saturating_add(REST_AFTER_NS));
         Ok(())
     }
 
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn another_version_is_refused_with_both_named() {
         let reason = check(&hello(PROTOCOL_VERSION + 1, "a"), "a").expect_err("another protocol");
-        assert_eq!(reason, "the host speaks protocol 3, the guest protocol 2");
+        assert_eq!(reason, "the host speaks protocol 4, the guest protocol 3");
         let reason = check(&hello(PROTOCOL_VERSION, "a"), "b").expect_err("another build");
         assert_eq!(reason, "the host expects guest build \"a\", this is build \"b\"");
     }

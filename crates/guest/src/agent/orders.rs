@@ -42,7 +42,7 @@ impl Agent {
         self.last_channel = channel;
         self.busy = true;
         let started = if self.processes.len() < MAX_CHANNELS {
-            spawn(start, self.descriptors)
+            spawn(start, self.descriptors, &mut self.sockets)
         } else {
             Err(refused(Stage::Prepare, Errno::AGAIN, b"too many open channels"))
         };

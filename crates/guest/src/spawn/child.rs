@@ -11,10 +11,13 @@ use rustix::process::{chdir, getgid, getpid, getuid, ioctl_tiocsctty, set_child_
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 
 use super::plan::{Failure, Plan, Program, Work};
-use crate::{files, sys};
+use crate::{accept, files, sys};
 
 /// Where the child keeps the pipe on which it reports a failure; closing it means success.
 const STATUS_FD: RawFd = 3;
+
+/// Where a worker keeps the socket that it accepts from.
+pub const SOCKET_FD: RawFd = 4;
 
 /// The child's ends of everything between it and the agent.
 pub struct Ends {
@@ -51,6 +54,13 @@ pub fn run(plan: &Plan, ends: &Ends) -> ! {
                 sys::close_range(STATUS_FD, STATUS_FD);
                 files::run(request)
             }
+            Work::Accept(_) => {
+                sys::close_range(STATUS_FD, STATUS_FD);
+                match sys::inherited(SOCKET_FD, SOCKET_FD) {
+                    Ok(socket) => accept::run(socket),
+                    Err(_) => 1,
+                }
+            }
         },
         Err(failure) => report(status, failure),
     };
@@ -73,7 +83,7 @@ fn enter(plan: &Plan, ends: &Ends, status: &mut RawFd) -> Result<(), Failure> {
     place_status(status).map_err(prepare)?;
     // Not by close-on-exec alone: a worker never executes anything, and whoever hangs before exec
     // must not hold the pipes of others open.
-    sys::close_range(STATUS_FD + 1, RawFd::MAX);
+    sys::close_range(first_closed(&plan.work).map_err(prepare)?, RawFd::MAX);
     sys::set_descriptor_limit(&ends.descriptors);
     if plan.gathers_orphans {
         // A descendant whose parent has ended stays below this process, where a timeout finds it.
@@ -84,6 +94,15 @@ fn enter(plan: &Plan, ends: &Ends, status: &mut RawFd) -> Result<(), Failure> {
     }
     sys::unblock_signals();
     Ok(())
+}
+
+/// Moves the one descriptor more that a worker may need to its place, and says from where on all others are closed.
+fn first_closed(work: &Work) -> rustix::io::Result<RawFd> {
+    let Work::Accept(socket) = work else { return Ok(STATUS_FD + 1) };
+    if socket.as_raw_fd() != SOCKET_FD {
+        sys::place_fd(socket, SOCKET_FD).map_err(|error| errno_of(&error))?;
+    }
+    Ok(SOCKET_FD + 1)
 }
 
 fn errno_of(error: &io::Error) -> Errno {
@@ -131,10 +150,21 @@ fn become_user(user: &UserIds) -> rustix::io::Result<()> {
     if (uid, gid) == (getuid(), getgid()) {
         return Ok(());
     }
+    forgo_capabilities();
     // The user last: without root's rights the groups could not be changed.
     set_thread_groups(&[])?;
     set_thread_gid(gid)?;
     set_thread_uid(uid)
+}
+
+/// Nothing that the process becomes can gain a right again. An agent that may not say so has none to give.
+fn forgo_capabilities() {
+    for capability in 0..=u64::from(u8::MAX) {
+        // SAFETY: prctl takes numbers. It fails beyond the last capability that this kernel knows.
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
+            return;
+        }
+    }
 }
 
 /// Becomes the first candidate that can be executed, or says why none can.

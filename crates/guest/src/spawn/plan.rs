@@ -1,9 +1,14 @@
 //! Everything a child needs, made before the fork: between fork and exec nothing is allocated.
 
 use std::ffi::{CString, c_char};
+use std::os::fd::OwnedFd;
 
-use agentkernel_protocol::{Exec, FileRequest, Refused, Stage, Start, StdinMode, Task, UserIds, WindowSize};
+use agentkernel_protocol::{
+    Accept, Exec, FileRequest, Refused, Stage, Start, StdinMode, Task, UserIds, WindowSize,
+};
 use rustix::io::Errno;
+
+use crate::accept::Sockets;
 
 /// Where programs are looked for when the environment does not say.
 const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
@@ -31,6 +36,8 @@ pub enum Work {
     Program(Program),
     /// A worker of the agent itself.
     File(FileRequest),
+    /// A worker that passes on a connection to this socket.
+    Accept(OwnedFd),
 }
 
 /// A program in the form that execve takes.
@@ -93,18 +100,23 @@ impl Program {
 
 impl Plan {
     /// Checks what the host asks for, and brings it into the form that the child needs.
-    pub fn new(start: Start) -> Result<Self, Refused> {
+    pub fn new(start: Start, sockets: &mut Sockets) -> Result<Self, Refused> {
         let (user, gathers_orphans) = (start.user, start.timeout_ms.is_some());
         Ok(match start.task {
             Task::Exec(exec) => {
                 let (stdin, terminal) = (exec.stdin, exec.terminal);
                 Self { work: Work::Program(Program::new(exec)?), user, gathers_orphans, stdin, terminal }
             }
-            Task::File(request) => {
-                let work = Work::File(request);
-                Self { work, user, gathers_orphans, stdin: StdinMode::Pipe, terminal: None }
+            Task::File(request) => Self::worker(Work::File(request), user, gathers_orphans),
+            Task::Accept(Accept { path }) => {
+                let socket = sockets.get(&path).map_err(|errno| refused(Stage::Prepare, errno, &path))?;
+                Self::worker(Work::Accept(socket), user, gathers_orphans)
             }
         })
+    }
+
+    fn worker(work: Work, user: Option<UserIds>, gathers_orphans: bool) -> Self {
+        Self { work, user, gathers_orphans, stdin: StdinMode::Pipe, terminal: None }
     }
 
     /// What is being made before there is anything else to name.

@@ -152,7 +152,7 @@ fn a_million_tiny_frames_are_answered_within_bounded_memory() {
 fn a_host_of_another_protocol_is_told_both_versions() {
     let mut guest = Guest::strange();
     guest.send(0, &ToGuest::Hello(Hello { protocol: PROTOCOL_VERSION + 1, ..hello() }));
-    assert_eq!(guest.fault(), ("the host speaks protocol 3, the guest protocol 2".into(), Some(4)));
+    assert_eq!(guest.fault(), ("the host speaks protocol 4, the guest protocol 3".into(), Some(4)));
 }
 
 #[test]

@@ -12,7 +12,7 @@ async fn hear_request(guest: &mut FakeGuest) -> (u32, FileRequest) {
     let (channel, start) = guest.begin().await;
     match start.task {
         Task::File(request) => (channel, request),
-        Task::Exec(exec) => panic!("expected a file request, heard {exec:?}"),
+        other => panic!("expected a file request, heard {other:?}"),
     }
 }
 

@@ -5,8 +5,9 @@ use agentkernel_core::{
     SandboxSpec,
 };
 
-use super::{OciBackend, random_name};
+use super::OciBackend;
 use crate::engine::Runtime;
+use crate::random::random_name;
 
 impl OciBackend {
     /// The runtime that makes the containers, unless we do.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use agentkernel_core::SandboxSpec;
 use agentkernel_hardening::{etc, lists};
 
-use super::{HostLayout, OWN_FOLDERS, ROOTFS, own_folder};
+use super::{HostLayout, ROOTFS, own_folder, own_places};
 use crate::plan::{BindOptions, Step};
 
 /// The steps that build it.
@@ -22,7 +22,7 @@ pub(super) fn steps(spec: &SandboxSpec, layout: &HostLayout) -> Vec<Step> {
             None => Step::Bind { path, source: Path::new("/").join(name), options: BindOptions::READ_ONLY },
         });
     }
-    steps.extend(OWN_FOLDERS.iter().map(|(name, mode)| own_folder(name, *mode)));
+    steps.extend(own_places());
     steps.extend(lists::EMPTY_FOLDERS.iter().map(|(name, mode)| own_folder(name, *mode)));
     steps.push(Step::Link { path: root("var/tmp"), target: "../tmp".into() });
     steps.extend(etc(spec));

@@ -1,6 +1,6 @@
 //! What a bundle says differently where a container runtime carries it out.
 
-use agentkernel_core::{Error, ErrorKind, Result};
+use agentkernel_core::{Error, ErrorKind, Result, User};
 use serde_json::{Value, json};
 
 use super::PlanFacts;
@@ -13,6 +13,10 @@ use crate::seccomp;
 /// about 2 and 40 with systrap; 8 and 35 with ptrace, on two processors. Each is doubled.
 const SYSTRAP_THREADS: (u64, u64) = (4, 128);
 const PTRACE_THREADS: (u64, u64) = (16, 256);
+
+/// What the guest agent keeps where it is another user than its commands: becoming their users without a right, not even
+/// to gain one, and ending them. Root of the sandbox's own ids and kernel, on the host it is nobody.
+const AGENT_CAPABILITIES: [&str; 4] = ["CAP_KILL", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID"];
 
 /// Only root can have the ids, mounts and groups that are given to a runtime.
 pub(super) fn refuse_without_root(facts: &PlanFacts) -> Result<()> {
@@ -46,8 +50,28 @@ fn unknown(engine: Engine) -> seccomp::Unknown {
     }
 }
 
+/// Makes the agent another user than its commands. The limit of processes is one of each user's, so that they have one
+/// less.
+fn set_the_agent_apart(process: &mut Value) {
+    process["user"] = json!({"uid": 0, "gid": 0});
+    let sets = ["bounding", "permitted", "effective"];
+    process["capabilities"] =
+        sets.map(|set| (set.to_owned(), json!(AGENT_CAPABILITIES))).into_iter().collect();
+    for limit in process["rlimits"].as_array_mut().into_iter().flatten() {
+        if limit["type"] == "RLIMIT_NPROC"
+            && let Some(pids) = limit["soft"].as_u64()
+        {
+            let left = pids.saturating_sub(1).max(1);
+            (limit["soft"], limit["hard"]) = (json!(left), json!(left));
+        }
+    }
+}
+
 /// Changes a configuration that is carried out here into one for this runtime.
-pub(super) fn adapt(config: &mut Value, runtime: &Runtime) {
+pub(super) fn adapt(config: &mut Value, runtime: &Runtime, user: User) {
+    if runtime.engine.hides_nothing() && user != User::ROOT {
+        set_the_agent_apart(&mut config["process"]);
+    }
     let mut args = vec![AGENT];
     if runtime.engine.has_door() {
         args.push("--door");

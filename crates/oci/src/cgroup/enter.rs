@@ -126,9 +126,9 @@ impl Group {
             return Err(io::Error::other("there are no rules for devices in this host's control groups"));
         }
         let rules: Vec<DeviceRule> = serde_json::from_value(rules.clone())?;
-        rules.iter().try_for_each(|rule| {
-            let file = if rule.allow { "devices.allow" } else { "devices.deny" };
-            self.write("devices", file, &rule.line().into())
+        rules.chunk_by(|one, next| one.allow == next.allow).try_for_each(|alike| {
+            let file = if alike[0].allow { "devices.allow" } else { "devices.deny" };
+            self.write_each("devices", file, alike.iter().map(DeviceRule::line))
         })
     }
 
@@ -160,7 +160,7 @@ impl Group {
         if !self.rules_devices() {
             return Ok(());
         }
-        WISHES.iter().try_for_each(|wish| self.write("devices", file, &(*wish).into()))
+        self.write_each("devices", file, WISHES.iter().map(|wish| (*wish).to_owned()))
     }
 
     /// Writes a limit; one that was not asked for stays as the kernel has it.
@@ -170,10 +170,21 @@ impl Group {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
+        self.write_each(controller, name, std::iter::once(text))
+    }
+
+    /// Writes one after the other to the same file: the kernel takes each write for a whole value.
+    fn write_each(
+        &self,
+        controller: &str,
+        name: &str,
+        mut values: impl Iterator<Item = String>,
+    ) -> io::Result<()> {
         let path = self.file(controller, name);
         // Not created: a missing file is a missing controller, and that is an error.
-        let mut file = OpenOptions::new().write(true).open(&path).map_err(|error| named(&path, &error))?;
-        file.write_all(text.as_bytes()).map_err(|error| named(&path, &error))
+        let file = OpenOptions::new().write(true).open(&path);
+        file.and_then(|mut file| values.try_for_each(|value| file.write_all(value.as_bytes())))
+            .map_err(|error| named(&path, &error))
     }
 
     /// Opens the way into the group for a process that is about to be made.

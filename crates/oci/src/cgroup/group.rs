@@ -6,11 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
 
-use crate::sys;
+use crate::{kernel_file, sys};
 
 /// One sandbox's control group.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Group {
     /// A folder for each controller that limits something.
     V1 {
@@ -38,14 +39,14 @@ impl Group {
 
     pub(super) fn read(&self, controller: &str, name: &str) -> io::Result<String> {
         let path = self.file(controller, name);
-        fs::read_to_string(&path)
+        kernel_file::read_text(&path)
             .map(|text| text.trim().to_owned())
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
     }
 
     /// Whether a process is in it, in every tree that it has a folder in. One that has ended is in no group.
     pub(crate) fn holds(&self, pid: i32, name: &str) -> bool {
-        let text = match fs::read_to_string(format!("/proc/{pid}/cgroup")) {
+        let text = match kernel_file::read_text(format!("/proc/{pid}/cgroup")) {
             Ok(text) => text,
             Err(error) => return error.kind() == io::ErrorKind::NotFound,
         };
@@ -120,12 +121,14 @@ impl Group {
     /// Kills what is in it, until nothing is. Bounded: a process that a kernel bug keeps alive must
     /// not keep us.
     pub(crate) fn kill_all(&self) -> io::Result<()> {
-        // What is frozen does not die; where there is no freezer, nothing is frozen.
-        self.freeze(false).ok();
-        for _attempt in 0..200 {
+        for attempt in 0..200 {
             let pids = self.processes();
             if pids.is_empty() {
                 return Ok(());
+            }
+            if attempt == 0 {
+                // What is frozen does not die; where there is no freezer, nothing is frozen.
+                self.freeze(false).ok();
             }
             for pid in pids.into_iter().filter_map(Pid::from_raw) {
                 // It may have ended meanwhile, and then all is well.
@@ -163,7 +166,7 @@ impl Group {
 /// Whether a process is on its way out or a zombie: `PF_EXITING` in the flags of its stat file, proc(5).
 fn is_exiting(pid: i32) -> bool {
     const PF_EXITING: u64 = 4;
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    let Ok(stat) = kernel_file::read_text(format!("/proc/{pid}/stat")) else { return true };
     let flags =
         stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(6)?.parse::<u64>().ok());
     flags.is_none_or(|flags| flags & PF_EXITING != 0)

@@ -1,9 +1,9 @@
 //! What a control group allows, as the kernel says it now.
 
-use std::fs;
 use std::io;
 
 use super::Group;
+use crate::kernel_file;
 use crate::plan::CgroupPlan;
 
 /// What a group allows, as the kernel says it now. `None` is "no limit".
@@ -92,7 +92,7 @@ impl Group {
 /// Whether the host has swap space at all.
 pub(crate) fn has_swap() -> bool {
     // One line is the heading.
-    fs::read_to_string("/proc/swaps").is_ok_and(|text| text.lines().count() > 1)
+    kernel_file::read_text("/proc/swaps").is_ok_and(|text| text.lines().count() > 1)
 }
 
 fn number_or_max(text: &str) -> Option<u64> {
@@ -112,6 +112,8 @@ fn milli(quota: u64, period: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

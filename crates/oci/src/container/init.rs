@@ -2,13 +2,14 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::Mode;
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::process::Signal;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::config::{Config, NamespaceKind};
 use super::idmap::IdMaps;
@@ -43,6 +44,7 @@ impl Job<'_> {
         if let Privilege::Rootless { uid, gid, .. } = self.parts.plan.privilege {
             identity::map_self((0, uid), (0, gid)).map_err(during("become root of a user namespace"))?;
         }
+        self.enter_network()?;
         self.enter_group()?;
         self.build_the_root()?;
         if let Some(name) = &self.config.hostname {
@@ -63,6 +65,16 @@ impl Job<'_> {
         let words = self.config.process.args.iter().map(|word| CString::new(word.as_str()));
         let words = words.collect::<Result<Vec<_>, _>>().map_err(during("execute the guest agent"))?;
         Err(during("execute the guest agent")(sys::execute(agent, &words)))
+    }
+
+    /// The network namespace that was made before; else it was made together with this process.
+    fn enter_network(&mut self) -> Result<(), Failure> {
+        let Some(network) = self.parts.network.take().filter(|_| self.config.has(NamespaceKind::Network))
+        else {
+            return Ok(());
+        };
+        move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
+            .map_err(during("enter the network namespace"))
     }
 
     fn enter_group(&mut self) -> Result<(), Failure> {

@@ -219,13 +219,15 @@ fn make_read_only(path: &Path, mounted: bool) -> io::Result<()> {
     Ok(mount_remount(path, MountFlags::BIND | LOCKED, c"")?)
 }
 
-/// Covers a file with /dev/null, a folder with an empty one.
+/// Covers a file with /dev/null, a folder with an empty one. It is looked at first: a mount that the kernel made and
+/// cannot put on a folder costs an RCU grace period (70 µs measured).
 fn hide(path: &Path) -> io::Result<()> {
-    match mount_bind("/dev/null", path) {
-        Err(rustix::io::Errno::NOENT) => Ok(()), // this kernel has no such file
-        Err(rustix::io::Errno::NOTDIR) => {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()), // this kernel has no such file
+        Err(error) => Err(error),
+        Ok(facts) if facts.is_dir() => {
             Ok(mount("tmpfs", path, "tmpfs", LOCKED, Some(c"size=0,nr_inodes=1"))?)
         }
-        other => Ok(other?),
+        Ok(_) => Ok(mount_bind("/dev/null", path)?),
     }
 }

@@ -5,17 +5,15 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use agentkernel_core::Control;
-use rustix::fs::getxattr;
+use agentkernel_core::{Control, HostSocket};
+use rustix::fs::{AtFlags, CWD, StatxFlags, getxattr, statx};
 
-use super::read;
 use crate::facts::kernel_version;
 use crate::mountinfo::MountLine;
 use crate::sys;
 
 /// What may be open beside what is said in full: pipes and terminals of its commands.
-const ALWAYS: &str =
-    "a stream and a door at most, child signals, pipes and terminals of its commands, /dev/null";
+const ALWAYS: &str = "a stream and a door at most, child signals, pipes and terminals of its commands, sockets it serves, /dev/null";
 /// Before there are commands.
 const AT_START: &str = "a stream, a door at most, child signals, /dev/null";
 
@@ -25,19 +23,20 @@ const TELLS_STREAMS: (u32, u32) = (5, 15);
 /// One open descriptor, or how many there are of a kind.
 type Kinds = BTreeMap<String, usize>;
 
-/// How often they are read before what is wrong is believed, and how long to wait in between. The agent moves its own
-/// when it begins, and a list of them is not of one moment; what is wrong stays wrong.
-const READS: usize = 20;
-const BETWEEN_READS_MS: i64 = 5;
+/// How often they are read before what is wrong is believed, and how long to wait in between: a millisecond more each
+/// time, up to this. The agent moves its own when it begins, which takes it less than one, and a list of them is not of
+/// one moment; what is wrong stays wrong.
+const READS: i64 = 20;
+const BETWEEN_READS_MS_MAX: i64 = 5;
 
 /// Reads the descriptors of a process until they are right, or long enough.
 pub(super) fn control(init: i32, lines: &[MountLine<'_>], at_start: bool) -> Control {
-    for _ in 1..READS {
+    for read in 1..READS {
         let control = read_once(init, lines, at_start);
         if control.held {
             return control;
         }
-        sys::pause(BETWEEN_READS_MS);
+        sys::pause(read.min(BETWEEN_READS_MS_MAX));
     }
     read_once(init, lines, at_start)
 }
@@ -46,12 +45,15 @@ pub(super) fn control(init: i32, lines: &[MountLine<'_>], at_start: bool) -> Con
 /// the sandbox, sockets only as many as the agent is given.
 fn read_once(init: i32, lines: &[MountLine<'_>], at_start: bool) -> Control {
     let wanted = if at_start { AT_START } else { ALWAYS };
-    let kinds = match kinds(init, lines) {
+    let kinds = match kinds(init, lines, at_start) {
         Ok(kinds) => kinds,
         Err(error) => return Control::judged("descriptors", wanted, format!("unreadable: {error}"), false),
     };
     let count = |kind: &str| kinds.get(kind).copied().unwrap_or(0);
-    let beyond = kinds.iter().find(|(kind, number)| **number > most(kind, at_start));
+    let release = rustix::system::uname();
+    let tells =
+        kernel_version(&release.release().to_string_lossy()).is_some_and(|version| version >= TELLS_STREAMS);
+    let beyond = kinds.iter().find(|(kind, number)| **number > most(kind, at_start, tells));
     let streams = count(STREAM) + count(OTHER_SOCKET);
     let is_whole = !at_start || streams > 0;
     let shown: Vec<String> = kinds.iter().map(|(kind, number)| format!("{number} × {kind}")).collect();
@@ -63,27 +65,26 @@ const OTHER_SOCKET: &str = "UNIX";
 const NULL: &str = "/dev/null";
 const TERMINAL: &str = "terminal";
 const PIPE: &str = "pipe";
+const SERVED: &str = "socket it serves";
 const SIGNALS: &str = "anon_inode:[signalfd]";
 
-/// How many there may be of a kind. The kernel does not say of a socket that is no stream whether it is of datagrams
-/// or, like the door, of packets in order.
-fn most(kind: &str, at_start: bool) -> usize {
-    let release = rustix::system::uname();
-    let tells =
-        kernel_version(&release.release().to_string_lossy()).is_some_and(|version| version >= TELLS_STREAMS);
+/// How many there may be of a kind, on a kernel that tells streams or does not. The kernel does not say of a socket that
+/// is no stream whether it is of datagrams or, like the door, of packets in order.
+fn most(kind: &str, at_start: bool, tells: bool) -> usize {
     match kind {
         OTHER_SOCKET if !tells => 2,
         STREAM | OTHER_SOCKET | SIGNALS => 1,
         NULL => 3,
-        PIPE | TERMINAL if !at_start => usize::MAX,
+        PIPE | TERMINAL | SERVED if !at_start => usize::MAX,
         _ => 0,
     }
 }
 
 /// Copies of one socket are one.
-fn kinds(init: i32, lines: &[MountLine<'_>]) -> io::Result<Kinds> {
+fn kinds(init: i32, lines: &[MountLine<'_>], at_start: bool) -> io::Result<Kinds> {
     let mut kinds = Kinds::new();
     let mut sockets = Vec::new();
+    let served = if at_start { Vec::new() } else { served(&super::read(init, "net/unix")) };
     for entry in fs::read_dir(format!("/proc/{init}/fd"))? {
         let path = entry?.path();
         let target = match fs::read_link(&path) {
@@ -96,13 +97,31 @@ fn kinds(init: i32, lines: &[MountLine<'_>]) -> io::Result<Kinds> {
                 continue;
             }
             sockets.push(target.clone());
+            if served.contains(&target) {
+                *kinds.entry(SERVED.to_owned()).or_default() += 1;
+                continue;
+            }
         }
-        *kinds.entry(kind(init, &path, target, lines)).or_default() += 1;
+        *kinds.entry(kind(&path, target, lines)).or_default() += 1;
     }
     Ok(kinds)
 }
 
-fn kind(init: i32, path: &Path, target: String, lines: &[MountLine<'_>]) -> String {
+/// The sockets on which somebody listens for a socket of the host, as descriptors show them. What is listed was made in
+/// the sandbox's own network namespace: no socket of the host is among it.
+fn served(unix: &str) -> Vec<String> {
+    const LISTENS: &str = "00010000"; // SO_ACCEPTCON, linux/net.h
+    let folder = format!("{}/", HostSocket::FOLDER);
+    let lines = unix.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines
+        .filter(|words| {
+            words.get(3) == Some(&LISTENS) && words.get(7).is_some_and(|path| path.starts_with(&folder))
+        })
+        .filter_map(|words| Some(format!("socket:[{}]", words.get(6)?)))
+        .collect()
+}
+
+fn kind(path: &Path, target: String, lines: &[MountLine<'_>]) -> String {
     if target.starts_with("socket:") {
         return protocol(path).unwrap_or(target);
     }
@@ -113,7 +132,7 @@ fn kind(init: i32, path: &Path, target: String, lines: &[MountLine<'_>]) -> Stri
         return target;
     }
     // A path says nothing: the host's /dev/null is called so too.
-    let mount = mount_of(init, path).and_then(|id| lines.iter().find(|line| line.id == id));
+    let mount = mount_of(path).and_then(|id| lines.iter().find(|line| line.id == id));
     match mount {
         Some(line) if line.place == NULL => NULL.to_owned(),
         Some(line) if line.place == "/dev/pts" && line.kind == "devpts" => TERMINAL.to_owned(),
@@ -129,8 +148,23 @@ fn protocol(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&name[..length]).trim_end_matches('\0').to_owned())
 }
 
-fn mount_of(init: i32, descriptor: &Path) -> Option<u64> {
-    let number = descriptor.file_name()?.to_str()?;
-    let facts = read(init, &format!("fdinfo/{number}"));
-    facts.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
+/// The mount by which a file was opened. Nobody else is asked for it: no server of a file system that may hang.
+fn mount_of(descriptor: &Path) -> Option<u64> {
+    let facts = statx(CWD, descriptor, AtFlags::STATX_DONT_SYNC, StatxFlags::MNT_ID).ok()?;
+    Some(facts.stx_mnt_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_listens_in_the_folder_of_sockets_is_served() {
+        let unix = "Num       RefCount Protocol Flags    Type St Inode Path\n\
+            ffff: 00000002 00000000 00010000 0001 01 123 /dev/shm/.agentkernel/llm\n\
+            ffff: 00000003 00000000 00000000 0001 03 124 /dev/shm/.agentkernel/llm\n\
+            ffff: 00000002 00000000 00010000 0001 01 125 /run/docker.sock\n\
+            ffff: 00000002 00000000 00010000 0001 01 126\n";
+        assert_eq!(served(unix), ["socket:[123]"]);
+    }
 }

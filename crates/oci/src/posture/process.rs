@@ -8,6 +8,7 @@ use agentkernel_core::Control;
 
 use super::{Expected, read};
 use crate::cgroup::Group;
+use crate::kernel_file;
 
 /// Every process of the sandbox: those in its control group, and those in its PID namespace. One that is not its
 /// own is reported as that, and says nothing of whose processes are in it.
@@ -51,7 +52,7 @@ pub(super) fn threads(processes: &[i32]) -> Vec<Thread> {
     let mut all = Vec::new();
     for pid in processes {
         for thread in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
-            if let Ok(text) = fs::read_to_string(thread.path().join("status")) {
+            if let Ok(text) = kernel_file::read_text(thread.path().join("status")) {
                 all.push(Thread { pid: *pid, fields: fields(&text) });
             }
         }

@@ -30,6 +30,8 @@ pub(super) struct Watch {
     living: Option<OwnedFd>,
     /// Where another program comes in; there once the sandbox persists.
     entrance: Option<Entrance>,
+    /// Nothing has happened for a while, and the code for the end was let go of.
+    rests: bool,
 }
 
 /// Who wants something.
@@ -50,7 +52,8 @@ impl Watch {
         deadline: Option<Instant>,
         living: OwnedFd,
     ) -> Self {
-        Self { control: Some(control), running, door, deadline, living: Some(living), entrance: None }
+        let (control, living) = (Some(control), Some(living));
+        Self { control, running, door, deadline, living, entrance: None, rests: false }
     }
 
     /// Waits for the first of: the agent's end, the deadline, an order to stop. Only the first two are reported.
@@ -78,10 +81,11 @@ impl Watch {
         }
     }
 
-    fn wait(&self, pidfd: &OwnedFd) -> io::Result<Option<Awake>> {
+    fn wait(&mut self, pidfd: &OwnedFd) -> io::Result<Option<Awake>> {
         let remaining = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let check = self.control.is_none().then_some(RECORD_CHECK);
-        let timeout = [remaining, check].into_iter().flatten().min();
+        let rest = (!self.rests).then_some(sys::REST_AFTER);
+        let timeout = [remaining, check, rest].into_iter().flatten().min();
         let mut fds = vec![PollFd::new(pidfd, PollFlags::IN)];
         let mut who = vec![Awake::Agent];
         if let Some(control) = &self.control {
@@ -94,6 +98,11 @@ impl Watch {
         }
         match poll(&mut fds, timeout.map(sys::timespec).as_ref()) {
             Ok(0) if timeout == remaining => return Ok(Some(Awake::Deadline)),
+            Ok(0) if timeout == rest => {
+                self.rests = true;
+                sys::forget_code();
+                return Ok(None);
+            }
             Ok(0) => return Ok(Some(Awake::Nobody)),
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => return Ok(None),

@@ -1,9 +1,17 @@
 //! Memory of a process that is about to wait for a long time.
 
+use std::time::Duration;
+
+use crate::kernel_file;
+
+/// How long a process waits until it believes that it will wait for a long time. What a command of some milliseconds
+/// makes it forget, it would have to read again at once.
+pub(crate) const REST_AFTER: Duration = Duration::from_millis(50);
+
 /// Unmaps the pages of the program's own code from this process, which is about to wait for a long time. They stay
 /// in the page cache, and come back one by one when they are executed.
 pub(crate) fn forget_code() {
-    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
+    let Ok(maps) = kernel_file::read_text("/proc/self/maps") else { return };
     // `START-END r-xp OFFSET DEVICE INODE PATH`; only what comes from a file can be read again.
     let code = maps.lines().filter(|line| line.contains(" r-xp ") && line.contains(" /"));
     let range = |line: &str| {

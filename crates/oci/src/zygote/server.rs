@@ -1,5 +1,6 @@
 //! The zygote's own side.
 
+use std::cell::Cell;
 use std::ffi::CStr;
 use std::io::{self, Read as _};
 use std::mem::MaybeUninit;
@@ -12,9 +13,11 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use rustix::process::Pid;
 
 use super::agent::AgentFile;
-use super::{DESCRIPTORS_MAX, ORDER_MAX, Word};
+use super::network::make_spare;
+use super::{DESCRIPTORS_MAX, ORDER_MAX, Serving, Word};
 use crate::lock::LockFile;
 use crate::paths::RuntimeDir;
+use crate::plan::Launch;
 use crate::record;
 use crate::seccomp::SeccompFilters;
 use crate::supervisor::{self, Order, Tools};
@@ -26,9 +29,14 @@ const SOCKET: i32 = 3;
 /// Serves orders until the host side closes the socket, then waits for the supervisors and ends.
 /// Only for a process with one thread; never returns.
 pub fn serve(socket: OwnedFd) -> ! {
+    serve_as(socket, Serving::Many)
+}
+
+/// The same in either way.
+pub(super) fn serve_as(socket: OwnedFd, serving: Serving) -> ! {
     let host = rustix::process::getppid();
-    let code = match detach(socket).and_then(|socket| Ok((socket, tools()?))) {
-        Ok((socket, tools)) => answer(&socket, &tools, host),
+    let code = match detach(socket).and_then(|socket| Ok((socket, tools(serving)?))) {
+        Ok((socket, tools)) => answer(&socket, tools, serving, host),
         Err(_) => 1, // the host side sees its first order fail
     };
     sys::exit_now(code)
@@ -65,9 +73,10 @@ fn name(name: &CStr) {
     rustix::thread::set_name(name).ok();
 }
 
-fn tools() -> io::Result<Tools> {
+fn tools(serving: Serving) -> io::Result<Tools> {
     let filters = SeccompFilters::compile().map_err(io::Error::other)?;
-    Ok(Tools { agent: AgentFile::new()?, filters })
+    let network = if serving == Serving::OneByOne { make_spare()? } else { None };
+    Ok(Tools { agent: AgentFile::new()?, filters, network: Cell::new(network) })
 }
 
 /// What has come from the host side.
@@ -80,32 +89,37 @@ enum Heard {
 }
 
 /// Serves every order. Each supervisor holds the pipe open until its sandbox is gone, or may outlive us.
-fn answer(socket: &OwnedFd, tools: &Tools, host: Option<Pid>) -> i32 {
+fn answer(socket: &OwnedFd, mut tools: Tools, serving: Serving, host: Option<Pid>) -> i32 {
     let Ok((mut wait, living)) = io::pipe() else { return 1 };
-    let mut folder = None;
+    let (mut folder, mut bytes, mut rests) = (None, vec![0; ORDER_MAX], true);
     loop {
-        match receive(socket) {
+        if !rests && !comes_within(socket, sys::REST_AFTER) {
+            sys::forget_code();
+            rests = true;
+        }
+        match receive(socket, &mut bytes) {
             Ok(Heard::Folder(told)) => folder = Some(told),
             Ok(Heard::Farewell) => break,
             Ok(Heard::End) => {
                 clean_up_after_crash(host, folder.as_ref());
                 break;
             }
-            Ok(Heard::Order(order)) => match sys::fork() {
-                Ok(Forked::Child) => {
+            Ok(Heard::Order(order)) if serving == Serving::OneByOne => {
+                let Ok(living) = living.try_clone() else { return 1 };
+                let Ok(agent) = supervise_here(*order, &tools, living.into()) else { return 1 };
+                tools.agent = agent; // the old one is freed while the host side hears of the end
+            }
+            // The order's descriptors are closed here: a failed fork is the end of its stream,
+            // which the host side takes for what it is.
+            Ok(Heard::Order(order)) => {
+                if let Ok(Forked::Child) = sys::fork() {
                     drop(wait);
-                    supervise(*order, tools, living.into())
+                    supervise(*order, &tools, living.into())
                 }
-                // The order's descriptors are closed here: a failed fork is the end of its stream,
-                // which the host side takes for what it is.
-                Ok(Forked::Parent(_)) | Err(_) => {
-                    drop(order);
-                    tools.agent.fill();
-                    if !has_more(socket) {
-                        sys::forget_code();
-                    }
-                }
-            },
+                drop(order);
+                tools.agent.fill();
+                rests = false;
+            }
             Err(_) => return 1,
         }
     }
@@ -113,6 +127,20 @@ fn answer(socket: &OwnedFd, tools: &Tools, host: Option<Pid>) -> i32 {
     // Nothing is ever written: this returns when the last of them has closed it.
     wait.read_to_end(&mut Vec::new()).ok();
     0
+}
+
+/// Supervises a sandbox from its beginning to its end. The zygote's socket keeps the number that will be the agent's
+/// door until then. Returns the agent's file for the next one.
+fn supervise_here(order: Order, tools: &Tools, living: OwnedFd) -> io::Result<AgentFile> {
+    sys::set_signal(libc::SIGCHLD, false);
+    name(c"ak-supervisor");
+    if !matches!(order.plan.launch, Launch::Embedded) {
+        tools.agent.fill(); // who waits for a runtime has no time for it
+    }
+    supervisor::run(order, tools, living);
+    sys::set_signal(libc::SIGCHLD, true);
+    name(c"ak-zygote");
+    AgentFile::new()
 }
 
 /// What a forked child does, and all that it does.
@@ -144,18 +172,18 @@ fn clean_up_after_crash(host: Option<Pid>, folder: Option<&RuntimeDir>) {
     drop(record::reap_stale(folder));
 }
 
-/// Whether another order is waiting already.
-fn has_more(socket: &OwnedFd) -> bool {
+/// Whether there is a word, or the end, so soon. An interruption is no silence.
+fn comes_within(socket: &OwnedFd, time: Duration) -> bool {
     let mut fds = [PollFd::new(socket, PollFlags::IN)];
-    poll(&mut fds, Some(&sys::timespec(Duration::ZERO))).is_ok_and(|ready| ready > 0)
+    poll(&mut fds, Some(&sys::timespec(time))) != Ok(0)
 }
 
-fn receive(socket: &OwnedFd) -> io::Result<Heard> {
-    let mut bytes = vec![0; ORDER_MAX];
+/// Hears one word. Only the pages of `bytes` that a word has ever filled are there.
+fn receive(socket: &OwnedFd, bytes: &mut [u8]) -> io::Result<Heard> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let message = loop {
-        let mut slices = [io::IoSliceMut::new(&mut bytes)];
+        let mut slices = [io::IoSliceMut::new(bytes)];
         match recvmsg(socket, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
             Err(rustix::io::Errno::INTR) => {}
             other => break other?,
@@ -170,10 +198,10 @@ fn receive(socket: &OwnedFd) -> io::Result<Heard> {
             descriptors.extend(rights);
         }
     }
-    let (plan, locks) = match serde_json::from_slice(&bytes[..message.bytes])? {
+    let (plan, group, locks) = match serde_json::from_slice(&bytes[..message.bytes])? {
         Word::Folder(folder) => return Ok(Heard::Folder(folder)),
         Word::Farewell => return Ok(Heard::Farewell),
-        Word::Launch { plan, locks } => (*plan, locks),
+        Word::Launch { plan, group, locks } => (*plan, group, locks),
     };
     let mut descriptors = descriptors.into_iter();
     let (Some(control), Some(agent_stream)) = (descriptors.next(), descriptors.next()) else {
@@ -181,5 +209,5 @@ fn receive(socket: &OwnedFd) -> io::Result<Heard> {
     };
     let locks = locks.into_iter().zip(descriptors).map(|(path, fd)| LockFile::adopt(path, fd));
     let locks = locks.collect::<io::Result<Vec<_>>>()?;
-    Ok(Heard::Order(Box::new(Order { plan, control: UnixStream::from(control), agent_stream, locks })))
+    Ok(Heard::Order(Box::new(Order { plan, group, control: UnixStream::from(control), agent_stream, locks })))
 }

@@ -68,6 +68,24 @@ async fn refills_are_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refill_waits_for_those_who_have_just_leased_while_half_is_left() {
+    let stub = Stub::new();
+    let pool = stub.pool(PoolSettings { refill_pause: MINUTE, ..PoolSettings::default() });
+    pool.set_target(&key(&pool), 4..=4).expect("set");
+    until(|| pool.stats().warm == 4).await;
+    let begun = || stub.boots.begun.load(SeqCst);
+    let _first = pool.acquire(&spec()).await.expect("leased");
+    let _second = pool.acquire(&spec()).await.expect("leased");
+    sleep(MINUTE - Duration::from_secs(1)).await;
+    assert_eq!(begun(), 4, "two of four are left");
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(pool.stats().warm, 4, "after the pause");
+    let _tenants = [pool.acquire(&spec()).await, pool.acquire(&spec()).await, pool.acquire(&spec()).await];
+    sleep(BOOT * 4).await;
+    assert_eq!(pool.stats().warm, 4, "one of four is too few to wait");
+}
+
+#[tokio::test(start_paused = true)]
 async fn refills_make_room_for_those_who_wait_but_one_goes_on() {
     let stub = Stub::new();
     let pool = Arc::new(stub.pool(PoolSettings { refills_max: 4, colds_max: 8, ..PoolSettings::default() }));

@@ -231,7 +231,7 @@ fn a_record_that_claims_too_much_is_refused_before_it_is_waited_for() {
 #[test]
 fn a_token_is_never_shown() {
     let token = Token([0xab; 32]);
-    let hello = Hello { protocol: 2, build: "b".into(), token, mounts: Vec::new(), output_window: 0 };
+    let hello = Hello { protocol: 3, build: "b".into(), token, mounts: Vec::new(), output_window: 0 };
     let shown = format!("{:?}", ToGuest::Hello(hello));
     assert!(shown.contains("Token(…)") && !shown.contains("171"), "{shown}");
 }

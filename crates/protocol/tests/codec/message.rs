@@ -1,8 +1,9 @@
 //! Any message there can be.
 
 use agentkernel_protocol::{
-    Exec, Exited, FileInfo, FileKind, FileRequest, Hello, Mount, Ready, Refused, STDIN_WINDOW, Signal, Stage,
-    Start, Status, StdinMode, Stream, Survivor, Task, ToGuest, ToHost, Token, Usage, UserIds, WindowSize,
+    Accept, Exec, Exited, FileInfo, FileKind, FileRequest, Hello, Mount, Ready, Refused, STDIN_WINDOW,
+    Signal, Stage, Start, Status, StdinMode, Stream, Survivor, Task, ToGuest, ToHost, Token, Usage, UserIds,
+    WindowSize,
 };
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -73,7 +74,8 @@ fn exec() -> impl Strategy<Value = Exec> {
 }
 
 fn start() -> impl Strategy<Value = Start> {
-    let task = prop_oneof![exec().prop_map(Task::Exec), file_request().prop_map(Task::File)];
+    let accept = word().prop_map(|path| Task::Accept(Accept { path }));
+    let task = prop_oneof![exec().prop_map(Task::Exec), file_request().prop_map(Task::File), accept];
     let user = any::<(u32, u32)>().prop_map(|(uid, gid)| UserIds { uid, gid });
     let parts = (task, option::of(user), option::of(any::<u64>()), any::<u32>());
     parts.prop_map(|(task, user, timeout_ms, output_window)| Start { task, user, timeout_ms, output_window })

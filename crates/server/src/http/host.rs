@@ -44,6 +44,7 @@ pub async fn info(State(daemon): State<Arc<Daemon>>) -> axum::Json<Info> {
             pause: can.pause,
             adopt: can.adopt,
             resize: can.resize,
+            host_socket: can.host_socket,
         }
     });
     axum::Json(Info {

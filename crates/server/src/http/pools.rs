@@ -95,6 +95,10 @@ async fn find(
     daemon: &Daemon,
     request: &SandboxRequest,
 ) -> Outcome<(Arc<agentkernel_pool::Pool>, agentkernel_pool::PoolKey)> {
+    if request.unix_socket.is_some() {
+        let why = "a pool has none: whoever takes a sandbox gets his served";
+        return Err(Failure::usage("sandbox.unix_socket", why));
+    }
     let (backend, spec) = convert::spec(request, SandboxName::from_random(0))?;
     let choice = daemon.registry.choose(backend).await?;
     let (_, pool) = daemon.backend(choice.backend)?;

@@ -98,6 +98,8 @@ async fn a_token_is_not_enough_for_the_host_and_for_all_owners() {
     let mounts = json!({"mounts": [{"source": "/", "target": "/mnt"}]});
     alice.post("/v1/sandboxes", mounts.clone()).await.refused(403, "forbidden");
     alice.post("/v1/sandboxes", json!({"rootfs": "/"})).await.refused(403, "forbidden");
+    let socket = json!({"unix_socket": {"host_path": "/run/docker.sock", "name": "engine"}});
+    alice.post("/v1/sandboxes", socket).await.refused(403, "forbidden");
     // What an engine of the host keeps may be private.
     alice.post("/v1/sandboxes", json!({"image": "docker.io/a/b"})).await.refused(403, "forbidden");
     let run = json!({"sandbox": mounts, "command": {"argv": ["true"]}});

@@ -177,8 +177,25 @@ async fn cpus(context: &Context<'_>) -> Kept {
     stop(sandbox).await.map(drop)
 }
 
-/// That two busy loops get half a processor between them.
+/// That two busy loops get half a processor between them. A kernel may let a burst pass before it holds back (seen
+/// under gVisor on a busy Linux 6.18): only one that lasts breaks the rule.
 pub async fn only_half_a_processor(sandbox: &dyn Sandbox) -> Kept {
+    let (used, wall) = two_busy_loops(sandbox).await?;
+    if is_half(used, wall) {
+        return Ok(());
+    }
+    let (again, wall) = two_busy_loops(sandbox).await?;
+    ensure!(is_half(again, wall), "half a processor was {used:?}, and then {again:?} in {wall:?}");
+    Ok(())
+}
+
+/// The quota is refilled ten times a second, and what is left at the end may be one more portion.
+fn is_half(used: Duration, wall: Duration) -> bool {
+    used <= wall * 3 / 4
+}
+
+/// How much processor two busy loops have used together, and in which time.
+async fn two_busy_loops(sandbox: &dyn Sandbox) -> Result<(Duration, Duration), Broken> {
     let script = "(while :; do :; done) & one=$!; (while :; do :; done) & other=$!; \
                   sleep 1; kill $one $other; wait";
     let on_host = async || sandbox.usage().await.ok().and_then(|usage| usage.cpu);
@@ -192,7 +209,5 @@ pub async fn only_half_a_processor(sandbox: &dyn Sandbox) -> Kept {
         None => (usage.user + usage.system, usage.wall),
     };
     ensure!(wall >= Duration::from_secs(1), "a second lasted {wall:?}");
-    // The quota is refilled ten times a second, and what is left at the end may be one more portion.
-    ensure!(used <= wall * 3 / 4, "half a processor was {used:?} in {wall:?}");
-    Ok(())
+    Ok((used, wall))
 }

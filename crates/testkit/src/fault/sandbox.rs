@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agentkernel_core::{
-    Backend, BackendKind, CauseOfDeath, Command, Ended, Error, ErrorKind, Files, Posture, Process, Resize,
-    Result, Sandbox, SandboxName, SandboxSpec, SandboxUsage, Stopped,
+    Backend, BackendKind, CauseOfDeath, Command, Ended, Error, ErrorKind, Files, HostSocket, Posture,
+    Process, Resize, Result, Sandbox, SandboxName, SandboxSpec, SandboxUsage, Stopped,
 };
 use async_trait::async_trait;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
@@ -145,6 +145,10 @@ impl Sandbox for FaultySandbox {
 
     async fn resize(&self, to: &Resize) -> Result<()> {
         if self.fault == Fault::NewLimitsAreLost { Ok(()) } else { self.inner().resize(to).await }
+    }
+
+    async fn open_socket(&self, socket: &HostSocket) -> Result<()> {
+        self.inner().open_socket(socket).await
     }
 
     async fn pause(&self) -> Result<()> {

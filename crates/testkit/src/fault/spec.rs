@@ -38,6 +38,7 @@ fn copy(spec: &SandboxSpec, name: SandboxName) -> SandboxSpecBuilder {
         .limits(*spec.limits())
         .user(spec.user())
         .lifetime(spec.lifetime())
+        .host_socket(spec.host_socket().cloned())
 }
 
 fn with_mounts(builder: SandboxSpecBuilder, spec: &SandboxSpec) -> SandboxSpecBuilder {

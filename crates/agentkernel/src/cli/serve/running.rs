@@ -13,7 +13,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::Args;
-use crate::cli::{fork_zygote, pool};
+use crate::cli::{forked, pool};
 use crate::environment::Environment;
 use crate::errors::{self, Failure};
 use crate::signals;
@@ -27,7 +27,7 @@ pub fn serve(args: &Args, environment: &Environment) -> Result<u8, Failure> {
     let warm = warm(args, environment)?;
     let settings = settings(args, environment, warm);
     // Before the runtime, which has threads.
-    let zygote = fork_zygote()?;
+    let zygote = forked(Zygote::fork())?;
     let traces = log(environment)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|why| Error::new(ErrorKind::Host, "start the async runtime", why))?;

@@ -19,7 +19,7 @@ pub const ALLOWED_OPEN_IN_ENGINES: &[(&str, &str)] = &[(
 async fn no_attack_works_in_a_container_of_docker() {
     let Some(fixture) = fixture().await else { return };
     let allowed = [ALLOWED_OPEN, ALLOWED_OPEN_IN_ENGINES].concat();
-    no_attack_works(&fixture.backend, &allowed, &[]).await;
+    no_attack_works(&fixture.backend, &allowed).await;
 }
 
 const WEAKNESSES: &[Weakness] = &[

@@ -14,7 +14,7 @@ use crate::support::spec;
 async fn no_attack_works_in_a_container_of_podman() {
     let Some(fixture) = podman_fixture().await else { return };
     let allowed = [ALLOWED_OPEN, ALLOWED_OPEN_IN_ENGINES].concat();
-    no_attack_works(&fixture.backend, &allowed, &[]).await;
+    no_attack_works(&fixture.backend, &allowed).await;
 }
 
 const WEAKNESSES: &[Weakness] = &[
