@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use agentkernel_core::{
-    Availability, Backend, BackendKind, Booted, Capabilities, Error, ErrorKind, Posture, Result,
-    Sandbox as _, SandboxSpec,
+    Availability, Backend, BackendKind, Booted, Capabilities, Error, ErrorKind, Result, SandboxSpec,
 };
 use agentkernel_link::{ExecDefaults, HelloOptions, LinkedSandbox, Token};
 use async_trait::async_trait;
@@ -141,21 +140,6 @@ fn hello() -> Result<HelloOptions> {
     Ok(HelloOptions { token: Token(token), mounts: Vec::new(), deadline: SLOW_DEADLINE })
 }
 
-/// Takes a sandbox that is not as planned down again.
-async fn prove(sandbox: LinkedSandbox, posture: &Posture) -> Result<LinkedSandbox> {
-    if posture.holds() {
-        return Ok(sandbox);
-    }
-    let broken: Vec<String> = posture
-        .broken()
-        .map(|control| format!("{} must be {:?}, is {:?}", control.name, control.expected, control.actual))
-        .collect();
-    let why = "it came up without this control and was taken down again";
-    let error = Error::new(ErrorKind::ControlRefused, "start the sandbox", why).on(broken.join("; "));
-    Box::new(sandbox).stop().await?;
-    Err(error.hint("agentkernel doctor says what this engine allows"))
-}
-
 #[async_trait]
 impl Backend for ContainerBackend {
     fn kind(&self) -> BackendKind {
@@ -196,7 +180,7 @@ impl Backend for ContainerBackend {
         // Now that the agent answers, all that makes the container is done.
         let posture = tokio::task::spawn_blocking(read_posture).await;
         let posture = posture.map_err(|why| Error::new(ErrorKind::Internal, "read the posture", why))?;
-        let sandbox = if self.is_strict { prove(sandbox, &posture).await? } else { sandbox };
+        let sandbox = if self.is_strict { sandbox.proven(&posture).await? } else { sandbox };
         // Not before the proof, by which the agent has nothing open but its stream.
         let sandbox = sandbox.with_host_socket(spec).await?;
         Ok(Booted { sandbox: Box::new(sandbox), boot, ready: began.elapsed().saturating_sub(boot) })

@@ -28,6 +28,7 @@ mod driver;
 mod exec;
 mod files;
 mod guest;
+mod handing_out;
 mod link;
 mod lock;
 mod outbox;

@@ -106,18 +106,6 @@ impl LinkedSandbox {
         }
     }
 
-    /// Serves the socket of the host that the description has, if it has one. If that fails, the sandbox is stopped.
-    pub async fn with_host_socket(self, spec: &SandboxSpec) -> Result<Self> {
-        let Some(socket) = spec.host_socket() else { return Ok(self) };
-        match self.open_socket(socket).await {
-            Ok(()) => Ok(self),
-            Err(error) => {
-                Box::new(self).stop().await?;
-                Err(error)
-            }
-        }
-    }
-
     /// The link itself.
     #[must_use]
     pub fn link(&self) -> &Link {

@@ -14,7 +14,7 @@ use agentkernel_core::{Adopted, Boundary as _, Error, ErrorKind, Result, Sandbox
 use agentkernel_link::{ExecDefaults, LinkedSandbox};
 use tokio::net::UnixStream;
 
-use crate::backend::{BOOT_DEADLINE, async_stream, hello, prove};
+use crate::backend::{BOOT_DEADLINE, async_stream, hello};
 use crate::boundary::{OciBoundary, first_report, line_of};
 use crate::paths::RuntimeDir;
 use crate::record::{self, Record};
@@ -36,7 +36,7 @@ pub(crate) async fn adopt(spec: &SandboxSpec, runtime: &RuntimeDir) -> Result<Ad
     let (sandbox, _ready, commands) =
         LinkedSandbox::adopt(spec, boundary, stream, hello, ExecDefaults::default()).await?;
     let posture = sandbox.posture().await?;
-    let sandbox = prove(sandbox, &posture).await?;
+    let sandbox = sandbox.proven(&posture).await?;
     if let Some(socket) = spec.host_socket() {
         sandbox.open_socket(socket).await?;
     }

@@ -16,8 +16,6 @@ use agentkernel_link::{ExecDefaults, HelloOptions, LinkedSandbox, Token};
 use async_trait::async_trait;
 use tokio::net::UnixStream;
 
-pub(crate) use proof::prove;
-
 use proof::beside;
 
 use crate::adopt;
@@ -284,7 +282,7 @@ impl Backend for OciBackend {
             tokio::join!(biased; attached, posture)
         };
         let ((sandbox, _ready), posture) = (attached?, posture?);
-        let sandbox = if self.lenient { sandbox } else { prove(sandbox, &posture).await? };
+        let sandbox = if self.lenient { sandbox } else { sandbox.proven(&posture).await? };
         // Not before the proof, by which the agent has nothing open but its stream.
         let sandbox = sandbox.with_host_socket(spec).await?;
         Ok(Booted { sandbox: Box::new(sandbox), boot, ready: began.elapsed().saturating_sub(boot) })

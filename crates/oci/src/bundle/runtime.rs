@@ -101,9 +101,8 @@ pub(super) fn adapt(config: &mut Value, runtime: &Runtime, user: User) {
             options.push(json!("ro"));
         }
     }
-    let linux = &mut config["linux"];
     if runtime.engine == Engine::Gvisor
-        && let Some(namespaces) = linux["namespaces"].as_array_mut()
+        && let Some(namespaces) = config["linux"]["namespaces"].as_array_mut()
     {
         // Its kernel has none of these.
         namespaces.retain(|namespace| namespace["type"] != "cgroup");
