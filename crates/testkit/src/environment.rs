@@ -178,7 +178,7 @@ mod tests {
         let mut names: Vec<_> = finished.stdout_text().lines().map(str::to_owned).collect();
         names.iter_mut().for_each(|line| line.truncate(line.find('=').unwrap_or(0)));
         names.sort_unstable();
-        assert_eq!(names, ["AGENTKERNEL_HOME", "HOME", "PATH"]);
+        assert_eq!(names, ["AGENTKERNEL_HOME", "CONTAINER_HOST", "DOCKER_HOST", "HOME", "PATH"]);
         let folder = environment.run("/bin/pwd", &["-P"]).assert_success();
         assert_eq!(
             folder.stdout_text().trim_end(),
