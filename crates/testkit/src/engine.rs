@@ -147,7 +147,11 @@ impl TestEngine {
             Make::Docker => Command::new("docker"),
             Make::Podman => Command::new("podman"),
         };
-        client.env_clear().env("PATH", PATH).env("HOME", self.folder.path());
+        client
+            .env_clear()
+            .env("PATH", PATH)
+            .env("HOME", self.folder.path())
+            .env("TMPDIR", self.folder.path());
         match self.make {
             Make::Docker => client.args(["--host", &self.address()]),
             Make::Podman => client.args(podman_words(&place)),
@@ -248,7 +252,7 @@ fn spawn(make: Make, folder: &Path, group: &str) -> io::Result<Child> {
             command.args(["system", "service", "--time", "0", &address]);
         }
     }
-    command.env_clear().env("PATH", PATH).env("HOME", folder).current_dir("/");
+    command.env_clear().env("PATH", PATH).env("HOME", folder).env("TMPDIR", folder).current_dir("/");
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
 }
 
