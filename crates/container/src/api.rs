@@ -98,6 +98,14 @@ impl Engine {
         Err(Trouble::Refused { status: answer.status, message: answer.message() })
     }
 
+    /// Where the engine's own API begins, which for Podman is another than the one that it shares with Docker.
+    fn own_api(&self) -> String {
+        match self.kind() {
+            BackendKind::Podman => LIBPOD.to_owned(),
+            _ => format!("/v{VERSION}"),
+        }
+    }
+
     async fn get(&self, path: &str) -> Result<Value, Trouble> {
         Ok(self.ask(Method::GET, path, Content::Nothing, ANSWER_DEADLINE).await?.json())
     }
@@ -108,11 +116,7 @@ impl Engine {
 
     /// Which engine it is. Asked without a version, for it may be older than ours.
     pub(crate) async fn version(&self) -> Result<Value, Trouble> {
-        let answer = self.server.ask(Method::GET, "/version", Content::Nothing, ANSWER_DEADLINE).await?;
-        if answer.status.is_success() {
-            return Ok(answer.json());
-        }
-        Err(Trouble::Refused { status: answer.status, message: answer.message() })
+        Ok(self.ask_at(Method::GET, "/version", Content::Nothing, ANSWER_DEADLINE).await?.json())
     }
 
     /// What it can do on this host.
@@ -216,11 +220,7 @@ impl Engine {
     /// Sends it SIGKILL. Docker waits until that has done its work; of Podman's two ways, this is the one that does not,
     /// for there the work has a long end.
     pub(crate) async fn kill(&self, id: &ContainerId) -> Result<(), Trouble> {
-        let api = match self.kind() {
-            BackendKind::Podman => LIBPOD.to_owned(),
-            _ => format!("/v{VERSION}"),
-        };
-        let path = format!("{api}/containers/{}/kill", id.as_str());
+        let path = format!("{}/containers/{}/kill", self.own_api(), id.as_str());
         self.ask_at(Method::POST, &path, Content::Nothing, SLOW_DEADLINE).await.map(drop)
     }
 
@@ -230,11 +230,8 @@ impl Engine {
     }
 
     pub(crate) async fn update(&self, id: &ContainerId, limits: Value) -> Result<(), Trouble> {
-        let path = match self.kind() {
-            // There since 4.3.
-            BackendKind::Podman => format!("{LIBPOD}/containers/{}/update", id.as_str()),
-            _ => format!("/v{VERSION}/containers/{}/update", id.as_str()),
-        };
+        // Podman's is there since 4.3.
+        let path = format!("{}/containers/{}/update", self.own_api(), id.as_str());
         self.ask_at(Method::POST, &path, Content::Json(limits), SLOW_DEADLINE).await.map(drop)
     }
 

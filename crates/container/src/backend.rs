@@ -5,8 +5,8 @@ mod source;
 mod start;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use agentkernel_core::{
@@ -33,7 +33,8 @@ type Weaken = Arc<dyn Fn(&mut Value) + Send + Sync>;
 pub struct ContainerBackend {
     kind: BackendKind,
     settings: EngineSettings,
-    folders: HostFolders,
+    /// Looked at when an engine is first used: every program has this backend, and few use it.
+    folders: LazyLock<HostFolders>,
     weaken: Option<Weaken>,
     /// Whether a posture that does not hold is a refusal.
     is_strict: bool,
@@ -60,7 +61,7 @@ impl ContainerBackend {
         Self {
             kind,
             settings,
-            folders: HostFolders::find(),
+            folders: LazyLock::new(HostFolders::find),
             weaken: None,
             is_strict: true,
             has_reaped,

@@ -7,7 +7,7 @@ mod refusals;
 use std::path::{Path, PathBuf};
 
 use agentkernel_core::{Access, BackendKind, ByteSize, Limit, Limits, Result, SandboxSpec};
-use agentkernel_hardening::limits::{CPU_PERIOD_US, LOCKED_MEMORY_MAX, SHM_BYTES, SIGNALS_MAX};
+use agentkernel_hardening::limits::{CPU_PERIOD_US, LOCKED_MEMORY_MAX, SHM_BYTES, SIGNALS_MAX, cpu_quota_us};
 use agentkernel_hardening::lists;
 use serde_json::{Value, json};
 
@@ -64,7 +64,7 @@ const AGENT_WORDS: [&str; 1] = ["--stdio"];
 pub(crate) fn size(limits: &Limits) -> [(&'static str, u64); 4] {
     let memory = limits.memory.value().map_or(0, ByteSize::get);
     let quota = match limits.cpus {
-        Limit::At(cpus) => CPU_PERIOD_US * u64::from(cpus.as_milli()) / 1000,
+        Limit::At(cpus) => cpu_quota_us(cpus.as_milli().into()),
         Limit::Unlimited => 0,
     };
     let period = if quota == 0 { 0 } else { CPU_PERIOD_US };
@@ -80,6 +80,11 @@ pub(crate) fn masked_paths() -> Vec<&'static str> {
 /// Without `/dev`, which is root's here, and would be mounted over itself with all that is in it.
 pub(crate) fn read_only_paths() -> Vec<&'static str> {
     lists::READ_ONLY_PATHS.iter().copied().filter(|path| *path != "/dev").collect()
+}
+
+/// Its labels, as one object.
+fn labels(facts: &Facts) -> Value {
+    facts.labels.iter().map(|(name, value)| (name.clone(), json!(value))).collect()
 }
 
 /// Size of `/dev/shm`, bytes.

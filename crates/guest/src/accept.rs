@@ -19,6 +19,7 @@ use rustix::stdio::{stderr, stdin, stdout};
 
 use crate::files::{copy, standard};
 use crate::spawn::SOCKET_FD;
+use crate::sys;
 
 /// Most sockets at once. A sandbox is given one.
 const SOCKETS_MAX: usize = 4;
@@ -51,10 +52,6 @@ fn for_worker(socket: &OwnedFd) -> rustix::io::Result<OwnedFd> {
     fcntl_dupfd_cloexec(socket, SOCKET_FD + 1)
 }
 
-fn errno(error: &io::Error) -> Errno {
-    Errno::from_io_error(error).unwrap_or(Errno::IO)
-}
-
 /// Makes the socket in a folder that is the agent's own, in a place where nobody else can replace it (`/dev/shm` is
 /// sticky): in one of somebody else's, what is removed here could be anything by then.
 fn listen(path: &Path) -> rustix::io::Result<OwnedFd> {
@@ -73,10 +70,10 @@ fn listen(path: &Path) -> rustix::io::Result<OwnedFd> {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => return Err(error),
     }
-    let listener = UnixListener::bind(path).map_err(|error| errno(&error))?;
+    let listener = UnixListener::bind(path).map_err(|error| sys::errno_of(&error))?;
     // Every user of the sandbox may connect: all of them are one tenant.
     let everybody = std::fs::Permissions::from_mode(0o666);
-    std::fs::set_permissions(path, everybody).map_err(|error| errno(&error))?;
+    std::fs::set_permissions(path, everybody).map_err(|error| sys::errno_of(&error))?;
     Ok(listener.into())
 }
 

@@ -5,7 +5,13 @@ use std::mem::{MaybeUninit, zeroed};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use agentkernel_protocol::{Status, Usage};
+use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
+
+/// The number of an error of the standard library's.
+pub fn errno_of(error: &io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
 
 /// Nanoseconds of the clock that never goes back.
 pub fn monotonic_ns() -> u64 {

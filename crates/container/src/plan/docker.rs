@@ -5,13 +5,13 @@ use agentkernel_hardening::limits::tmpfs_inodes;
 use agentkernel_hardening::seccomp::{self, Unknown};
 use serde_json::{Value, json};
 
-use super::{AGENT_WORDS, Facts, Plan, binds, masked_paths, read_only_paths, rlimits, shm_bytes, size};
+use super::{
+    AGENT_WORDS, Facts, Plan, binds, labels, masked_paths, read_only_paths, rlimits, shm_bytes, size,
+};
 use crate::inside::{AGENT, WORKSPACE};
 
 pub(super) fn plan(spec: &SandboxSpec, facts: &Facts) -> Plan {
     let user = spec.user();
-    let labels: serde_json::Map<_, _> =
-        facts.labels.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     let host = host_config(spec, facts);
     let body = json!({
         "Image": facts.image,
@@ -21,7 +21,7 @@ pub(super) fn plan(spec: &SandboxSpec, facts: &Facts) -> Plan {
         "Hostname": spec.hostname().as_str(),
         "WorkingDir": "/",
         "Env": [],
-        "Labels": labels,
+        "Labels": labels(facts),
         "Tty": false,
         "OpenStdin": true,
         // The end of our stream is the end of its stdin, and so of the agent.

@@ -2,16 +2,14 @@
 //! named here is to be writable, nor what is to be hidden.
 
 use agentkernel_core::{Access, ByteSize, Limit, Limits, SandboxSpec};
-use agentkernel_hardening::limits::CPU_PERIOD_US;
+use agentkernel_hardening::limits::{CPU_PERIOD_US, cpu_quota_us};
 use serde_json::{Value, json};
 
-use super::{AGENT_WORDS, Facts, Plan, binds, masked_paths, rlimits, shm_bytes};
+use super::{AGENT_WORDS, Facts, Plan, binds, labels, masked_paths, rlimits, shm_bytes};
 use crate::inside::{AGENT, WORKSPACE};
 
 pub(super) fn plan(spec: &SandboxSpec, facts: &Facts) -> Plan {
     let user = spec.user();
-    let labels: serde_json::Map<_, _> =
-        facts.labels.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     let mut body = json!({
         "image": facts.image,
         "entrypoint": [AGENT],
@@ -22,7 +20,7 @@ pub(super) fn plan(spec: &SandboxSpec, facts: &Facts) -> Plan {
         "env": {},
         // Proxies of the engine's own environment are not the sandbox's.
         "httpproxy": false,
-        "labels": labels,
+        "labels": labels(facts),
         "terminal": false,
         // The end of our stream is the end of its stdin, and so of the agent.
         "stdin": true,
@@ -87,7 +85,7 @@ pub(super) fn sizes(limits: &Limits) -> Value {
         sizes["memory"] = json!({"limit": memory, "swap": memory});
     }
     if let Limit::At(cpus) = limits.cpus {
-        let quota = CPU_PERIOD_US * u64::from(cpus.as_milli()) / 1000;
+        let quota = cpu_quota_us(cpus.as_milli().into());
         sizes["cpu"] = json!({"quota": quota, "period": CPU_PERIOD_US});
     }
     sizes

@@ -6,7 +6,6 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use agentkernel_protocol::{Stage, UserIds};
 use rustix::fs::{Gid, Mode, OFlags, Uid, fchown, open};
-use rustix::io::Errno;
 use rustix::process::{chdir, getgid, getpid, getuid, ioctl_tiocsctty, set_child_subreaper, setsid};
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 
@@ -100,17 +99,13 @@ fn enter(plan: &Plan, ends: &Ends, status: &mut RawFd) -> Result<(), Failure> {
 fn first_closed(work: &Work) -> rustix::io::Result<RawFd> {
     let Work::Accept(socket) = work else { return Ok(STATUS_FD + 1) };
     if socket.as_raw_fd() != SOCKET_FD {
-        sys::place_fd(socket, SOCKET_FD).map_err(|error| errno_of(&error))?;
+        sys::place_fd(socket, SOCKET_FD).map_err(|error| sys::errno_of(&error))?;
     }
     Ok(SOCKET_FD + 1)
 }
 
-fn errno_of(error: &io::Error) -> Errno {
-    Errno::from_io_error(error).unwrap_or(Errno::IO)
-}
-
 fn attach(stdio: &Stdio, user: Option<&UserIds>) -> rustix::io::Result<()> {
-    let place = |fd: &OwnedFd, target| sys::place_fd(fd, target).map_err(|error| errno_of(&error));
+    let place = |fd: &OwnedFd, target| sys::place_fd(fd, target).map_err(|error| sys::errno_of(&error));
     match stdio {
         Stdio::Pipes { stdin, stdout, stderr } => {
             match stdin {
@@ -138,7 +133,7 @@ fn place_status(status: &mut RawFd) -> rustix::io::Result<()> {
     if *status != STATUS_FD {
         // SAFETY: dup3 takes numbers; what was at the target is of no use to the child any more.
         if unsafe { libc::dup3(*status, STATUS_FD, libc::O_CLOEXEC) } < 0 {
-            return Err(errno_of(&io::Error::last_os_error()));
+            return Err(sys::errno_of(&io::Error::last_os_error()));
         }
         *status = STATUS_FD;
     }
@@ -176,7 +171,7 @@ fn execute(program: &Program) -> Failure {
     for (candidate, path) in (0..).zip(&program.candidates) {
         // SAFETY: all three are null-terminated, and live as long as the plan that this is part of.
         unsafe { libc::execve(path.as_ptr(), program.argv(), program.env()) };
-        let errno = errno_of(&io::Error::last_os_error()).raw_os_error();
+        let errno = sys::errno_of(&io::Error::last_os_error()).raw_os_error();
         match errno {
             // Not here; and if one was found but not executable, that stays the better answer.
             libc::ENOENT | libc::ENOTDIR if program.is_searched() => {}

@@ -1,7 +1,7 @@
 //! What a sandbox may use, as a bundle says it: `process.rlimits` and `linux.resources`.
 
 use agentkernel_core::{Limit, SandboxSpec};
-use agentkernel_hardening::limits::{LOCKED_MEMORY_MAX, SIGNALS_MAX};
+use agentkernel_hardening::limits::{LOCKED_MEMORY_MAX, SIGNALS_MAX, cpu_quota_us};
 use serde_json::{Value, json};
 
 pub(crate) use agentkernel_hardening::limits::CPU_PERIOD_US;
@@ -50,7 +50,7 @@ pub(super) fn resources(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
         }
     }
     if let Limit::At(cpus) = limits.cpus {
-        let quota = CPU_PERIOD_US * u64::from(cpus.as_milli()) / 1000;
+        let quota = cpu_quota_us(cpus.as_milli().into());
         resources["cpu"] = json!({"quota": quota, "period": CPU_PERIOD_US});
     }
     if let Limit::At(pids) = limits.pids {

@@ -10,6 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use agentkernel_hardening::limits::cpu_quota_us;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -87,8 +88,7 @@ impl Group {
             Self::V2(_) => "max",
         };
         let memory: Value = plan.memory_bytes.map_or_else(|| none.into(), Value::from);
-        let quota =
-            plan.cpu_milli.map(|milli| i64::try_from(CPU_PERIOD_US * milli / 1000).unwrap_or(i64::MAX));
+        let quota = plan.cpu_milli.map(|milli| i64::try_from(cpu_quota_us(milli)).unwrap_or(i64::MAX));
         let quota: Value = quota.map_or_else(|| none.into(), Value::from);
         let mut resources =
             json!({"memory": {"limit": memory}, "cpu": {"quota": quota, "period": CPU_PERIOD_US}});
