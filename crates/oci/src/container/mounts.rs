@@ -9,7 +9,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::fs::{CWD, FileType, fstat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
     fsconfig_create, fsmount, fsopen, mount, mount_bind, mount_bind_recursive, mount_remount, move_mount,
@@ -118,13 +118,7 @@ fn attach(tree: &OwnedFd, target: &Path, owners: &Owners) -> io::Result<()> {
     sys::as_file_system_user(owners.uid, owners.gid, || {
         stage::make_mount_point(Path::new("/"), target, is_dir).map_err(io::Error::other)
     })?;
-    let place = openat2(
-        CWD,
-        target,
-        OFlags::PATH | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::NO_MAGICLINKS | ResolveFlags::IN_ROOT,
-    )?;
+    let place = sys::open_in_root(CWD, target)?;
     let both = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     Ok(move_mount(tree, c"", &place, c"", both)?)
 }

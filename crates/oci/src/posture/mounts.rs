@@ -1,17 +1,19 @@
 //! Controls that are read from the mounts of a sandbox: each is planned, and as it was planned.
 
 use std::fs;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use agentkernel_core::Control;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, openat, openat2, statx};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, statx};
 
 use super::Expected;
 use super::planned::{PlannedBind, describe};
 use crate::bundle::{DEVICE_NUMBERS, DEVICES, MASKED_PATHS, READ_ONLY_PATHS, WRITABLE};
 use crate::engine::Engine;
 use crate::mountinfo::MountLine;
+use crate::sys;
 
 /// The mounts of a live sandbox, each with what it was planned as.
 struct Found<'a> {
@@ -232,8 +234,7 @@ fn is_a_device(line: &MountLine<'_>) -> bool {
 fn mount_at(init: i32, place: &str) -> Option<u64> {
     let root =
         openat(CWD, format!("/proc/{init}/root"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let found = openat2(root, place, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), inside).ok()?;
+    let found = sys::open_in_root(root.as_fd(), Path::new(place)).ok()?;
     Some(statx(found, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?.stx_mnt_id)
 }
 

@@ -4,8 +4,29 @@ use std::ffi::{CStr, c_int, c_long};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
 
 use super::check;
+
+/// How often a path is looked up anew where the kernel cannot say what `..` in it was, because something was mounted or
+/// renamed on the host meanwhile: openat2(2) answers EAGAIN then, to be asked again.
+const LOOKUPS_MAX: usize = 128;
+
+/// What a path leads to in this root, wherever its links lead there.
+pub(crate) fn open_in_root(root: BorrowedFd<'_>, path: &Path) -> rustix::io::Result<OwnedFd> {
+    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let open = || openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), inside);
+    for _ in 1..LOOKUPS_MAX {
+        match open() {
+            Err(Errno::AGAIN) => {}
+            answer => return answer,
+        }
+    }
+    open()
+}
 
 /// `struct mount_attr` of `mount_setattr(2)`.
 #[repr(C)]
