@@ -54,10 +54,10 @@ impl Shared {
     /// Lets whoever has just leased a sandbox have the processors for himself, as long as there are enough left for those
     /// who come next.
     async fn pause(&self) {
-        let until = Instant::now() + self.settings.refill_pause;
+        let mut until = Instant::now() + self.settings.refill_pause;
         while self.shelves.all().iter().all(|shelf| shelf.view(Instant::now()).view.is_half_full()) {
             tokio::select! {
-                () = self.wake.notified() => {}
+                () = self.wake.notified() => until = Instant::now() + self.settings.refill_pause,
                 () = sleep_until(until) => return,
             }
         }

@@ -26,8 +26,9 @@ pub struct PoolSettings {
 
     /// Refills at once. Each cold boot under way takes the place of one, but one refill always goes on.
     pub refills_max: usize,
-    /// How long a refill waits after a lease, as long as half of the target lies ready: the boot of a sandbox works as much
-    /// as three short commands, and would take the processors from the one that has just begun.
+    /// How long a refill waits after the last lease, as long as half of the target lies ready: the boot of a sandbox works
+    /// as much as three short commands, and would take the processors from those that have just begun. A burst is so
+    /// answered from what is there, and replenished when it is over or has taken half.
     pub refill_pause: Duration,
     /// Cold boots at once; others queue.
     pub colds_max: usize,
