@@ -1,6 +1,7 @@
 //! The command line: what is typed.
 
 mod attach;
+mod call;
 mod change;
 mod command_flags;
 mod completion;
@@ -83,6 +84,7 @@ enum Words {
     Run(Box<run::Args>),
     Create(Box<create::Args>),
     Exec(exec::Args),
+    Call(Box<call::Args>),
     Attach(attach::Args),
     Cp(cp::Args),
     Logs(logs::Args),
@@ -137,6 +139,7 @@ impl Cli {
         let subcommand = match subcommand.to_str()? {
             "run" => Words::Run(Box::new(alone(words)?)),
             "exec" => Words::Exec(alone(words)?),
+            "call" => Words::Call(Box::new(alone(words)?)),
             _ => return None,
         };
         Some(Self { subcommand })
@@ -146,6 +149,7 @@ impl Cli {
     fn run(self, began: Instant) -> Result<u8, Failure> {
         match self.subcommand {
             Words::Run(args) => run::main(&args, began, &Environment::read()?),
+            Words::Call(args) => call::main(&args, began, &Environment::read()?),
             Words::Serve(args) => serve::main(&args, &Environment::read()?),
             Words::Doctor(args) => {
                 let zygote = forked(Zygote::fork())?;
@@ -181,7 +185,12 @@ impl Words {
             Self::Shutdown(args) => shutdown::main(&args, environment),
             Self::Service(args) => service::main(&args, environment),
             // Those that do not ask the daemon were done before.
-            Self::Run(_) | Self::Serve(_) | Self::Doctor(_) | Self::Completion(_) | Self::Zygote => Ok(0),
+            Self::Run(_)
+            | Self::Call(_)
+            | Self::Serve(_)
+            | Self::Doctor(_)
+            | Self::Completion(_)
+            | Self::Zygote => Ok(0),
         }
     }
 }

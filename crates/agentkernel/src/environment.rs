@@ -3,11 +3,13 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use agentkernel_client::Address;
 use agentkernel_container::EngineSettings;
 use agentkernel_core::{Error, ErrorKind, Result};
-use agentkernel_oci::RuntimeDir;
+use agentkernel_oci::{RuntimeDir, Zygote};
+use agentkernel_runtime::Registry;
 use agentkernel_runtime::config::{self, ConfigPaths, Layer};
 
 const SYSTEM_CONFIG: &str = "/etc/agentkernel/agentkernel.toml";
@@ -25,6 +27,7 @@ pub struct Environment {
     home: Option<PathBuf>,
     xdg_runtime_dir: Option<PathBuf>,
     xdg_config_home: Option<PathBuf>,
+    xdg_cache_home: Option<PathBuf>,
     backend: Option<OsString>,
     log: Option<OsString>,
     path: Option<PathBuf>,
@@ -55,6 +58,7 @@ impl Environment {
             home: path("HOME").filter(|home| home.is_absolute()),
             xdg_runtime_dir: path("XDG_RUNTIME_DIR"),
             xdg_config_home: path("XDG_CONFIG_HOME").filter(|home| home.is_absolute()),
+            xdg_cache_home: path("XDG_CACHE_HOME").filter(|home| home.is_absolute()),
             backend: text("AGENTKERNEL_BACKEND"),
             log: text("AGENTKERNEL_LOG"),
             url: text("AGENTKERNEL_URL"),
@@ -92,6 +96,21 @@ impl Environment {
             runtime_dir: self.runtime_dir().path().to_owned(),
             ..self.engines.clone()
         }
+    }
+
+    /// Every backend, for this environment.
+    pub fn registry(&self, zygote: Arc<Zygote>) -> Registry {
+        Registry::new(zygote, self.runtime_dir(), &self.engines(), self.wasm_cache())
+    }
+
+    /// Where compiled Wasm modules are kept.
+    pub fn wasm_cache(&self) -> Option<PathBuf> {
+        let of_user = || {
+            let cache = self.xdg_cache_home.clone().or_else(|| Some(self.home.as_ref()?.join(".cache")))?;
+            Some(cache.join("agentkernel"))
+        };
+        let home = self.agentkernel_home.as_ref().map(|home| home.join("cache"));
+        Some(home.or_else(of_user)?.join("wasm"))
     }
 
     /// Where records of live sandboxes are.
@@ -147,6 +166,7 @@ impl Environment {
             ("AGENTKERNEL_HOME", &self.agentkernel_home),
             ("HOME", &self.home),
             ("XDG_RUNTIME_DIR", &self.xdg_runtime_dir),
+            ("XDG_CACHE_HOME", &self.xdg_cache_home),
         ];
         let mut variables: Vec<_> = named
             .into_iter()

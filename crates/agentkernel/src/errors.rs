@@ -16,6 +16,8 @@ const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
 /// Exit code of a wrong request.
 const USAGE: u8 = 2;
+/// Exit code of a call that trapped: 128 + SIGABRT, as a command that does.
+const TRAPPED: u8 = BY_SIGNAL + 6;
 /// Exit code of a program whose reader went away: 128 + SIGPIPE, as if it had died of it.
 const READER_GONE: u8 = BY_SIGNAL + 13;
 /// To which the number of a signal is added that ended the command.
@@ -82,6 +84,7 @@ fn exit_code(kind: ErrorKind) -> u8 {
         ErrorKind::CommandNotFound => NOT_FOUND,
         ErrorKind::CommandNotExecutable => NOT_EXECUTABLE,
         ErrorKind::Timeout => TIMED_OUT,
+        ErrorKind::Trapped => TRAPPED,
         ErrorKind::Unavailable
         | ErrorKind::NotSupported
         | ErrorKind::ControlRefused

@@ -70,6 +70,8 @@ pub enum ErrorKind {
     CommandNotExecutable,
     /// The command could not be started for another reason.
     CommandRefused,
+    /// What was called failed by itself: a trap, or memory that it may not have.
+    Trapped,
     /// A file operation inside the sandbox failed.
     File,
     /// The sandbox ended while it was still needed.

@@ -26,6 +26,7 @@
 
 #![forbid(unsafe_code)]
 
+mod call;
 mod error;
 mod event;
 mod file;
@@ -39,6 +40,7 @@ mod sandbox;
 mod stream;
 mod word;
 
+pub use call::{CallRequest, CallResult, FunctionCall};
 pub use error::{Error, ErrorBody, ErrorKind};
 pub use event::{Event, EventKind};
 pub use file::{FileInfo, FileKind, MakeDirRequest, RenameRequest};

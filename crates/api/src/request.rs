@@ -28,6 +28,10 @@ pub struct SandboxRequest {
     /// A folder of the host as root file system instead of an image; an absolute path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rootfs: Option<Word>,
+    /// A file of the host with a Wasm module, instead of a root file system; an absolute path. Commands are the module's
+    /// `_start`, and their words its arguments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub module: Option<Word>,
     /// The profile whose defaults hold for whatever is not said here: restrictive, moderate or permissive.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,

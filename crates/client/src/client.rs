@@ -65,6 +65,12 @@ impl Client {
         ask(&self.address, request).await?.json().await
     }
 
+    /// Calls a function in a sandbox of its own, and returns what it returned.
+    pub async fn call(&self, request: &api::CallRequest) -> Result<api::CallResult> {
+        let request = Request::post(RequestPath::new("/v1/calls")).json(request)?;
+        ask(&self.address, request).await?.json().await
+    }
+
     /// Runs a command in a sandbox of its own, as a stream.
     pub async fn run_stream(&self, request: &api::RunRequest) -> Result<CommandStream> {
         self.run_stream_on(Connection::open(&self.address).await?, request).await

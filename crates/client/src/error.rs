@@ -108,6 +108,7 @@ fn kind_of(kind: api::ErrorKind) -> core::ErrorKind {
         Api::CommandNotFound => Core::CommandNotFound,
         Api::CommandNotExecutable => Core::CommandNotExecutable,
         Api::CommandRefused | Api::Conflict | Api::TooLarge => Core::CommandRefused,
+        Api::Trapped => Core::Trapped,
         Api::File => Core::File,
         Api::SandboxGone | Api::Gone => Core::SandboxGone,
         Api::ProtocolBroken => Core::ProtocolBroken,

@@ -150,6 +150,7 @@ impl Backend for ContainerBackend {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             linux_programs: true,
+            wasm_modules: false,
             terminal: true,
             bind_mounts: true,
             pause: true,

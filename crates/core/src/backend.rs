@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
-    CauseOfDeath, Posture, Process, Resize, Result, Sandbox, SandboxSpec, SandboxUsage, Stopped, sandbox,
-    suggest,
+    CauseOfDeath, Image, Posture, Process, Resize, Result, Sandbox, SandboxSpec, SandboxUsage, Stopped,
+    sandbox, suggest,
 };
 
 /// What holds a sandbox.
@@ -29,6 +29,8 @@ pub enum BackendKind {
     Docker,
     /// A container of Podman.
     Podman,
+    /// A Wasm module in Wasmtime, in the process of whoever holds it.
+    Wasm,
     /// The test suite's stand-in: no isolation, never chosen, not to be named by a user.
     Fake,
 }
@@ -36,7 +38,7 @@ pub enum BackendKind {
 impl BackendKind {
     /// Every kind that a user can name, strongest boundary first: the order in which `auto` chooses.
     pub const ALL: &'static [Self] =
-        &[Self::Gvisor, Self::Oci, Self::Runc, Self::Crun, Self::Docker, Self::Podman];
+        &[Self::Gvisor, Self::Oci, Self::Runc, Self::Crun, Self::Docker, Self::Podman, Self::Wasm];
 
     /// The word that the user types.
     #[must_use]
@@ -48,6 +50,7 @@ impl BackendKind {
             Self::Gvisor => "gvisor",
             Self::Docker => "docker",
             Self::Podman => "podman",
+            Self::Wasm => "wasm",
             Self::Fake => "fake",
         }
     }
@@ -61,6 +64,7 @@ impl BackendKind {
             Self::Crun => "hardened Linux container made by crun (shared kernel)",
             Self::Docker => "hardened container of the Docker engine (shared kernel, ids of the host)",
             Self::Podman => "hardened container of Podman (shared kernel, ids of the host)",
+            Self::Wasm => "Wasm modules in Wasmtime (a boundary of software alone, in our own process)",
             Self::Gvisor => "gVisor: a kernel in user space between the sandbox and the host's",
             Self::Fake => "no boundary at all, for tests",
         }
@@ -122,8 +126,10 @@ impl Availability {
 /// What a backend can do, asked before and never discovered by failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
-    /// Runs Linux programs (and not only calls into Wasm).
+    /// Runs Linux programs.
     pub linux_programs: bool,
+    /// Runs Wasm modules, and calls their functions.
+    pub wasm_modules: bool,
     /// Terminals.
     pub terminal: bool,
     /// Mounts of host folders.
@@ -138,6 +144,14 @@ pub struct Capabilities {
     pub resize: bool,
     /// A socket of the host can be served inside.
     pub host_socket: bool,
+}
+
+impl Capabilities {
+    /// Whether it runs what is in this image.
+    #[must_use]
+    pub fn runs(&self, image: &Image) -> bool {
+        if matches!(image, Image::Module(_)) { self.wasm_modules } else { self.linux_programs }
+    }
 }
 
 /// Makes boundaries of one kind.

@@ -45,6 +45,8 @@ pub enum ErrorKind {
     CommandNotExecutable,
     /// The command could not be started for another reason: working directory, user, resources.
     CommandRefused,
+    /// What was called in the sandbox failed by itself: a trap, memory that it may not have.
+    Trapped,
     /// A file operation inside the sandbox failed.
     File,
     /// The sandbox ended while it was still needed.

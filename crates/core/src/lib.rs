@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+mod call;
 mod command;
 mod death;
 mod error;
@@ -22,6 +23,7 @@ mod units;
 pub use backend::{
     Adopted, Availability, Backend, BackendKind, Booted, Boundary, Capabilities, DuplexStream, Ended,
 };
+pub use call::{Call, Returned};
 pub use command::{Command, CommandUser, ExitStatus, Exited, Stdin, TerminalSize, Usage};
 pub use death::CauseOfDeath;
 pub use error::{Error, ErrorKind, Result};
@@ -32,8 +34,8 @@ pub use sandbox::{
     OutputStream, Process, ProcessControl, ProcessEvent, Sandbox, SandboxUsage, SignalTarget, Stopped,
 };
 pub use spec::{
-    Access, BindMount, HostSocket, Image, ImageName, Limit, Limits, Network, Profile, Resize, SandboxName,
-    SandboxSpec, SandboxSpecBuilder, User,
+    Access, BindMount, FileVersion, HostSocket, Image, ImageName, Limit, Limits, ModuleFile, Network,
+    Profile, Resize, SandboxName, SandboxSpec, SandboxSpecBuilder, User,
 };
 pub use suggest::nearest;
 pub use units::{ByteSize, CpuCount, parse_duration};

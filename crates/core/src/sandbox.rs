@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::{
-    BackendKind, CauseOfDeath, Command, Ended, Error, ErrorKind, Exited, Files, HostSocket, Posture, Resize,
-    Result, SandboxName, TerminalSize,
+    BackendKind, Call, CauseOfDeath, Command, Ended, Error, ErrorKind, Exited, Files, HostSocket, Posture,
+    Resize, Result, Returned, SandboxName, TerminalSize,
 };
 
 /// A live sandbox.
@@ -29,6 +29,13 @@ pub trait Sandbox: Send + Sync {
 
     /// Starts a command. Returns when the program has been executed, or says why it was not.
     async fn exec(&self, command: &Command) -> Result<Box<dyn Process>>;
+
+    /// Calls a function of its module, in an instance of its own that nobody has used and nobody will use again, and
+    /// returns what the function returned. Refused as [`crate::ErrorKind::NotSupported`] by a backend without
+    /// [`crate::Capabilities::wasm_modules`].
+    async fn call(&self, _call: &Call) -> Result<Returned> {
+        Err(not_supported("call the function", self.backend()).hint("name a Wasm module, and --backend wasm"))
+    }
 
     /// Its file operations.
     fn files(&self) -> &dyn Files;

@@ -2,6 +2,7 @@
 
 mod image;
 mod limits;
+mod module;
 mod mount;
 mod name;
 mod socket;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 pub use image::ImageName;
 pub use limits::{Limit, Limits, Resize};
+pub use module::{FileVersion, ModuleFile};
 pub use mount::{Access, BindMount};
 pub use name::SandboxName;
 pub use socket::HostSocket;
@@ -245,6 +247,8 @@ pub enum Image {
     Rootfs(PathBuf),
     /// An image that the backend keeps itself, as container engines do. It is never fetched.
     Named(ImageName),
+    /// No file system, but one Wasm module.
+    Module(ModuleFile),
 }
 
 /// How much is trusted to a sandbox. Isolation is the same in all; limits and users differ.

@@ -228,6 +228,7 @@ impl Backend for OciBackend {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             linux_programs: true,
+            wasm_modules: false,
             terminal: true,
             bind_mounts: true,
             pause: self.facts.can_pause(),

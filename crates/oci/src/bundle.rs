@@ -97,15 +97,21 @@ fn cgroup_plan(spec: &SandboxSpec, path: &str, facts: &PlanFacts) -> CgroupPlan 
     }
 }
 
-fn refuse_named_image(spec: &SandboxSpec) -> Result<()> {
-    let Image::Named(name) = spec.image() else { return Ok(()) };
-    Err(Error::new(ErrorKind::ControlRefused, "start the sandbox", "this backend keeps no images")
-        .on(format!("image {name}"))
-        .hint("use --backend docker or podman, or a folder with --rootfs"))
+fn refuse_other_images(spec: &SandboxSpec) -> Result<()> {
+    let refused = |why| Error::new(ErrorKind::ControlRefused, "start the sandbox", why);
+    match spec.image() {
+        Image::Host | Image::Rootfs(_) => Ok(()),
+        Image::Named(name) => Err(refused("this backend keeps no images")
+            .on(format!("image {name}"))
+            .hint("use --backend docker or podman, or a folder with --rootfs")),
+        Image::Module(module) => Err(refused("this backend runs Linux programs")
+            .on(format!("module {}", module.path().display()))
+            .hint("use --backend wasm")),
+    }
 }
 
 fn refuse_what_cannot_be_enforced(spec: &SandboxSpec, facts: &PlanFacts) -> Result<()> {
-    refuse_named_image(spec)?;
+    refuse_other_images(spec)?;
     let least = u64::from(Limits::OPEN_FILES_MIN);
     if facts.open_files_max < least {
         let why = format!(
@@ -149,7 +155,7 @@ fn stage(spec: &SandboxSpec, facts: &PlanFacts) -> Vec<Step> {
     let mut steps = vec![Step::Folder { path: ROOTFS.into(), mode: 0o755 }];
     match spec.image() {
         // Of a named one there is nothing: it was refused.
-        Image::Named(_) => {}
+        Image::Named(_) | Image::Module(_) => {}
         Image::Host => steps.extend(host_image::steps(spec, &facts.host_layout)),
         Image::Rootfs(folder) => {
             steps.extend(own_places());

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::LazyLock;
 
 use agentkernel_core::{
-    Backend, BackendKind, ByteSize, CpuCount, Limit, Limits, Resize, SandboxName, SandboxSpec, User,
+    Backend, BackendKind, ByteSize, CpuCount, Image, Limit, Limits, Resize, SandboxName, SandboxSpec, User,
 };
 
 /// Everything of a spec that a sandbox cannot change once it has booted.
@@ -123,8 +123,11 @@ impl Hash for PoolKey {
 impl fmt::Display for PoolKey {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Limits { cpus, memory, pids, disk, open_files } = self.spec.limits();
-        let (image, profile) = (self.spec.image(), self.spec.profile().as_str());
-        write!(out, "{} {image:?} {profile}, user {}", self.backend, self.spec.user())?;
+        match self.spec.image() {
+            Image::Module(file) => write!(out, "{} module {}", self.backend, file.path().display())?,
+            image => write!(out, "{} {image:?}", self.backend)?,
+        }
+        write!(out, " {}, user {}", self.spec.profile().as_str(), self.spec.user())?;
         write!(out, ", network {:?}", self.spec.network())?;
         if !self.resize {
             write!(out, ", memory {memory}, cpus {cpus}")?;

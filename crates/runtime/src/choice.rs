@@ -47,7 +47,7 @@ pub fn without_probing(request: BackendRequest, candidates: &[BackendKind]) -> O
     match (request, candidates) {
         (BackendRequest::Named(kind), _) => Some(Choice { backend: kind, reason: "named".into() }),
         (BackendRequest::Auto, [only]) => {
-            Some(Choice { backend: *only, reason: "auto: the only backend of this build".into() })
+            Some(Choice { backend: *only, reason: "auto: the only backend of this build for it".into() })
         }
         _ => None,
     }

@@ -12,6 +12,7 @@
 //! - What is decided ([`choice`], [`config`]) is pure and does nothing; what does something decides nothing.
 //! - Whatever was booted is stopped before [`run()`] returns, whatever happened in between.
 
+pub mod call;
 pub mod choice;
 pub mod config;
 pub mod doctor;
@@ -19,6 +20,8 @@ pub mod kvm;
 pub mod registry;
 pub mod run;
 
+pub use agentkernel_wasm::{is_module, module_file};
+pub use call::{CallReport, CallRequest, call};
 pub use choice::{BackendRequest, Choice};
 pub use registry::Registry;
 pub use run::{Ending, OutputCount, RunIo, RunOutput, RunReport, RunRequest, RunSignal, run};

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use agentkernel_container::{ContainerBackend, EngineSettings};
-use agentkernel_core::{Availability, Backend, BackendKind, Error, ErrorKind, Result};
+use agentkernel_core::{Availability, Backend, BackendKind, Error, ErrorKind, Image, Result};
 use agentkernel_oci::engine::Engine;
 use agentkernel_oci::{OciBackend, RuntimeDir, Zygote};
+use agentkernel_wasm::WasmBackend;
 
 use crate::choice::{self, BackendRequest, Choice};
 
@@ -18,16 +19,28 @@ pub struct Registry {
 impl Registry {
     /// Every backend of this build. Containers are cloned by `zygote`; records of live sandboxes are kept
     /// in `runtime_dir`; engines are where `engines` says, and programs of the host in the absolute folders of its
-    /// search path.
+    /// search path. Compiled Wasm modules are kept in `wasm_cache`, if anywhere.
     #[must_use]
-    pub fn new(zygote: Arc<Zygote>, runtime_dir: RuntimeDir, engines: &EngineSettings) -> Self {
+    pub fn new(
+        zygote: Arc<Zygote>,
+        runtime_dir: RuntimeDir,
+        engines: &EngineSettings,
+        wasm_cache: Option<PathBuf>,
+    ) -> Self {
         let search_path: &[PathBuf] = &engines.search_path;
         let oci = OciBackend::new(zygote, runtime_dir);
         let by = |engine| Arc::new(oci.by(engine, search_path)) as Arc<dyn Backend>;
         let (gvisor, runc, crun) = (by(Engine::Gvisor), by(Engine::Runc), by(Engine::Crun));
         let docker = Arc::new(ContainerBackend::docker(engines.clone()));
         let podman = Arc::new(ContainerBackend::podman(engines.clone()));
-        Self::of(vec![gvisor, Arc::new(oci), runc, crun, docker, podman])
+        let wasm = Arc::new(WasmBackend::new(wasm_cache));
+        Self::of(vec![gvisor, Arc::new(oci), runc, crun, docker, podman, wasm])
+    }
+
+    /// The backends that run Wasm modules, for whoever runs nothing else: they need no zygote.
+    #[must_use]
+    pub fn for_modules(wasm_cache: Option<PathBuf>) -> Self {
+        Self::of(vec![Arc::new(WasmBackend::new(wasm_cache))])
     }
 
     /// These backends and no other, strongest first.
@@ -49,15 +62,17 @@ impl Registry {
         &self.backends
     }
 
-    /// Chooses a backend. Probes only if there is something to choose: a probe may boot a trial sandbox,
+    /// Chooses a backend, of those that run what is in the image; one that is named refuses it by itself. Probes only if there is something to choose: a probe may boot a trial sandbox,
     /// and with one candidate the boot itself is the better answer.
-    pub async fn choose(&self, request: BackendRequest) -> Result<Choice> {
-        let kinds: Vec<BackendKind> = self.backends.iter().map(|backend| backend.kind()).collect();
+    pub async fn choose(&self, request: BackendRequest, image: &Image) -> Result<Choice> {
+        let runs = |backend: &&Arc<dyn Backend>| backend.capabilities().runs(image);
+        let kinds: Vec<BackendKind> =
+            self.backends.iter().filter(runs).map(|backend| backend.kind()).collect();
         if let Some(choice) = choice::without_probing(request, &kinds) {
             return Ok(choice);
         }
         let mut probed: Vec<(BackendKind, Availability)> = Vec::new();
-        for backend in &self.backends {
+        for backend in self.backends.iter().filter(runs) {
             let availability = match backend.glance() {
                 Some(availability) => availability,
                 None => backend.probe().await,

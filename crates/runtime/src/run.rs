@@ -91,7 +91,7 @@ pub fn lifetime(timeout: Option<Duration>) -> Option<Duration> {
 /// Runs one command in a sandbox of its own. An error means that the command did not run, or that
 /// something may be left on the host; all else is in the report.
 pub async fn run(registry: &Registry, request: &RunRequest, mut io: RunIo<'_>) -> Result<RunReport> {
-    let choice = registry.choose(request.backend).await?;
+    let choice = registry.choose(request.backend, request.spec.image()).await?;
     let backend = registry.get(choice.backend)?;
     let mut resized = None;
     let booted = tokio::select! {
@@ -122,14 +122,14 @@ pub async fn run(registry: &Registry, request: &RunRequest, mut io: RunIo<'_>) -
     Ok(RunReport::new(choice, request.spec.name().clone(), ending, count, phases, stopped))
 }
 
-async fn stop(sandbox: Box<dyn Sandbox>) -> (Result<agentkernel_core::Stopped>, Duration) {
+pub(crate) async fn stop(sandbox: Box<dyn Sandbox>) -> (Result<agentkernel_core::Stopped>, Duration) {
     let began = Instant::now();
     let stopped = sandbox.stop().await;
     (stopped, began.elapsed())
 }
 
 /// Neither of two errors is swallowed: the first one leads, for it is what the user asked about.
-fn both<A, B>(first: Result<A>, second: Result<B>) -> Result<(A, B)> {
+pub(crate) fn both<A, B>(first: Result<A>, second: Result<B>) -> Result<(A, B)> {
     match (first, second) {
         (Ok(first), Ok(second)) => Ok((first, second)),
         (Ok(_), Err(error)) | (Err(error), Ok(_)) => Err(error),
@@ -142,7 +142,13 @@ fn both<A, B>(first: Result<A>, second: Result<B>) -> Result<(A, B)> {
 
 /// The boot's own error is the answer to whether the backend works here; doctor knows more.
 fn with_a_way_out(error: Error) -> Error {
-    let is_usage = matches!(error.kind, ErrorKind::Usage | ErrorKind::NameTaken);
+    let is_usage = matches!(
+        error.kind,
+        ErrorKind::Usage
+            | ErrorKind::NameTaken
+            | ErrorKind::CommandNotFound
+            | ErrorKind::CommandNotExecutable
+    );
     if error.hint.is_some() || is_usage {
         return error;
     }

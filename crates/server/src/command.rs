@@ -1,6 +1,7 @@
 //! A command in a sandbox: started, listened to by one client, and told how it ended.
 
 pub mod attach;
+pub mod call;
 pub mod exec;
 pub mod kept;
 pub mod registered;

@@ -13,7 +13,7 @@ use agentkernel_api as api;
 use agentkernel_api::{CommandRequest, CommandResult, SandboxRequest, StdinMode, Word};
 use agentkernel_core::{
     Access, BindMount, CauseOfDeath, Command, CommandUser, ExitStatus, Exited, HostSocket, Image, Limits,
-    Phases, Profile, SandboxName, SandboxSpec, Stdin, TerminalSize, User,
+    Phases, Profile, SandboxName, SandboxSpec, Stdin, TerminalSize, Usage, User,
 };
 use agentkernel_runtime::BackendRequest;
 use agentkernel_runtime::config::{self, Layer};
@@ -50,13 +50,14 @@ fn layer(request: &SandboxRequest) -> Outcome<Layer> {
     let image = request.image.as_deref().map(config::parse_image).transpose();
     let image = image.map_err(|why| Failure::usage("sandbox.image", why))?;
     let rootfs = request.rootfs.as_ref().map(rootfs).transpose()?;
-    if image.is_some() && rootfs.is_some() {
-        return Err(Failure::usage("sandbox.rootfs", "only one of image and rootfs can be given"));
+    let module = request.module.as_ref().map(module).transpose()?;
+    if usize::from(image.is_some()) + usize::from(rootfs.is_some()) + usize::from(module.is_some()) > 1 {
+        return Err(Failure::usage("sandbox", "only one of image, rootfs and module can be given"));
     }
     let pids = request.pids.as_deref().map(config::parse_pids).transpose();
     Ok(Layer {
         backend: word("sandbox.backend", request.backend.as_deref())?,
-        image: rootfs.or(image),
+        image: module.or(rootfs).or(image),
         profile: word("sandbox.profile", request.profile.as_deref())?,
         cpus: word("sandbox.cpus", request.cpus.as_deref())?,
         memory: word("sandbox.memory", request.memory.as_deref())?,
@@ -82,6 +83,15 @@ fn rootfs(path: &Word) -> Outcome<Image> {
         Ok(_) => Err(wrong(&"it is not a folder")),
         Err(why) => Err(wrong(&why)),
     }
+}
+
+fn module(path: &Word) -> Outcome<Image> {
+    let path = path_of(path);
+    let wrong = |why: &dyn Display| Failure::usage(format!("sandbox.module: {}", path.display()), why);
+    if !path.is_absolute() {
+        return Err(wrong(&"it is not an absolute path"));
+    }
+    agentkernel_runtime::module_file(path).map(Image::Module).map_err(|error| wrong(&error.why))
 }
 
 fn mount(index: usize, mount: &api::Mount) -> Outcome<BindMount> {
@@ -203,23 +213,27 @@ pub fn phases(phases: &Phases) -> api::Phases {
     }
 }
 
+/// What was used.
+pub fn usage(usage: &Usage) -> api::Usage {
+    api::Usage {
+        user_ns: clock::nanoseconds(usage.user),
+        system_ns: clock::nanoseconds(usage.system),
+        wall_ns: clock::nanoseconds(usage.wall),
+        max_rss_kib: usage.max_rss_kib,
+    }
+}
+
 /// What is known of a command that has ended.
 pub fn exited(exited: &Exited) -> CommandResult {
     let (exit_code, signal) = match exited.status {
         ExitStatus::Code(code) => (Some(code), None),
         ExitStatus::Signal(signal) => (None, Some(signal)),
     };
-    let usage = api::Usage {
-        user_ns: clock::nanoseconds(exited.usage.user),
-        system_ns: clock::nanoseconds(exited.usage.system),
-        wall_ns: clock::nanoseconds(exited.usage.wall),
-        max_rss_kib: exited.usage.max_rss_kib,
-    };
     CommandResult {
         exit_code,
         signal,
         timed_out: exited.timed_out,
-        usage: Some(usage),
+        usage: Some(usage(&exited.usage)),
         ..CommandResult::default()
     }
 }

@@ -120,6 +120,7 @@ fn kind_of(kind: core::ErrorKind) -> ErrorKind {
         core::ErrorKind::CommandNotFound => ErrorKind::CommandNotFound,
         core::ErrorKind::CommandNotExecutable => ErrorKind::CommandNotExecutable,
         core::ErrorKind::CommandRefused => ErrorKind::CommandRefused,
+        core::ErrorKind::Trapped => ErrorKind::Trapped,
         core::ErrorKind::File => ErrorKind::File,
         core::ErrorKind::SandboxGone => ErrorKind::SandboxGone,
         core::ErrorKind::ProtocolBroken => ErrorKind::ProtocolBroken,

@@ -3,6 +3,7 @@
 mod archive;
 mod body;
 mod caller;
+mod calls;
 mod check;
 mod events;
 mod exec;

@@ -15,9 +15,10 @@ pub fn of(kind: ErrorKind) -> StatusCode {
         ErrorKind::Gone | ErrorKind::SandboxGone => StatusCode::GONE,
         ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorKind::WrongType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        ErrorKind::CommandNotFound | ErrorKind::CommandNotExecutable | ErrorKind::File => {
-            StatusCode::UNPROCESSABLE_ENTITY
-        }
+        ErrorKind::CommandNotFound
+        | ErrorKind::CommandNotExecutable
+        | ErrorKind::Trapped
+        | ErrorKind::File => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorKind::Busy => StatusCode::TOO_MANY_REQUESTS,
         ErrorKind::NotSupported => StatusCode::NOT_IMPLEMENTED,
         ErrorKind::ProtocolBroken => StatusCode::BAD_GATEWAY,

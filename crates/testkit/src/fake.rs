@@ -84,6 +84,7 @@ impl Backend for FakeBackend {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             linux_programs: true,
+            wasm_modules: false,
             terminal: true,
             bind_mounts: false,
             pause: true,

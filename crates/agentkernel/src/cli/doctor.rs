@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use agentkernel_core::Availability;
 use agentkernel_oci::Zygote;
-use agentkernel_runtime::Registry;
 use agentkernel_runtime::doctor::{self, Answer, Diagnosis, HostPosture};
 use serde::Serialize;
 
@@ -55,7 +54,7 @@ struct DaemonAnswer {
 
 /// Examines the host and prints what was found.
 pub fn main(args: &Args, environment: &Environment, zygote: Arc<Zygote>) -> Result<u8, Failure> {
-    let registry = Registry::new(zygote, environment.runtime_dir(), &environment.engines());
+    let registry = environment.registry(zygote);
     let diagnosis = block_on(async { Ok(doctor::examine(&registry).await) })?;
     let daemon = daemon_state(environment);
     match args.format {

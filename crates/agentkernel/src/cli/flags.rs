@@ -15,7 +15,7 @@ use super::words::OneOf;
 use crate::environment::Environment;
 
 /// What --backend may say.
-pub const BACKENDS: &[&str] = &["auto", "gvisor", "oci", "runc", "crun", "docker", "podman"];
+pub const BACKENDS: &[&str] = &["auto", "gvisor", "oci", "runc", "crun", "docker", "podman", "wasm"];
 /// What --profile may say.
 pub const PROFILES: &[&str] = &["restrictive", "moderate", "permissive"];
 
@@ -34,6 +34,10 @@ pub struct SandboxFlags {
     /// Use the folder DIR as root file system, read-only, instead of an image
     #[arg(long, value_name = "DIR", conflicts_with = "image")]
     rootfs: Option<PathBuf>,
+
+    /// Run the Wasm module in FILE instead of Linux programs; the command's words are its arguments
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["image", "rootfs"])]
+    module: Option<PathBuf>,
 
     /// Defaults of the limits below, and whether root is allowed [default: restrictive]
     #[arg(long, value_name = "PROFILE", value_parser = OneOf::new(PROFILES, Profile::from_str))]
@@ -74,13 +78,35 @@ pub fn usage(place: impl std::fmt::Display, why: impl std::fmt::Display) -> Erro
 }
 
 impl SandboxFlags {
+    /// Those of a module, with no more than can be said of it.
+    pub fn of_module(
+        backend: Option<BackendRequest>,
+        module: &Path,
+        memory: Option<Limit<ByteSize>>,
+    ) -> Self {
+        Self { backend, module: Some(module.to_owned()), memory, ..Self::default() }
+    }
+
     /// Whether nothing was said.
     pub fn is_empty(&self) -> bool {
-        let Self { backend, image, rootfs, profile, volume, unix_socket, user, cpus, memory, pids, disk } =
-            self;
+        let Self {
+            backend,
+            image,
+            rootfs,
+            module,
+            profile,
+            volume,
+            unix_socket,
+            user,
+            cpus,
+            memory,
+            pids,
+            disk,
+        } = self;
         backend.is_none()
             && image.is_none()
             && rootfs.is_none()
+            && module.is_none()
             && profile.is_none()
             && volume.is_empty()
             && unix_socket.is_none()
@@ -94,9 +120,10 @@ impl SandboxFlags {
     /// The layer of these flags.
     pub fn layer(&self, environment: &Environment) -> Result<Layer> {
         let rootfs = self.rootfs.as_deref().map(|path| rootfs(path, environment)).transpose()?;
+        let module = self.module.as_deref().map(|path| module(path, environment)).transpose()?;
         Ok(Layer {
             backend: self.backend,
-            image: rootfs.or_else(|| self.image.clone()),
+            image: module.or(rootfs).or_else(|| self.image.clone()),
             profile: self.profile,
             cpus: self.cpus,
             memory: self.memory,
@@ -145,6 +172,11 @@ fn rootfs(path: &Path, environment: &Environment) -> Result<Image> {
         return Err(usage(place(), "it is not a folder"));
     }
     Ok(Image::Rootfs(path))
+}
+
+/// The module in a file that may be named relative to the working directory.
+pub fn module(path: &Path, environment: &Environment) -> Result<Image> {
+    agentkernel_runtime::module_file(&environment.absolute(path)?).map(Image::Module)
 }
 
 /// Reads `SRC:DST[:ro]`. Paths are bytes, and SRC may be relative to the working directory.

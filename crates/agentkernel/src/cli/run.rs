@@ -1,9 +1,9 @@
 //! `agentkernel run`: one command in a sandbox of its own.
 
 mod by_daemon;
-mod done;
-mod json;
-mod report;
+pub mod done;
+pub mod json;
+pub mod report;
 mod request;
 
 use std::ffi::OsString;
@@ -11,9 +11,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agentkernel_core::{ByteSize, Error, ErrorKind, SandboxName, parse_duration};
+use agentkernel_core::{BackendKind, ByteSize, Error, ErrorKind, Image, SandboxName, parse_duration};
 use agentkernel_oci::Zygote;
-use agentkernel_runtime::{Registry, RunIo, RunOutput, RunRequest, RunSignal, run};
+use agentkernel_runtime::{BackendRequest, Registry, RunIo, RunOutput, RunRequest, RunSignal, run};
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 
@@ -95,7 +95,7 @@ pub fn main(args: &Args, began: Instant, environment: &Environment) -> Result<u8
     let (request, done) = result?;
     report::print_notices(&done, &request);
     if args.timing {
-        report::print_timing(&done);
+        report::print_timing(&done.phases, done.way);
     }
     Ok(errors::code_of_run(&done.ending, done.cause))
 }
@@ -125,6 +125,8 @@ fn as_json(args: &Args, began: Instant, environment: &Environment) -> Outcome {
 enum Runner {
     Daemon(Box<Daemon>),
     Ourselves(Arc<Zygote>),
+    /// A Wasm module, which needs no container.
+    OurModule,
 }
 
 fn perform(
@@ -137,6 +139,7 @@ fn perform(
     let request = request::build(args, environment, began)?;
     let runner = match by_daemon::find(args, environment, &request)? {
         Some(daemon) => Runner::Daemon(Box::new(daemon)),
+        None if is_module(&request) => Runner::OurModule,
         None => Runner::Ourselves(forked(Zygote::fork_for_one())?),
     };
     let done = block_on(drive(args, environment, runner, &request, output, ready))?;
@@ -189,17 +192,25 @@ async fn perform_by(
     mut input: Input,
     output: &mut dyn RunOutput,
 ) -> Result<Done, Failure> {
-    let zygote = match runner {
-        Runner::Ourselves(zygote) => zygote,
+    let modules = || Registry::for_modules(environment.wasm_cache());
+    let registry = match runner {
+        Runner::OurModule => modules(),
+        Runner::Ourselves(zygote) => environment.registry(zygote),
         Runner::Daemon(daemon) => match daemon.run(environment, request, &mut input, output).await? {
             Asked::Done(done) => return Ok(*done),
-            Asked::Elsewhere => spawn_zygote()?,
+            Asked::Elsewhere if is_module(request) => modules(),
+            Asked::Elsewhere => environment.registry(spawn_zygote()?),
         },
     };
-    let registry = Registry::new(zygote, environment.runtime_dir(), &environment.engines());
     let signals = input.take_signals();
     let report = run(&registry, request, RunIo { stdin: input.stdin, output, signals }).await?;
     Ok(report.into())
+}
+
+/// Whether it is a Wasm module, and left to us how that is run.
+fn is_module(request: &RunRequest) -> bool {
+    let is_ours = matches!(request.backend, BackendRequest::Auto | BackendRequest::Named(BackendKind::Wasm));
+    is_ours && matches!(request.spec.image(), Image::Module(_))
 }
 
 /// The zygote as a program of its own: by now there may be other threads.

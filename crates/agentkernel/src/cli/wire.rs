@@ -19,16 +19,19 @@ pub fn sandbox(
     name: Option<&SandboxName>,
 ) -> api::SandboxRequest {
     let limits = spec.limits();
-    let (image, rootfs) = match spec.image() {
-        Image::Host => (Some("host".to_owned()), None),
-        Image::Named(name) => (Some(name.to_string()), None),
-        Image::Rootfs(path) => (None, Some(bytes_of(path))),
-    };
+    let (mut image, mut rootfs, mut module) = (None, None, None);
+    match spec.image() {
+        Image::Host => image = Some("host".to_owned()),
+        Image::Named(name) => image = Some(name.to_string()),
+        Image::Rootfs(path) => rootfs = Some(bytes_of(path)),
+        Image::Module(file) => module = Some(bytes_of(file.path())),
+    }
     api::SandboxRequest {
         name: name.map(ToString::to_string),
         backend: Some(backend.to_string()),
         image,
         rootfs,
+        module,
         profile: Some(spec.profile().as_str().to_owned()),
         user: Some(spec.user().to_string()),
         memory: Some(limits.memory.to_string()),
@@ -110,7 +113,8 @@ pub fn exited(result: &api::CommandResult) -> Option<Exited> {
     Some(Exited { status, timed_out: result.timed_out, usage })
 }
 
-fn usage(usage: &api::Usage) -> Usage {
+/// What was used.
+pub fn usage(usage: &api::Usage) -> Usage {
     Usage {
         user: Duration::from_nanos(usage.user_ns),
         system: Duration::from_nanos(usage.system_ns),

@@ -9,6 +9,10 @@ pub(super) fn refuse_what_cannot_be_enforced(spec: &SandboxSpec) -> Result<()> {
         return Err(refused(format!("root folder {}", folder.display()), why)
             .hint("leave the folder out, or use --backend oci"));
     }
+    if let Image::Module(module) = spec.image() {
+        let why = "an engine runs Linux programs";
+        return Err(refused(format!("module {}", module.path().display()), why).hint("use --backend wasm"));
+    }
     if spec.user().uid == 0 || spec.user().gid == 0 {
         // CAP_DAC_OVERRIDE or not: files of the host that are mounted are its root's.
         let why = "an engine's containers share the ids of the host, so that root inside would be its root";

@@ -54,16 +54,17 @@ impl Backend for Probed {
 #[tokio::test]
 async fn backends_are_probed_only_where_there_is_a_choice_and_only_until_one_works() {
     let only = Probed::new(false);
-    let chosen = Registry::of(vec![only.clone()]).choose(BackendRequest::Auto).await.expect("chosen");
+    let chosen =
+        Registry::of(vec![only.clone()]).choose(BackendRequest::Auto, &Image::Host).await.expect("chosen");
     assert_eq!((chosen.backend, only.probes()), (BackendKind::Oci, 0));
 
     let (first, second) = (Probed::new(true), Probed::new(true));
     let registry = Registry::of(vec![first.clone(), second.clone()]);
-    registry.choose(BackendRequest::Auto).await.expect("chosen");
+    registry.choose(BackendRequest::Auto, &Image::Host).await.expect("chosen");
     assert_eq!((first.probes(), second.probes()), (1, 0));
 
     let broken = Registry::of(vec![Probed::new(false), Arc::new(FakeBackend::new())]);
-    let Choice { backend, reason } = broken.choose(BackendRequest::Auto).await.expect("chosen");
+    let Choice { backend, reason } = broken.choose(BackendRequest::Auto, &Image::Host).await.expect("chosen");
     assert_eq!(backend, BackendKind::Fake);
     assert!(reason.contains("oci needs a moon"), "{reason}");
 }

@@ -82,7 +82,11 @@ impl Caller {
         if request.image.as_deref().is_some_and(|image| image != "host") {
             // What an engine keeps may be private.
             self.check("name an image of the host")
-        } else if request.mounts.is_empty() && request.rootfs.is_none() && request.unix_socket.is_none() {
+        } else if request.mounts.is_empty()
+            && request.rootfs.is_none()
+            && request.module.is_none()
+            && request.unix_socket.is_none()
+        {
             Ok(())
         } else {
             self.check("name a path of the host")

@@ -10,7 +10,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{
-    archive, events, exec, files, host, logs, pools, processes, refusals, reply, runs, sandboxes, shapes,
+    archive, calls, events, exec, files, host, logs, pools, processes, refusals, reply, runs, sandboxes,
+    shapes,
 };
 use crate::daemon::Daemon;
 use crate::failure::Failure;
@@ -58,6 +59,8 @@ fn all() -> OpenApiRouter<Arc<Daemon>> {
     OpenApiRouter::with_openapi(document)
         .routes(routes!(runs::create))
         .routes(routes!(runs::stream))
+        .routes(routes!(calls::create))
+        .routes(routes!(calls::within))
         .routes(routes!(sandboxes::create, sandboxes::list))
         .routes(routes!(sandboxes::get, sandboxes::remove))
         .routes(routes!(sandboxes::start))

@@ -11,7 +11,7 @@ use crate::output::{self, KeptOutput};
 use crate::paint;
 
 /// Counts up when a reader of an older one would be misled.
-const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 1;
 
 #[derive(Serialize)]
 struct Json<'a> {
@@ -54,8 +54,9 @@ enum Stderr<'a> {
     Bytes(String),
 }
 
+/// Phases in milliseconds.
 #[derive(Serialize)]
-struct PhasesJson {
+pub struct PhasesJson {
     queue: Option<f64>,
     acquire: Option<f64>,
     boot: Option<f64>,
@@ -66,8 +67,9 @@ struct PhasesJson {
     total: f64,
 }
 
+/// What was used, in milliseconds and KiB.
 #[derive(Serialize)]
-struct UsageJson {
+pub struct UsageJson {
     user_ms: f64,
     system_ms: f64,
     wall_ms: f64,
@@ -134,7 +136,8 @@ fn encode<'a, T>(bytes: &'a [u8], text: fn(&'a str) -> T, base64: fn(String) -> 
     str::from_utf8(bytes).map_or_else(|_| base64(BASE64.encode(bytes)), text)
 }
 
-fn phases(phases: &Phases) -> PhasesJson {
+/// Phases in milliseconds.
+pub fn phases(phases: &Phases) -> PhasesJson {
     PhasesJson {
         queue: phases.queue.map(paint::milliseconds),
         acquire: phases.acquire.map(paint::milliseconds),
@@ -147,7 +150,8 @@ fn phases(phases: &Phases) -> PhasesJson {
     }
 }
 
-fn usage(usage: &Usage) -> UsageJson {
+/// What was used.
+pub fn usage(usage: &Usage) -> UsageJson {
     UsageJson {
         user_ms: paint::milliseconds(usage.user),
         system_ms: paint::milliseconds(usage.system),

@@ -23,12 +23,12 @@ pub fn print_notices(done: &Done, request: &RunRequest) {
 }
 
 /// Prints where the time went.
-pub fn print_timing(done: &Done) {
-    drop(io::stderr().lock().write_all((timing(&done.phases) + &way(done.way)).as_bytes()));
+pub fn print_timing(phases: &Phases, way: Way) {
+    drop(io::stderr().lock().write_all((timing(phases) + &told(way)).as_bytes()));
 }
 
 /// Which way was taken, below the table.
-fn way(way: Way) -> String {
+fn told(way: Way) -> String {
     let words: Vec<_> = [Some(way.who()), way.origin()].into_iter().flatten().collect();
     format!("way: {}\n", words.join(", "))
 }

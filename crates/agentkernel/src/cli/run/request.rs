@@ -1,10 +1,12 @@
 //! From what was typed to what is meant.
 
+use std::ffi::OsStr;
+use std::path::Path;
 use std::time::Instant;
 
-use agentkernel_core::Result;
-use agentkernel_runtime::RunRequest;
-use agentkernel_runtime::config::Layer;
+use agentkernel_core::{BackendKind, Image, Result};
+use agentkernel_runtime::config::{Layer, Settings};
+use agentkernel_runtime::{BackendRequest, RunRequest};
 
 use super::Args;
 use crate::cli::Format;
@@ -19,7 +21,10 @@ pub fn build(args: &Args, environment: &Environment, began: Instant) -> Result<R
     args.flags.check_terminal()?;
     let layer = args.sandbox.layer(environment)?;
     let layer = Layer { output_limit: args.output_limit, timeout: args.timeout, ..layer };
-    let settings = flags::settings(&layer, environment)?;
+    let mut settings = flags::settings(&layer, environment)?;
+    if let Some(module) = module(args, environment, &settings)? {
+        settings.image = module;
+    }
     let command = args.flags.command(&args.command, settings.timeout)?;
     Ok(RunRequest {
         backend: settings.backend,
@@ -28,4 +33,19 @@ pub fn build(args: &Args, environment: &Environment, began: Instant) -> Result<R
         output_limit: settings.output_limit,
         began,
     })
+}
+
+/// The Wasm module that the command names, if it names one and nothing was said of an image: the first word is then that of
+/// a file here, which no Linux sandbox has.
+fn module(args: &Args, environment: &Environment, settings: &Settings) -> Result<Option<Image>> {
+    let runs_modules =
+        matches!(settings.backend, BackendRequest::Auto | BackendRequest::Named(BackendKind::Wasm));
+    let word = Path::new(args.command.first().map_or(OsStr::new(""), |word| word));
+    let is_named = word.extension().is_some_and(|ending| ending == "wasm");
+    if settings.image != Image::Host || !runs_modules || !is_named {
+        return Ok(None);
+    }
+    let path = environment.absolute(word)?;
+    let is_wanted = settings.backend != BackendRequest::Auto || agentkernel_runtime::is_module(&path);
+    if is_wanted { flags::module(&path, environment).map(Some) } else { Ok(None) }
 }

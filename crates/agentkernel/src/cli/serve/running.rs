@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agentkernel_api::{PoolRequest, ShutdownMode};
 use agentkernel_core::{ByteSize, Error, ErrorKind, Result};
 use agentkernel_oci::Zygote;
-use agentkernel_runtime::{Registry, RunSignal};
+use agentkernel_runtime::RunSignal;
 use agentkernel_server::{ServeSettings, Serving, Traces};
 use tokio::sync::mpsc;
 use tracing_subscriber::Layer as _;
@@ -88,7 +88,7 @@ fn log(environment: &Environment) -> Result<Option<Traces>> {
 }
 
 async fn run(settings: ServeSettings, zygote: Arc<Zygote>, environment: &Environment) -> Result<()> {
-    let registry = Registry::new(zygote, environment.runtime_dir(), &environment.engines());
+    let registry = environment.registry(zygote);
     let signals = signals::listen(false);
     let signals = signals.map_err(|why| Error::new(ErrorKind::Host, "listen to signals", why))?;
     agentkernel_server::serve(settings, registry, move |serving| {

@@ -1,0 +1,103 @@
+//! Calls of exported functions, each in an instance of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use agentkernel_core::{Call, Error, ErrorKind, Result, Returned, Usage};
+use tokio::time::timeout;
+use wasmtime::{Store, Trap, Val};
+use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
+
+use crate::cpu::Metered;
+use crate::guest::Guest;
+use crate::sandbox::House;
+use crate::values;
+
+const WHAT: &str = "call the function";
+
+/// What runs once before a module's functions may be called, if it exports it: a library's own start.
+const INITIALIZE: &str = "_initialize";
+
+/// Calls a function, and gives it up at its deadline. What it prints goes nowhere.
+pub(crate) async fn call(house: &Arc<House>, call: &Call) -> Result<Returned> {
+    house.machine.workers.perform(alone(Arc::clone(house), call.clone())).await
+}
+
+async fn alone(house: Arc<House>, call: Call) -> Result<Returned> {
+    let began = Instant::now();
+    let _running = house.machine.ticker.run();
+    let used = Arc::new(AtomicU64::new(0));
+    let mut store = house.machine.store(WasiCtxBuilder::new().build_p1(), &house.purse);
+    let meters = [Arc::clone(&used), Arc::clone(&house.used_ns)];
+    let work = Metered::new(perform(&house, &mut store, &call), &house.processors, meters);
+    let values = match call.timeout {
+        Some(limit) => timeout(limit, work).await.unwrap_or_else(|_| Err(late(&call, limit)))?,
+        None => work.await?,
+    };
+    let max_rss_kib = store.data().meter.bytes as u64 >> 10;
+    let user = Duration::from_nanos(used.load(Ordering::Relaxed));
+    let usage = Usage { user, system: Duration::ZERO, max_rss_kib, wall: began.elapsed() };
+    Ok(Returned { values, usage })
+}
+
+async fn perform(house: &House, store: &mut Store<Guest>, call: &Call) -> Result<Vec<serde_json::Value>> {
+    let function = &call.function;
+    let fail = |why: &wasmtime::Error, store: &Store<Guest>| failed(why, store).on(function);
+    let instance = match house.program.instances.instantiate_async(&mut *store).await {
+        Ok(instance) => instance,
+        Err(why) => return Err(fail(&why, store)),
+    };
+    let Some(callee) = instance.get_func(&mut *store, function) else {
+        return Err(unknown(function, &house.program.functions()));
+    };
+    let takes = callee.ty(&*store);
+    let arguments = values::arguments(call, &takes)?;
+    if let Some(initialize) = instance.get_func(&mut *store, INITIALIZE)
+        && let Err(why) = initialize.call_async(&mut *store, &[], &mut []).await
+    {
+        return Err(fail(&why, store));
+    }
+    let mut results = vec![Val::I32(0); takes.results().len()];
+    if let Err(why) = callee.call_async(&mut *store, &arguments, &mut results).await {
+        return Err(fail(&why, store));
+    }
+    Ok(results.iter().map(values::result).collect())
+}
+
+fn unknown(function: &str, known: &[&str]) -> Error {
+    let why = match known {
+        [] => "the module exports no functions".to_owned(),
+        known => format!("the module exports no function of that name, but {}", listed(known)),
+    };
+    Error::new(ErrorKind::Usage, WHAT, why).on(function)
+}
+
+/// Names for a message, no more of them than can be read.
+pub(crate) fn listed(names: &[&str]) -> String {
+    const MOST: usize = 12;
+    let shown = names[..names.len().min(MOST)].join(", ");
+    if names.len() > MOST { format!("{shown} and {} more", names.len() - MOST) } else { shown }
+}
+
+fn late(call: &Call, limit: Duration) -> Error {
+    let why = format!("it had not returned after {} ms", limit.as_millis());
+    Error::new(ErrorKind::Timeout, WHAT, why).on(&call.function)
+}
+
+/// Why an instance did not do what it was to do, in one sentence.
+pub(crate) fn cause(why: &wasmtime::Error, was_out_of_memory: bool) -> String {
+    let mut cause = match (why.downcast_ref::<Trap>(), why.downcast_ref::<I32Exit>()) {
+        (Some(trap), _) => trap.to_string(),
+        (None, Some(exit)) => format!("it ended itself with exit code {}", exit.0),
+        (None, None) => why.root_cause().to_string(),
+    };
+    if was_out_of_memory {
+        cause.push_str("; it had been refused more memory than its limit");
+    }
+    cause
+}
+
+fn failed(why: &wasmtime::Error, store: &Store<Guest>) -> Error {
+    Error::new(ErrorKind::Trapped, WHAT, cause(why, store.data().meter.blame()))
+}

@@ -1,0 +1,7 @@
+//! Modules, run through the doors.
+
+mod calls;
+mod commands;
+mod fixture;
+mod limits;
+mod loading;
