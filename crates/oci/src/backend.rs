@@ -123,7 +123,29 @@ impl OciBackend {
         // A zygote that cannot be told fails at the order, too.
         self.told.call_once(|| drop(self.zygote.keeps_records_in(&self.runtime)));
         let mut name_lock = record::take_name(&self.runtime, spec.name())?;
-        let mut block = if self.facts.root { Some(self.take_block(spec)?) } else { None };
+        let mut block = None;
+        match self.plan(spec, runtime, &mut name_lock, &mut block) {
+            Ok((plan, record)) => Ok(Prepared { plan, record, name_lock, block }),
+            Err(error) => {
+                // Nobody else would: there is no supervisor yet. What cannot be removed is reaped by its lock.
+                drop(name_lock.remove());
+                drop(block.map(IdBlock::give_back));
+                Err(error)
+            }
+        }
+    }
+
+    /// Decides everything, and writes down what the next start must know if this one is killed.
+    fn plan(
+        &self,
+        spec: &SandboxSpec,
+        runtime: Option<&Runtime>,
+        name_lock: &mut LockFile,
+        block: &mut Option<IdBlock>,
+    ) -> Result<(Plan, Record)> {
+        if self.facts.root {
+            *block = Some(self.take_block(spec)?);
+        }
         let mut facts = self.facts.for_plan(spec, block.as_ref().map(|block| block.first_id));
         facts.runtime = runtime.cloned();
         let mut plan = bundle::plan(spec, &facts)?;
@@ -140,13 +162,13 @@ impl OciBackend {
             token: random_bytes()?,
             created_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
         };
-        write_record(&mut name_lock, &record)?;
-        if let Some(block) = &mut block {
+        write_record(name_lock, &record)?;
+        if let Some(block) = block {
             let note = Stale { cgroup: facts.cgroup, init: None };
             let note = serde_json::to_vec(&note).map_err(|why| unwritable(&why))?;
             block.lock.write(&note).map_err(|why| unwritable(&why))?;
         }
-        Ok(Prepared { plan, record, name_lock, block })
+        Ok((plan, record))
     }
 
     /// As whom commands run that do not say so: as whoever the agent is, unless it had to be another.

@@ -10,6 +10,8 @@ mod inspect;
 mod json;
 #[path = "../program/limits.rs"]
 mod limits;
+#[path = "../program/modules.rs"]
+mod modules;
 #[path = "../program/signals.rs"]
 mod signals;
 #[path = "../program/sockets.rs"]

@@ -22,6 +22,7 @@ fn the_program_says_what_it_is_for() {
       run         Run a command in a sandbox of its own
       create      Make a sandbox that lives on, and print its name
       exec        Run a command in a sandbox that lives
+      call        Call a function of a Wasm module, and print what it returned, as JSON
       attach      Hear a command that runs in the background, until its end
       cp          Copy files and folders into a sandbox, or out of it
       logs        Print what the background commands of a sandbox have said, as far as it is remembered
@@ -88,12 +89,14 @@ fn run_says_what_every_flag_does_with_its_unit_and_default() {
     Options:
           --backend <BACKEND>             What holds the sandbox; auto is the strongest boundary that
                                           works here [default: auto] [possible values: auto, gvisor,
-                                          oci, runc, crun, docker, podman]
+                                          oci, runc, crun, docker, podman, wasm]
           --image <IMAGE>                 Root file system: host is the programs of this host without
                                           its files; others are images that docker or podman has, such
                                           as docker.io/library/busybox [default: host]
           --rootfs <DIR>                  Use the folder DIR as root file system, read-only, instead of
                                           an image
+          --module <FILE>                 Run the Wasm module in FILE instead of Linux programs; the
+                                          command's words are its arguments
           --profile <PROFILE>             Defaults of the limits below, and whether root is allowed
                                           [default: restrictive] [possible values: restrictive,
                                           moderate, permissive]

@@ -10,6 +10,7 @@ mod help;
 mod inspect;
 mod json;
 mod limits;
+mod modules;
 mod signals;
 mod sockets;
 mod streams;

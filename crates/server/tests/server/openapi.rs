@@ -23,6 +23,7 @@ const ROUTES: &str = "
     POST /v1/sandboxes/{id}/timeout
     GET /v1/sandboxes/{id}/stats
     GET /v1/sandboxes/{id}/posture
+    POST /v1/sandboxes/{id}/calls
     POST /v1/sandboxes/{id}/exec
     GET /v1/sandboxes/{id}/exec/stream
     GET /v1/sandboxes/{id}/processes
@@ -41,6 +42,7 @@ const ROUTES: &str = "
     PUT /v1/sandboxes/{id}/archive
     GET /v1/pools
     PUT /v1/pools
+    POST /v1/calls
     POST /v1/pools/drain
     GET /v1/health
     GET /v1/info

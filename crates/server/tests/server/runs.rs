@@ -161,3 +161,19 @@ async fn a_name_that_was_given_is_no_warm_sandboxs() {
     assert_eq!(client.post("/v1/runs", run(&["true"])).await.expect(200)["origin"], "warm");
     daemon.stop(ShutdownMode::Kill).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_refused_where_no_module_can_be_run() {
+    let folder = folder();
+    let daemon = Daemon::start(settings(folder.path())).await;
+    let call = |call: Value| json!({"sandbox": {}, "call": call});
+    let refused = daemon.client().post("/v1/calls", call(json!({"function": "add", "arguments": [1, 2]}))).await;
+    assert_eq!(refused.expect(501)["error"]["kind"], "not_supported");
+    let empty = daemon.client().post("/v1/calls", call(json!({"function": ""}))).await;
+    assert_eq!(empty.expect(400)["error"]["subject"], "call.function");
+    let module = json!({"sandbox": {"module": "relative.wasm"}, "call": {"function": "f"}});
+    let relative = daemon.client().post("/v1/calls", module).await.expect(400);
+    assert_eq!(relative["error"]["subject"], "sandbox.module: relative.wasm");
+    assert_eq!(daemon.client().get("/v1/sandboxes").await.expect(200)["sandboxes"], json!([]));
+    daemon.stop(ShutdownMode::Kill).await;
+}
