@@ -37,10 +37,10 @@ impl Registry {
         Self::of(vec![gvisor, Arc::new(oci), runc, crun, docker, podman, wasm])
     }
 
-    /// The backends that run Wasm modules, for whoever runs nothing else: they need no zygote.
+    /// The backends that run Wasm modules, for whoever runs one and nothing else: they need no zygote.
     #[must_use]
     pub fn for_modules(wasm_cache: Option<PathBuf>) -> Self {
-        Self::of(vec![Arc::new(WasmBackend::new(wasm_cache))])
+        Self::of(vec![Arc::new(WasmBackend::new(wasm_cache).for_one())])
     }
 
     /// These backends and no other, strongest first.

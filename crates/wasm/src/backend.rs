@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use tokio::sync::OnceCell;
 
 use crate::cache::Cache;
-use crate::machine::Machine;
+use crate::machine::{INSTANCES_FEW, INSTANCES_MAX, Machine};
 use crate::program::Program;
 use crate::refusals;
 use crate::sandbox::WasmSandbox;
@@ -20,6 +20,7 @@ use crate::trial;
 /// Runs Wasm modules in this process.
 pub struct WasmBackend {
     cache: Option<PathBuf>,
+    instances: u32,
     /// Made when it is first used: every program has this backend, and few use it.
     machine: OnceCell<Arc<Machine>>,
 }
@@ -29,14 +30,20 @@ impl WasmBackend {
     /// only if nobody but this user can write to it.
     #[must_use]
     pub fn new(cache: Option<PathBuf>) -> Self {
-        Self { cache, machine: OnceCell::new() }
+        Self { cache, instances: INSTANCES_MAX, machine: OnceCell::new() }
+    }
+
+    /// The same for whoever runs one command, and is sooner ready for it.
+    #[must_use]
+    pub fn for_one(self) -> Self {
+        Self { instances: INSTANCES_FEW, ..self }
     }
 
     /// The machine, whose limits were tried once.
     async fn machine(&self) -> Result<&Arc<Machine>> {
         let make = || async {
-            let cache = Cache::new(self.cache.clone());
-            let machine = blocking(move || Machine::new(cache)).await?;
+            let (cache, instances) = (Cache::new(self.cache.clone()), self.instances);
+            let machine = blocking(move || Machine::new(cache, instances)).await?;
             let posture = trial::posture(&machine, trial::MEMORY_BYTES).await?;
             let broken: Vec<_> = posture.broken().map(|control| control.name.clone()).collect();
             if !broken.is_empty() || !posture.holds() {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use agentkernel_core::{Call, Error, ErrorKind, Result, Returned, Usage};
 use tokio::time::timeout;
-use wasmtime::{Store, Trap, Val};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, Val};
 use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
 
 use crate::cpu::Metered;
@@ -99,5 +99,13 @@ pub(crate) fn cause(why: &wasmtime::Error, was_out_of_memory: bool) -> String {
 }
 
 fn failed(why: &wasmtime::Error, store: &Store<Guest>) -> Error {
-    Error::new(ErrorKind::Trapped, WHAT, cause(why, store.data().meter.blame()))
+    full(WHAT, why)
+        .unwrap_or_else(|| Error::new(ErrorKind::Trapped, WHAT, cause(why, store.data().meter.blame())))
+}
+
+/// The error of an instance for which there was no place, which is no fault of the module's.
+pub(crate) fn full(what: &str, why: &wasmtime::Error) -> Option<Error> {
+    why.downcast_ref::<PoolConcurrencyLimitError>()?;
+    let why = "as many Wasm instances run in this process as may";
+    Some(Error::new(ErrorKind::Host, what, why).hint("wait until some have ended"))
 }

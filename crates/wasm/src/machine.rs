@@ -15,7 +15,9 @@ use crate::ticker::Ticker;
 use crate::workers::Workers;
 
 /// Most instances at once. Each has address space of its own, and memory only where it was written to.
-const INSTANCES_MAX: u32 = 1000;
+pub(crate) const INSTANCES_MAX: u32 = 1000;
+/// Most instances of whoever runs one command: places take time to be made, 3 µs each.
+pub(crate) const INSTANCES_FEW: u32 = 4;
 /// Stack of a module, bytes; as much again is for what it calls outside.
 const STACK_BYTES: usize = 1 << 20;
 /// Most that one instance needs outside its memory: its globals, and where its imports are.
@@ -37,10 +39,10 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn new(cache: Cache) -> Result<Self> {
+    pub(crate) fn new(cache: Cache, instances: u32) -> Result<Self> {
         let failed = |why: wasmtime::Error| Error::new(ErrorKind::Host, "start Wasmtime", format!("{why:#}"));
         // A host that gives no more address space than it has memory cannot have places for a thousand.
-        let (engine, allocator) = match Engine::new(&config(Some(places()))) {
+        let (engine, allocator) = match Engine::new(&config(Some(places(instances)))) {
             Ok(engine) => (engine, "pooling"),
             Err(_) => (Engine::new(&config(None)).map_err(failed)?, "on demand"),
         };
@@ -100,10 +102,10 @@ fn config(places: Option<PoolingAllocationConfig>) -> Config {
     config
 }
 
-fn places() -> PoolingAllocationConfig {
+fn places(instances: u32) -> PoolingAllocationConfig {
     let mut places = PoolingAllocationConfig::new();
-    places.total_core_instances(INSTANCES_MAX).total_memories(INSTANCES_MAX).total_tables(INSTANCES_MAX);
-    places.total_stacks(INSTANCES_MAX);
+    places.total_core_instances(instances).total_memories(instances).total_tables(instances);
+    places.total_stacks(instances);
     places.max_core_instance_size(INSTANCE_BYTES_MAX).table_elements(TABLE_ELEMENTS_MAX);
     places
 }

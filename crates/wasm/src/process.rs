@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use wasmtime::Store;
 use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
 
-use crate::call::{cause, listed};
+use crate::call::{cause, full, listed};
 use crate::cpu::Metered;
 use crate::guest::Guest;
 use crate::refusals::{self, Words};
@@ -158,8 +158,14 @@ async fn perform(
     let instance = match house.program.instances.instantiate_async(&mut *store).await {
         Ok(instance) => instance,
         Err(why) => {
-            let why = cause(&why, store.data().meter.blame());
-            drop(started.send(refused(format!("no instance of the module could be made: {why}"))));
+            let error = full("start the command", &why).map_or_else(
+                || {
+                    let why = cause(&why, store.data().meter.blame());
+                    refused(format!("no instance of the module could be made: {why}"))
+                },
+                Err,
+            );
+            drop(started.send(error));
             return None;
         }
     };

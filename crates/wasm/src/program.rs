@@ -101,7 +101,7 @@ fn version(facts: &Metadata) -> FileVersion {
 fn read(module: &ModuleFile) -> Result<Vec<u8>> {
     let path = module.path();
     let (file, before) = open(path)?;
-    let mut wasm = Vec::new();
+    let mut wasm = Vec::with_capacity(usize::try_from(before.len()).unwrap_or(0));
     let failed = |why: std::io::Error| refused(&why.to_string()).on(path.display());
     (&file).take(MODULE_BYTES_MAX + 1).read_to_end(&mut wasm).map_err(failed)?;
     let after = file.metadata().map_err(failed)?;

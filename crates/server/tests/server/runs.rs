@@ -167,7 +167,8 @@ async fn a_call_is_refused_where_no_module_can_be_run() {
     let folder = folder();
     let daemon = Daemon::start(settings(folder.path())).await;
     let call = |call: Value| json!({"sandbox": {}, "call": call});
-    let refused = daemon.client().post("/v1/calls", call(json!({"function": "add", "arguments": [1, 2]}))).await;
+    let refused =
+        daemon.client().post("/v1/calls", call(json!({"function": "add", "arguments": [1, 2]}))).await;
     assert_eq!(refused.expect(501)["error"]["kind"], "not_supported");
     let empty = daemon.client().post("/v1/calls", call(json!({"function": ""}))).await;
     assert_eq!(empty.expect(400)["error"]["subject"], "call.function");

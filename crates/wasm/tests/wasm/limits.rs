@@ -6,6 +6,7 @@ use agentkernel_core::{
     Backend as _, ByteSize, Command, ErrorKind, ExitStatus, HostSocket, Image, Limit, Limits, Profile,
     SandboxName, SandboxSpec,
 };
+use agentkernel_wasm::WasmBackend;
 use serde_json::json;
 
 use crate::fixture::{File, LIBRARY, TOOL, backend, called, hear, limits, run, tool};
@@ -105,5 +106,26 @@ async fn the_posture_is_tried_and_holds() {
     assert!(posture.holds(), "{:?}", posture.broken().collect::<Vec<_>>());
     let memory = posture.controls.iter().find(|control| control.name == "wasm.memory").expect("a control");
     assert_eq!(memory.actual, "256 pages, and no more");
+    sandbox.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn more_instances_than_there_are_places_for_are_refused_and_places_come_back() {
+    let file = File::of(TOOL);
+    let small = WasmBackend::new(None).for_one();
+    let sandbox = small.boot(&file.spec(limits())).await.expect("boots").sandbox;
+    let mut running = Vec::new();
+    let refused = loop {
+        match sandbox.exec(&tool(&["loop"])).await {
+            Ok(process) => running.push(process),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((refused.kind, running.len()), (ErrorKind::Host, 4), "{refused}");
+    assert_eq!(called(&*sandbox, "_start()").await.expect_err("full").kind, ErrorKind::Host);
+    let control = running[0].control();
+    control.signal(9, agentkernel_core::SignalTarget::Process).await.expect("sent");
+    hear(running[0].as_mut()).await;
+    assert_eq!(run(&*sandbox, &tool(&["fail"])).await.1.status, ExitStatus::Code(3));
     sandbox.stop().await.expect("stops");
 }

@@ -5,3 +5,4 @@ mod commands;
 mod fixture;
 mod limits;
 mod loading;
+mod mutations;
