@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use agentkernel_core::{Call, Error, ErrorKind, Result, Returned, Usage};
 use tokio::time::timeout;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, Val};
-use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
+use wasmtime_wasi::I32Exit;
 
 use crate::cpu::Metered;
 use crate::guest::Guest;
@@ -28,7 +28,7 @@ async fn alone(house: Arc<House>, call: Call) -> Result<Returned> {
     let began = Instant::now();
     let _running = house.machine.ticker.run();
     let used = Arc::new(AtomicU64::new(0));
-    let mut store = house.machine.store(WasiCtxBuilder::new().build_p1(), &house.purse);
+    let mut store = house.machine.store(None, &house.purse);
     let meters = [Arc::clone(&used), Arc::clone(&house.used_ns)];
     let work = Metered::new(perform(&house, &mut store, &call), &house.processors, meters);
     let values = match call.timeout {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use wasmtime::ResourceLimiter;
+use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::preview1::WasiP1Ctx;
 
 /// Most elements of a table. Interpreters that are compiled to Wasm have some ten thousand functions in theirs.
@@ -11,8 +12,20 @@ pub(crate) const TABLE_ELEMENTS_MAX: usize = 100_000;
 
 /// The data of a store.
 pub(crate) struct Guest {
-    pub(crate) wasi: WasiP1Ctx,
+    /// Made when it is first used, if nothing was prepared: most functions that are called compute and ask for nothing.
+    wasi: Option<WasiP1Ctx>,
     pub(crate) meter: Meter,
+}
+
+impl Guest {
+    pub(crate) fn new(wasi: Option<WasiP1Ctx>, meter: Meter) -> Self {
+        Self { wasi, meter }
+    }
+
+    /// Its view of the outside. What was not prepared is empty: no words, no variables, streams that lead nowhere.
+    pub(crate) fn wasi(&mut self) -> &mut WasiP1Ctx {
+        self.wasi.get_or_insert_with(|| WasiCtxBuilder::new().build_p1())
+    }
 }
 
 /// The memory of a sandbox: that of all its instances together.

@@ -53,8 +53,8 @@ impl Machine {
     }
 
     /// A store for one instance, which gives the processor back at each epoch.
-    pub(crate) fn store(&self, wasi: WasiP1Ctx, purse: &Arc<Purse>) -> Store<Guest> {
-        let mut store = Store::new(&self.engine, Guest { wasi, meter: Meter::new(purse) });
+    pub(crate) fn store(&self, wasi: Option<WasiP1Ctx>, purse: &Arc<Purse>) -> Store<Guest> {
+        let mut store = Store::new(&self.engine, Guest::new(wasi, Meter::new(purse)));
         store.limiter(|guest| &mut guest.meter);
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
@@ -84,7 +84,7 @@ impl Machine {
 /// What modules may import: WASI preview 1.
 fn imports(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
-    preview1::add_to_linker_async(&mut linker, |guest: &mut Guest| &mut guest.wasi)?;
+    preview1::add_to_linker_async(&mut linker, Guest::wasi)?;
     // Wasmtime's own traps where an exit code is above 125, which every system has.
     linker.allow_shadowing(true);
     let exit = |code: i32| -> wasmtime::Result<()> { Err(I32Exit(code).into()) };

@@ -62,7 +62,7 @@ pub(crate) async fn start(house: &Arc<House>, command: &Command) -> Result<WasmP
         wasi.stdin(Input::of(theirs));
         stdin = Some(ours);
     }
-    let store = house.machine.store(wasi.build_p1(), &house.purse);
+    let store = house.machine.store(Some(wasi.build_p1()), &house.purse);
     let (started, answer) = oneshot::channel();
     let pid = inhabitant.pid;
     let life = Life { house: Arc::clone(house), inhabitant, killed, events, timeout: command.timeout };

@@ -1,6 +1,6 @@
 //! The clock of the engine: how often a module that computes gives the processor back.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -11,60 +11,82 @@ use wasmtime::{Engine, EngineWeak};
 /// Time between two epochs: how long a module computes at a stretch, and how late its deadline may be noticed.
 const TICK: Duration = Duration::from_millis(1);
 
+/// Ticks for which it goes on after the last module has ended: to wake a thread takes longer than most calls.
+const LINGER: u32 = 50;
+
 /// Counts the engine's epochs while something runs, and sleeps while nothing does.
 pub(crate) struct Ticker {
-    running: Arc<AtomicUsize>,
+    state: Arc<State>,
     thread: Thread,
 }
 
+#[derive(Default)]
+struct State {
+    running: AtomicUsize,
+    is_awake: AtomicBool,
+}
+
 /// Something that runs.
-pub(crate) struct Running(Arc<AtomicUsize>);
+pub(crate) struct Running(Arc<State>);
 
 impl Ticker {
     /// Begins to count. The thread ends with the ticker.
     pub(crate) fn start(engine: &Engine) -> Result<Self> {
-        let running = Arc::new(AtomicUsize::new(0));
-        let (engine, watched) = (engine.weak(), Arc::downgrade(&running));
+        let state = Arc::new(State::default());
+        let (engine, watched) = (engine.weak(), Arc::downgrade(&state));
         let spawned =
             thread::Builder::new().name("wasm-epochs".into()).spawn(move || count(&engine, &watched));
         let thread = spawned.map_err(|why| Error::new(ErrorKind::Host, "start a thread", why))?;
-        Ok(Self { running, thread: thread.thread().clone() })
+        Ok(Self { state, thread: thread.thread().clone() })
     }
 
     /// Counts for as long as the value lives.
     pub(crate) fn run(&self) -> Running {
-        if self.running.fetch_add(1, Ordering::AcqRel) == 0 {
+        self.state.running.fetch_add(1, Ordering::SeqCst);
+        if !self.state.is_awake.swap(true, Ordering::SeqCst) {
             self.thread.unpark();
         }
-        Running(Arc::clone(&self.running))
+        Running(Arc::clone(&self.state))
     }
 }
 
 impl Drop for Ticker {
     fn drop(&mut self) {
-        self.running = Arc::default();
+        self.state = Arc::default();
         self.thread.unpark();
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
-fn count(engine: &EngineWeak, running: &Weak<AtomicUsize>) {
-    while let (Some(engine), Some(running)) = (engine.upgrade(), running.upgrade()) {
-        let is_busy = running.load(Ordering::Acquire) > 0;
-        drop(running);
-        if is_busy {
+fn count(engine: &EngineWeak, state: &Weak<State>) {
+    let mut idle = 0;
+    while let (Some(engine), Some(state)) = (engine.upgrade(), state.upgrade()) {
+        if state.running.load(Ordering::SeqCst) > 0 {
+            idle = 0;
             engine.increment_epoch();
-        }
-        drop(engine);
-        if is_busy {
-            thread::park_timeout(TICK);
         } else {
-            thread::park();
+            idle += 1;
         }
+        let may_sleep = idle > LINGER && state.may_sleep();
+        drop((engine, state));
+        if may_sleep {
+            thread::park();
+            idle = 0;
+        } else {
+            thread::park_timeout(TICK);
+        }
+    }
+}
+
+impl State {
+    /// Whether it may sleep until it is woken. Whoever begins after the question wakes it; whoever began before is seen.
+    fn may_sleep(&self) -> bool {
+        self.is_awake.store(false, Ordering::SeqCst);
+        self.running.load(Ordering::SeqCst) == 0
     }
 }

@@ -5,7 +5,6 @@ use std::pin::pin;
 use std::task::Poll;
 
 use agentkernel_core::{Control, Error, ErrorKind, Posture, Result};
-use wasmtime_wasi::WasiCtxBuilder;
 
 use crate::guest::Purse;
 use crate::machine::Machine;
@@ -56,7 +55,7 @@ struct Trial<'a> {
 
 impl Trial<'_> {
     fn store(&self, memory_bytes: usize) -> wasmtime::Store<crate::guest::Guest> {
-        self.machine.store(WasiCtxBuilder::new().build_p1(), &Purse::new(memory_bytes))
+        self.machine.store(None, &Purse::new(memory_bytes))
     }
 
     async fn run(&self, function: &str, memory_bytes: usize) -> Result<i32> {

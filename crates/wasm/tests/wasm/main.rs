@@ -5,4 +5,5 @@ mod commands;
 mod fixture;
 mod limits;
 mod loading;
+mod measure;
 mod mutations;
