@@ -126,3 +126,28 @@ fn a_module_can_be_ended() {
     rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
     assert_eq!(running.wait().expect("ended").code(), Some(130));
 }
+
+#[test]
+fn the_examples_do_what_they_say() {
+    let Some(trial) = Trial::booting() else { return };
+    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/wasm");
+    let math = source.join("math.wat").display().to_string();
+    assert_eq!(trial.say(&["call", &math, "add(40, 2)"]).assert_success().stdout_text(), "42\n");
+    assert_eq!(trial.say(&["call", &math, "hypotenuse(3, 4)"]).assert_success().stdout_text(), "5.0\n");
+    let Some(clang) = agentkernel_testkit::tool_or_skip("clang") else { return };
+    let module = work_file(&trial, "words.wasm");
+    let mut compile = trial.environment.command(&clang);
+    compile.args(["--target=wasm32-wasi", "-O2", "-o"]).arg(&module).arg(source.join("words.c"));
+    Finished::of(&mut compile).assert_success();
+    let said = trial.feed(&["run", "-i", "-e", "NAME=value", "--", "words.wasm", "one", "two"], b"a\nb\n");
+    insta::assert_snapshot!(said.assert_success().stdout_text(), @r"
+    2 lines, 4 bytes
+    word 1: one
+    word 2: two
+    NAME is value, HOME is not set
+    /etc/passwd is not there
+    the time is told
+    ");
+    trial.say(&["run", "--", "words.wasm"]).assert_code(3);
+    assert_eq!(trial.say(&["call", "words.wasm", "fib(20)"]).assert_success().stdout_text(), "6765\n");
+}
