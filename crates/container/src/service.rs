@@ -1,9 +1,7 @@
 //! Podman's API, served by a child of ours where nobody else serves it.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use agentkernel_process::{Attended, Program};
@@ -11,6 +9,7 @@ use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use crate::address::EngineSettings;
+use crate::stream::LastWords;
 use crate::trouble::Unusable;
 
 /// Seconds that it serves on without a request, should we be killed: sandboxes hold a request open each.
@@ -27,9 +26,6 @@ const LAST_WORDS_WAIT: Duration = Duration::from_millis(300);
 
 /// How often it is tried.
 const POLL: Duration = Duration::from_millis(5);
-
-/// Most that is kept of what it complains of, bytes.
-const WORDS_MAX: usize = 2000;
 
 /// A running service, which ends when this is dropped.
 #[derive(Debug)]
@@ -108,7 +104,7 @@ fn program(settings: &EngineSettings, podman: &Path, socket: &Path) -> std::io::
         .fold(program, |program, word| program.argument(word)))
 }
 
-async fn wait_until_up(service: Service, words: &Words) -> Result<Service, String> {
+async fn wait_until_up(service: Service, words: &LastWords) -> Result<Service, String> {
     let until = Instant::now() + START_DEADLINE;
     loop {
         if UnixStream::connect(&service.socket).await.is_ok() {
@@ -117,7 +113,7 @@ async fn wait_until_up(service: Service, words: &Words) -> Result<Service, Strin
         if let Some(status) = service.ended().map_err(|why| why.to_string())? {
             // What it said last may still be on its way; a process that it left may keep the way open.
             let until = Instant::now() + LAST_WORDS_WAIT;
-            while !words.1.load(Ordering::Acquire) && Instant::now() < until {
+            while !words.are_all() && Instant::now() < until {
                 tokio::time::sleep(POLL).await;
             }
             return Err(format!("{status}: {}", words.text()));
@@ -129,37 +125,11 @@ async fn wait_until_up(service: Service, words: &Words) -> Result<Service, Strin
     }
 }
 
-/// What it has complained of, and whether that is all.
-struct Words(Arc<Mutex<Vec<u8>>>, Arc<AtomicBool>);
-
-impl Words {
-    fn text(&self) -> String {
-        let words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = String::from_utf8_lossy(&words);
-        text.trim().chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
-    }
-}
-
 /// Reads what it says, lest it wait for somebody who does.
-fn listen(program: &mut Attended) -> Words {
-    let (words, is_all) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+fn listen(program: &mut Attended) -> LastWords {
     program.stdin = None;
     program.stdout = None;
-    if let Some(mut stderr) = program.stderr.take() {
-        let (words, is_all) = (words.clone(), is_all.clone());
-        let read = move || {
-            let mut chunk = [0; 4096];
-            while let Ok(count @ 1..) = stderr.read(&mut chunk) {
-                let mut words = words.lock().unwrap_or_else(PoisonError::into_inner);
-                words.extend_from_slice(&chunk[..count]);
-                let beyond = words.len().saturating_sub(WORDS_MAX);
-                words.drain(..beyond);
-            }
-            is_all.store(true, Ordering::Release);
-        };
-        drop(std::thread::Builder::new().name("ak-podman".into()).spawn(read));
-    }
-    Words(words, is_all)
+    program.stderr.take().map(LastWords::of).unwrap_or_default()
 }
 
 /// The way out of what Podman complains of.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agentkernel_container::{ContainerBackend, EngineSettings};
+use agentkernel_container::{AppleBackend, ContainerBackend, EngineSettings};
 use agentkernel_core::{Availability, Backend, BackendKind, Error, ErrorKind, Result};
 use agentkernel_oci::engine::Engine;
 use agentkernel_oci::{OciBackend, RuntimeDir, Zygote};
@@ -27,7 +27,8 @@ impl Registry {
         let (gvisor, runc, crun) = (by(Engine::Gvisor), by(Engine::Runc), by(Engine::Crun));
         let docker = Arc::new(ContainerBackend::docker(engines.clone()));
         let podman = Arc::new(ContainerBackend::podman(engines.clone()));
-        Self::of(vec![gvisor, Arc::new(oci), runc, crun, docker, podman])
+        let apple = Arc::new(AppleBackend::new(engines.clone()));
+        Self::of(vec![apple, gvisor, Arc::new(oci), runc, crun, docker, podman])
     }
 
     /// These backends and no other, strongest first.

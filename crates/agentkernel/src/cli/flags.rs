@@ -15,7 +15,7 @@ use super::words::OneOf;
 use crate::environment::Environment;
 
 /// What --backend may say.
-pub const BACKENDS: &[&str] = &["auto", "gvisor", "oci", "runc", "crun", "docker", "podman"];
+pub const BACKENDS: &[&str] = &["auto", "apple", "gvisor", "oci", "runc", "crun", "docker", "podman"];
 /// What --profile may say.
 pub const PROFILES: &[&str] = &["restrictive", "moderate", "permissive"];
 
