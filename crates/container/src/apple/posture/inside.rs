@@ -1,6 +1,7 @@
 //! What the guest's kernel says of the sandbox, as our agent reports it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use agentkernel_core::{Access, Control, SandboxSpec};
 use agentkernel_hardening::mountinfo::MountLine;
@@ -95,8 +96,16 @@ impl Report {
             };
             let line =
                 self.page("limits").lines().find_map(|line| line.strip_prefix(label)).unwrap_or("missing");
-            let actual: Vec<&str> = line.split_whitespace().take(2).collect();
-            Control::exact(&named(&format!("rlimit.{name}")), format!("{soft} {hard}"), actual.join(" "))
+            let mut words = line.split_whitespace();
+            let (actual_soft, actual) =
+                (words.next().unwrap_or("missing"), words.next().unwrap_or("missing"));
+            // Runtimes raise the soft limit of open files for themselves, and it stays so for a program beside the first
+            // process; nobody raises the hard one.
+            let shown = |soft: &str, hard: &str| {
+                if name == "nofile" { hard.to_owned() } else { format!("{soft} {hard}") }
+            };
+            let expected = shown(&soft.to_string(), &hard.to_string());
+            Control::exact(&named(&format!("rlimit.{name}")), expected, shown(actual_soft, actual))
         };
         rlimits(spec.limits()).into_iter().chain(pids).map(control).collect()
     }
@@ -129,15 +138,20 @@ fn root(mounts: &[MountLine<'_>]) -> Control {
     Control::exact(&named("mount./"), "ro", shown)
 }
 
-/// Where something can be kept: in exactly these places, and in what is root's below `/dev`.
+/// Where something can be kept: in exactly these places, and in what is root's below `/dev` and `/sys`.
 fn writable(spec: &SandboxSpec, mounts: &[MountLine<'_>]) -> Control {
     let named_places = spec.mounts().iter().filter(|mount| mount.access() == Access::ReadWrite);
     let named_places = named_places.map(|mount| mount.target().display().to_string());
     let expected: BTreeSet<String> =
         ["/tmp", WORKSPACE, "/dev/shm"].map(str::to_owned).into_iter().chain(named_places).collect();
-    let is_kept = |mount: &&MountLine<'_>| {
-        mount.has("rw") && !KERNELS.contains(&mount.kind) && !(mount.place == "/dev" && mount.kind == "tmpfs")
+    let is_roots = |mount: &MountLine<'_>| {
+        let place = Path::new(&mount.place);
+        mount.kind == "tmpfs"
+            && place != "/dev/shm"
+            && (place.starts_with("/dev") || place.starts_with("/sys"))
     };
+    let is_kept =
+        |mount: &&MountLine<'_>| mount.has("rw") && !KERNELS.contains(&mount.kind) && !is_roots(mount);
     let actual: BTreeSet<String> = mounts.iter().filter(is_kept).map(|mount| mount.place.clone()).collect();
     let shown = |places: &BTreeSet<String>| places.iter().cloned().collect::<Vec<_>>().join(" ");
     Control::exact(&named("mounts.writable"), shown(&expected), shown(&actual))
