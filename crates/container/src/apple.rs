@@ -14,8 +14,8 @@
 //!   us ends it.
 //! - Nothing here reads `/proc`, for there is none on the only host that has the program.
 
-pub(crate) mod agent;
-pub(crate) mod argv;
+mod agent;
+mod argv;
 mod backend;
 mod boundary;
 mod cli;

@@ -2,8 +2,8 @@
 //! program of the same file passes the caller's standard streams on to it.
 //!
 //! Both ends are on an abstract socket: it is in no file system, of which all may be read-only, and it is the network
-//! namespace's alone. The first process calls nobody before a host has greeted it, so that no program of the sandbox
-//! can be the first caller; after the first nobody listens.
+//! namespace's alone. The caller is of a user that no program of the sandbox can be, so that none can call in its place,
+//! nor end it or look into it later; after the first nobody listens.
 
 use std::io;
 use std::net::Shutdown;
@@ -13,7 +13,7 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::sockopt::socket_peercred;
-use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
+use rustix::process::{DumpableBehavior, Uid, set_dumpable_behavior};
 use rustix::stdio::{stdin, stdout};
 
 use crate::files::{copy, standard};
@@ -32,8 +32,8 @@ fn address(name: &[u8]) -> io::Result<SocketAddr> {
     SocketAddr::from_abstract_name(name)
 }
 
-/// The stream of the first caller who is our own user.
-pub fn first(name: &[u8]) -> io::Result<OwnedFd> {
+/// The stream of the first caller who is this user.
+pub fn first(name: &[u8], user: Uid) -> io::Result<OwnedFd> {
     let until_ns = sys::monotonic_ns().saturating_add(WAIT_NS);
     let listener = UnixListener::bind_addr(&address(name)?)?;
     loop {
@@ -42,7 +42,7 @@ pub fn first(name: &[u8]) -> io::Result<OwnedFd> {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "nobody called"));
         }
         let (stream, _) = listener.accept()?;
-        if socket_peercred(&stream)?.uid == geteuid() {
+        if socket_peercred(&stream)?.uid == user {
             return Ok(stream.into());
         }
     }

@@ -8,7 +8,9 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::pipe::pipe;
-use rustix::process::{DumpableBehavior, chdir, getpid, set_child_subreaper, set_dumpable_behavior, umask};
+use rustix::process::{
+    DumpableBehavior, Uid, chdir, getpid, set_child_subreaper, set_dumpable_behavior, umask,
+};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stdin, stdout};
 
 use crate::caller;
@@ -25,7 +27,7 @@ const DOOR_FD: i32 = 3;
 
 /// What whoever started it by hand is told.
 pub const USAGE: &str =
-    "usage: agentkernel-guest [--stdio] [--door] | await NAME FILTERS | pass NAME | report";
+    "usage: agentkernel-guest [--stdio] [--door] | await NAME UID FILTERS | pass NAME | report";
 
 /// Everything the agent owns from the start.
 pub struct TakenOver {
@@ -46,10 +48,12 @@ pub enum Source<'a> {
     Socket,
     /// Descriptors 0 and 1: what a container runtime attaches.
     Stdio,
-    /// The first who calls this name, once the filters of this file are installed.
+    /// The first of this user who calls this name, once the filters of this file are installed.
     Caller {
         /// Of an abstract socket.
         name: &'a [u8],
+        /// Who may call.
+        user: Uid,
         /// See [`confine`].
         filters: &'a Path,
     },
@@ -66,9 +70,10 @@ impl<'a> Words<'a> {
     /// Understands it.
     pub fn parse(words: &[&'a [u8]]) -> Result<Self, String> {
         let mut said = Self { source: Source::Socket, has_door: false };
-        if let [b"await", name, filters] = words {
-            let filters = Path::new(OsStr::from_bytes(filters));
-            return Ok(Self { source: Source::Caller { name, filters }, ..said });
+        if let [b"await", name, user, filters] = words {
+            let user = std::str::from_utf8(user).ok().and_then(|user| user.parse().ok()).map(Uid::from_raw);
+            let (user, filters) = (user.ok_or(USAGE)?, Path::new(OsStr::from_bytes(filters)));
+            return Ok(Self { source: Source::Caller { name, user, filters }, ..said });
         }
         for word in words {
             match *word {
@@ -94,9 +99,9 @@ impl Source<'_> {
         match self {
             Self::Socket => Ok((moved(stdin())?, moved(stdin())?)),
             Self::Stdio => Ok((moved(stdin())?, moved(stdout())?)),
-            Self::Caller { name, filters } => {
+            Self::Caller { name, user, filters } => {
                 confine(filters).map_err(|error| format!("{}: {error}", filters.display()))?;
-                let both = caller::first(name).map_err(|error| format!("no caller: {error}"))?;
+                let both = caller::first(name, user).map_err(|error| format!("no caller: {error}"))?;
                 Ok((moved(both.as_fd())?, moved(both.as_fd())?))
             }
         }

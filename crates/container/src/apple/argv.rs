@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use agentkernel_core::{ImageName, SandboxName, SandboxSpec};
+use agentkernel_core::{ImageName, SandboxName, SandboxSpec, User};
 
 use crate::inside::AGENT;
 
@@ -17,6 +17,9 @@ const NAME_MAX: usize = 63;
 
 /// The name of the abstract socket on which the guest agent waits. It is in a machine of its own.
 pub(crate) const CALL: &str = "agentkernel";
+
+/// Users beside 65532, which is that of sandboxes.
+const CALLERS: [u32; 2] = [65533, 65531];
 
 /// Words for the program, without its own name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,14 +105,23 @@ pub fn start(name: &ContainerName) -> Argv {
 
 /// The stream to the agent, on the standard streams of the program.
 #[must_use]
-pub fn call(name: &ContainerName) -> Argv {
-    Argv::of(["exec", "--interactive", name.as_str(), AGENT, "pass", CALL])
+pub fn call(name: &ContainerName, caller: User) -> Argv {
+    let (uid, gid) = (caller.uid.to_string(), caller.gid.to_string());
+    Argv::of(["exec", "--interactive", "--uid", &uid, "--gid", &gid, name.as_str(), AGENT, "pass", CALL])
 }
 
 /// What the guest's kernel says.
 #[must_use]
-pub fn report(name: &ContainerName) -> Argv {
-    Argv::of(["exec", name.as_str(), AGENT, "report"])
+pub fn report(name: &ContainerName, caller: User) -> Argv {
+    let (uid, gid) = (caller.uid.to_string(), caller.gid.to_string());
+    Argv::of(["exec", "--uid", &uid, "--gid", &gid, name.as_str(), AGENT, "report"])
+}
+
+/// Who calls the agent: another than the sandbox's user, whom no process of it can become, for none has a capability.
+#[must_use]
+pub fn caller(spec: &SandboxSpec) -> User {
+    let id = if spec.user().uid == CALLERS[0] { CALLERS[1] } else { CALLERS[0] };
+    User { uid: id, gid: id }
 }
 
 /// What the program says that a container is.

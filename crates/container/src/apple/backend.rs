@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use agentkernel_core::{
     Availability, Backend, BackendKind, Booted, Capabilities, Error, ErrorKind, Result, Sandbox, SandboxSpec,
@@ -43,6 +43,7 @@ pub struct AppleBackend {
     pub(super) version: OnceCell<Version>,
     holder: Mutex<Option<Arc<Holder>>>,
     has_reaped: AtomicBool,
+    pub(super) patience: Duration,
     weaken: Option<Weaken>,
     /// Whether a posture that does not hold is a refusal.
     is_strict: bool,
@@ -61,7 +62,22 @@ impl AppleBackend {
     #[must_use]
     pub fn new(settings: EngineSettings) -> Self {
         let (version, holder, has_reaped) = (OnceCell::new(), Mutex::new(None), AtomicBool::new(false));
-        Self { settings, version, holder, has_reaped, weaken: None, is_strict: true }
+        Self {
+            settings,
+            version,
+            holder,
+            has_reaped,
+            patience: CREATE_DEADLINE,
+            weaken: None,
+            is_strict: true,
+        }
+    }
+
+    /// The same backend that waits no longer than this for anything that it asks. For tests of what hangs.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn hasty(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// The same backend with the words that make a container changed. For negative controls only: no program calls it.
@@ -120,7 +136,7 @@ impl AppleBackend {
         let container = self.create(&cli, &plan, &holder).await?;
         let failed = |why: Trouble| why.error(WHAT).on(spec.name());
         cli.ask(argv::start(&plan.name), SLOW_DEADLINE).await.map_err(failed)?;
-        let program = cli.attend(&argv::call(&plan.name));
+        let program = cli.attend(&argv::call(&plan.name, argv::caller(spec)));
         let called = program.and_then(CallStream::of);
         let (stream, call) = called.map_err(|why| failed(Trouble::NoAnswer(why.to_string())))?;
         let watch = Watch::start(cli.clone(), plan.name.clone(), call, spec.lifetime());
@@ -136,22 +152,14 @@ impl AppleBackend {
         if let Some(weaken) = &self.weaken {
             weaken(&mut words);
         }
-        let doomed = || Doomed::new(cli.clone(), plan.name.clone(), Arc::clone(holder));
         for _ in 0..ATTEMPTS {
-            let Err(refused) = cli.ask(Argv(words.clone()), CREATE_DEADLINE).await else {
-                return Ok(doomed());
-            };
-            let is_answered = matches!(refused, Trouble::Refused(_));
-            let Ok(Some(found)) = cli.inspect(&plan.name).await else {
-                if !is_answered {
-                    // Its services may still make it.
-                    holder.leave_something();
-                }
-                return Err(refused.error(WHAT));
-            };
-            if !is_answered && found["configuration"]["labels"][owner::OWNER] == holder.label() {
+            let made = Doomed::make(cli, &plan.name, holder, Argv(words.clone())).await;
+            let Err(refused) = made else { return made.map_err(|why| why.error(WHAT)) };
+            let Ok(Some(found)) = cli.inspect(&plan.name).await else { return Err(refused.error(WHAT)) };
+            let is_ours = found["configuration"]["labels"][owner::OWNER] == holder.label();
+            if is_ours && matches!(refused, Trouble::NoAnswer(_)) {
                 // It was made after all, and is removed.
-                drop(doomed());
+                drop(Doomed::found(cli, &plan.name, holder));
                 return Err(refused.error(WHAT));
             }
             reaper::make_room(cli, &self.folder(), &plan.name, &found).await?;

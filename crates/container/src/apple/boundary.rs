@@ -39,9 +39,12 @@ impl AppleBoundary {
     /// agent has ended, it may refuse to be asked.
     async fn take_down(&self) -> Result<(), String> {
         let (cli, name) = (self.container.cli(), self.container.name());
-        let until = Instant::now() + SLOW_DEADLINE;
+        let until = Instant::now() + cli.at_most(SLOW_DEADLINE);
         loop {
             let deleted = cli.ask(argv::delete(name), SLOW_DEADLINE).await;
+            if deleted.as_ref().is_err_and(Trouble::is_not_found) {
+                return Ok(());
+            }
             match (cli.inspect(name).await, deleted) {
                 (Ok(None), _) => return Ok(()),
                 (Err(Trouble::NoAnswer(why)), _) | (_, Err(Trouble::NoAnswer(why))) => return Err(why),
@@ -64,7 +67,10 @@ impl Boundary for AppleBoundary {
     async fn posture(&self) -> Result<Posture> {
         const WHAT: &str = "read the posture";
         let (cli, name) = (self.container.cli(), self.container.name());
-        let asked = tokio::join!(cli.inspect(name), cli.ask(argv::report(name), ANSWER_DEADLINE));
+        let asked = tokio::join!(
+            cli.inspect(name),
+            cli.ask(argv::report(name, argv::caller(self.expected.spec())), ANSWER_DEADLINE)
+        );
         let inspected = asked.0.map_err(self.failed(WHAT))?.unwrap_or(Value::Null);
         let report = asked.1.map_err(self.failed(WHAT))?;
         let report = Report::parse(&report).map_err(|why| self.failed(WHAT)(Trouble::Refused(why)))?;

@@ -66,11 +66,18 @@ pub(super) const START_SERVICES: &str = "container system start";
 pub(super) struct Cli {
     program: PathBuf,
     variables: Vec<(&'static str, String)>,
+    /// No deadline is longer than this, for a test that waits for them.
+    patience: Duration,
 }
 
 impl Cli {
-    pub(super) fn new(program: PathBuf, variables: Vec<(&'static str, String)>) -> Self {
-        Self { program, variables }
+    pub(super) fn new(program: PathBuf, variables: Vec<(&'static str, String)>, patience: Duration) -> Self {
+        Self { program, variables, patience }
+    }
+
+    /// A deadline, unless patience ends before.
+    pub(super) fn at_most(&self, deadline: Duration) -> Duration {
+        deadline.min(self.patience)
     }
 
     pub(super) fn program(&self) -> &PathBuf {
@@ -88,6 +95,7 @@ impl Cli {
 
     /// Runs it to its end, and gives what it printed. Blocks the thread.
     pub(super) fn ask_now(&self, argv: &Argv, deadline: Duration) -> Result<Vec<u8>, Trouble> {
+        let deadline = self.at_most(deadline);
         let finished = self
             .program_with(argv)
             .and_then(|program| program.finish(&self.variables(), deadline, OUTPUT_MAX))

@@ -5,12 +5,17 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
 
+use super::cli::CREATE_DEADLINE;
 use crate::files::make_private;
 
 /// How the names of these files begin.
 const PREFIX: &str = "holder-";
+
+/// How long after it was begun a container may still appear: twice as long as is waited for it.
+const LATEST: Duration = CREATE_DEADLINE.saturating_mul(2);
 
 /// Times that a name is drawn: somebody who cleans up may take a new file for an old one.
 const ATTEMPTS: u32 = 8;
@@ -20,9 +25,9 @@ const ATTEMPTS: u32 = 8;
 pub(super) struct Holder {
     path: PathBuf,
     name: String,
-    /// Whether something is left that the next start must find.
-    leaves: AtomicBool,
-    _lock: File,
+    /// How much may be there that the next start must find: what is being made just now, and what could not be removed.
+    leaves: AtomicUsize,
+    lock: File,
 }
 
 impl Holder {
@@ -34,7 +39,7 @@ impl Holder {
             let path = folder.join(&name);
             let file = File::create_new(&path)?;
             if file.try_lock().is_ok() && file.metadata()?.nlink() > 0 {
-                return Ok(Self { path, name, leaves: AtomicBool::new(false), _lock: file });
+                return Ok(Self { path, name, leaves: AtomicUsize::new(0), lock: file });
             }
         }
         Err(io::Error::other("somebody takes every lock away"))
@@ -45,15 +50,23 @@ impl Holder {
         &self.name
     }
 
-    /// A container could not be removed: the file stays, so that the next start knows that its holder is gone.
+    /// Something is about to be made, or could not be removed: the file stays, so that the next start knows that its
+    /// holder is gone.
     pub(super) fn leave_something(&self) {
-        self.leaves.store(true, Ordering::Relaxed);
+        // By its time, the file is left to whoever is late with a container of ours.
+        self.lock.set_modified(SystemTime::now()).ok();
+        self.leaves.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What was about to be made is there, and is seen to; or it is not.
+    pub(super) fn is_settled(&self) {
+        self.leaves.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        if !self.leaves.load(Ordering::Relaxed) {
+        if self.leaves.load(Ordering::Relaxed) == 0 {
             // What is left of it would only be looked at once more.
             fs::remove_file(&self.path).ok();
         }
@@ -71,11 +84,14 @@ fn is_label(label: &str) -> bool {
     digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Removes the files of holders that are gone and are in no label any more.
+/// Removes the files of holders that are gone, are in no label, and will be in none any more: the program runs on that was
+/// making a container when its holder was killed.
 pub(super) fn tidy(folder: &Path, labels: &[&str]) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !is_label(&name) || labels.contains(&&*name) {
+        let age = entry.metadata().and_then(|facts| facts.modified()).map(|time| time.elapsed());
+        let is_old = age.is_ok_and(|age| age.is_ok_and(|age| age > LATEST));
+        if !is_label(&name) || labels.contains(&&*name) || !is_old {
             continue;
         }
         // Under its lock: a file that was made just now is not locked yet, and its maker looks whether it is still there.
@@ -110,6 +126,10 @@ mod tests {
         holder.leave_something();
         drop(holder);
         assert!(is_gone(&folder, &label));
+        tidy(&folder, &[]);
+        assert!(is_gone(&folder, &label), "its container may still come");
+        let file = File::open(folder.join(&label)).expect("there");
+        file.set_modified(SystemTime::now() - LATEST - Duration::from_secs(1)).expect("aged");
         tidy(&folder, &[&label]);
         assert!(folder.join(&label).exists(), "a container has it as its label");
         tidy(&folder, &[]);
@@ -124,6 +144,10 @@ mod tests {
     fn a_holder_that_leaves_nothing_leaves_no_file() {
         let home = tempfile::tempdir().expect("a folder");
         drop(Holder::take(home.path()).expect("taken"));
+        let holder = Holder::take(home.path()).expect("taken");
+        holder.leave_something();
+        holder.is_settled();
+        drop(holder);
         assert_eq!(fs::read_dir(home.path()).expect("listed").count(), 0);
     }
 }

@@ -8,8 +8,8 @@ use agentkernel_core::{Access, ByteSize, ImageName, Limits, Result, SandboxSpec}
 use serde_json::{Value, json};
 
 pub use super::argv::{
-    Argv, ContainerName, call, delete, inspect, inspect_image, list, report, start, stats, status, stop,
-    version,
+    Argv, ContainerName, call, caller, delete, inspect, inspect_image, list, report, start, stats, status,
+    stop, version,
 };
 use super::version::SHM_SIZE;
 pub use super::version::Version;
@@ -52,8 +52,9 @@ pub fn container(spec: &SandboxSpec, facts: &Facts) -> Result<Plan> {
 }
 
 /// The words of the agent. The filters are beside it.
-fn agent_words() -> [String; 3] {
-    ["await".into(), super::argv::CALL.into(), format!("{AGENT_FOLDER}/{}", super::agent::FILTERS)]
+fn agent_words(spec: &SandboxSpec) -> [String; 4] {
+    let filters = format!("{AGENT_FOLDER}/{}", super::agent::FILTERS);
+    ["await".into(), super::argv::CALL.into(), caller(spec).uid.to_string(), filters]
 }
 
 fn create(spec: &SandboxSpec, facts: &Facts, checked: &Checked<'_>) -> Argv {
@@ -87,7 +88,7 @@ fn create(spec: &SandboxSpec, facts: &Facts, checked: &Checked<'_>) -> Argv {
     option("--entrypoint", AGENT.into());
     // Neither can be taken for the value of an option, nor for one: the image's name is a checked one.
     words.0.extend(["--read-only", "--no-dns", checked.image.as_str()].map(str::to_owned));
-    words.0.extend(agent_words());
+    words.0.extend(agent_words(spec));
     words
 }
 
@@ -127,7 +128,7 @@ fn told(spec: &SandboxSpec, facts: &Facts, checked: &Checked<'_>) -> Value {
         "resources": {"cpus": checked.cpus, "memoryInBytes": ByteSize::mib(checked.memory_mib).get()},
         "initProcess": {
             "executable": AGENT,
-            "arguments": agent_words(),
+            "arguments": agent_words(spec),
             "workingDirectory": "/",
             "terminal": false,
             "user": {"id": {"uid": user.uid, "gid": user.gid}},

@@ -52,7 +52,7 @@ impl AppleBackend {
             needs: "Apple's container, which is not installed".into(),
             hint: "install it: https://github.com/apple/container/releases".into(),
         })?;
-        let cli = Cli::new(program, self.settings.common_variables());
+        let cli = Cli::new(program, self.settings.common_variables(), self.patience);
         let version = self.version.get_or_try_init(|| ask_version(&cli)).await?;
         too_old(*version).map_or(Ok(()), Err)?;
         Ok((cli, *version))

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use agentkernel_core::{Error, ErrorKind, Result};
+use agentkernel_core::{Error, ErrorKind};
 use serde_json::Value;
 
-use super::argv::{self, ContainerName};
-use super::cli::{ANSWER_DEADLINE, Cli, SLOW_DEADLINE};
+use super::argv::{self, Argv, ContainerName};
+use super::cli::{ANSWER_DEADLINE, CREATE_DEADLINE, Cli, SLOW_DEADLINE, Trouble};
 use super::holder::{self, Holder};
 use crate::owner::{OWNER, SANDBOX};
 
@@ -54,7 +54,12 @@ pub(super) async fn reap(cli: &Cli, folder: &Path) {
 }
 
 /// Makes room for a container of this name, which is taken, or says who has it.
-pub(super) async fn make_room(cli: &Cli, folder: &Path, name: &ContainerName, found: &Value) -> Result<()> {
+pub(super) async fn make_room(
+    cli: &Cli,
+    folder: &Path,
+    name: &ContainerName,
+    found: &Value,
+) -> Result<(), Error> {
     let taken = |why: &str| Error::new(ErrorKind::NameTaken, "take the sandbox's name", why).on(name);
     match whose(found, folder) {
         Whose::Foreign => {
@@ -80,8 +85,38 @@ pub(super) struct Doomed {
 }
 
 impl Doomed {
-    pub(super) fn new(cli: Cli, name: ContainerName, holder: Arc<Holder>) -> Self {
-        Self { cli, name, holder, is_gone: false }
+    /// Makes it with these words. Whoever waits for that and gives up leaves it doomed, once it is there: a thread of its
+    /// own makes it.
+    pub(super) async fn make(
+        cli: &Cli,
+        name: &ContainerName,
+        holder: &Arc<Holder>,
+        words: Argv,
+    ) -> Result<Self, Trouble> {
+        let (cli, name, holder) = (cli.clone(), name.clone(), Arc::clone(holder));
+        let make = move || {
+            holder.leave_something();
+            let made = cli.ask_now(&words, CREATE_DEADLINE);
+            match made {
+                Ok(_) => {
+                    holder.is_settled();
+                    Ok(Self { cli, name, holder, is_gone: false })
+                }
+                Err(why @ Trouble::Refused(_)) => {
+                    holder.is_settled();
+                    Err(why)
+                }
+                // The services behind the program may still make it.
+                Err(why @ Trouble::NoAnswer(_)) => Err(why),
+            }
+        };
+        let made = tokio::task::spawn_blocking(make).await;
+        made.map_err(|why| Trouble::NoAnswer(why.to_string()))?
+    }
+
+    /// One that was found, and is ours.
+    pub(super) fn found(cli: &Cli, name: &ContainerName, holder: &Arc<Holder>) -> Self {
+        Self { cli: cli.clone(), name: name.clone(), holder: Arc::clone(holder), is_gone: false }
     }
 
     pub(super) fn name(&self) -> &ContainerName {

@@ -44,7 +44,7 @@ impl First {
         let folder = tempfile::tempdir().expect("a folder");
         let path = write(folder.path(), filters);
         let mut command = program();
-        command.args(["await", &name]).arg(path).stdin(Stdio::null());
+        command.args(["await", &name, &geteuid().as_raw().to_string()]).arg(path).stdin(Stdio::null());
         let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
         Self { child, name, _folder: folder }
     }
@@ -208,10 +208,14 @@ fn whoever_calls_in_vain_is_told_who_does_not_listen() {
     assert!(child.try_wait().expect("looked at").is_none(), "it waits for the first process");
     child.kill().expect("killed");
     child.wait().expect("reaped");
-    let mut usage = program().args(["await", "name"]).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut usage = program()
+        .args(["await", "name", "nobody", "filters"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
     let mut said = String::new();
     usage.stderr.take().expect("its words").read_to_string(&mut said).expect("read");
     usage.wait().expect("reaped");
-    assert!(said.contains("await NAME FILTERS"), "{said}");
+    assert!(said.contains("await NAME UID FILTERS"), "{said}");
     std::io::stderr().flush().expect("flushed");
 }

@@ -201,7 +201,6 @@ def words_for_podman(asked, number):
     words += ["--shm-size", str(asked.get("shmSize", 64 << 20))]
     words += [word for name in asked["capDrop"] for word in ("--cap-drop", name.lower())]
     words += [word for name in asked["capAdd"] for word in ("--cap-add", name.lower())]
-    words += ["--init"] if asked["useInit"] else []
     words += ["--read-only", "--read-only-tmpfs=false"] if asked["readOnly"] else []
     limits = {limit["limit"][7:].lower(): limit for limit in process["rlimits"]}
     for name in ("nofile", "nproc"):
@@ -310,13 +309,15 @@ def start(words):
 
 
 def execute(words):
-    given, (name,), arguments = parse(words, {"--interactive": False}, passthrough=True)
+    options = {"--interactive": False, "--uid": True, "--gid": True}
+    given, (name,), arguments = parse(words, options, passthrough=True)
     if known(name) != "running":
         fail("invalidState", f"container {name} is not running")
     if not arguments:
         usage("Missing expected argument '<arguments> ...'")
-    stdin = ["--interactive"] if "--interactive" in given else []
-    argv = ["/usr/bin/podman", *read("podman").split("\n"), "exec", *stdin, name, *arguments]
+    more = ["--interactive"] if "--interactive" in given else []
+    more += ["--user", f"{given['--uid'][0]}:{given['--gid'][0]}"] if "--uid" in given else []
+    argv = ["/usr/bin/podman", *read("podman").split("\n"), "exec", *more, name, *arguments]
     os.execv(argv[0], argv)
 
 
@@ -385,6 +386,7 @@ VERBS = {
 def fault(verb):
     path = place("faults", verb)
     if os.path.exists(path):
+        os.environ["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
         if not verb.endswith(".after"):
             os.execv("/bin/sh", ["sh", path])
         sys.exit(subprocess.run(["/bin/sh", path], check=False).returncode)

@@ -18,7 +18,7 @@ impl TestEngine {
         let busybox = tool_or_skip("busybox")?;
         let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path().join("root");
-        for place in ["bin", "usr", "etc"] {
+        for place in ["bin", "usr/bin", "etc"] {
             fs::create_dir_all(root.join(place)).expect("made");
         }
         fs::copy(&busybox, root.join("bin/busybox")).expect("copied");
@@ -27,6 +27,8 @@ impl TestEngine {
         for word in String::from_utf8_lossy(&words).lines().filter(|word| *word != "busybox") {
             symlink("busybox", root.join("bin").join(word)).expect("linked");
         }
+        // Where every system has it.
+        symlink("/bin/busybox", root.join("usr/bin/env")).expect("linked");
         fs::write(root.join("etc/marker"), "of the image").expect("written");
         more(&root);
         let file = folder.path().join("image.tar");

@@ -70,21 +70,22 @@ fn the_words_that_make_a_container() {
     --entrypoint /.agentkernel/agent
     --read-only
     --no-dns
-    docker.io/library/busybox:1.37 await agentkernel /.agentkernel/filters
+    docker.io/library/busybox:1.37 await agentkernel 65533 /.agentkernel/filters
     ");
 }
 
 #[test]
 fn the_words_of_everything_else() {
     let name = planned(builder(Profile::Restrictive), &facts()).name;
+    let caller = caller(&builder(Profile::Restrictive).build().expect("valid"));
     let image = "docker.io/library/busybox:1.37".parse().expect("a name");
     let all = [
         version(),
         status(),
         inspect_image(&image),
         start(&name),
-        call(&name),
-        report(&name),
+        call(&name, caller),
+        report(&name, caller),
         inspect(&name),
         stats(&name),
         stop(&name),
@@ -97,8 +98,8 @@ fn the_words_of_everything_else() {
     container system status --format json
     container image inspect docker.io/library/busybox:1.37
     container start test.agentkernel
-    container exec --interactive test.agentkernel /.agentkernel/agent pass agentkernel
-    container exec test.agentkernel /.agentkernel/agent report
+    container exec --interactive --uid 65533 --gid 65533 test.agentkernel /.agentkernel/agent pass agentkernel
+    container exec --uid 65533 --gid 65533 test.agentkernel /.agentkernel/agent report
     container inspect test.agentkernel
     container stats --format json --no-stream test.agentkernel
     container stop --signal SIGKILL --time 1 test.agentkernel
@@ -273,7 +274,8 @@ proptest! {
         }
         let Ok(plan) = container(&builder.build().expect("valid"), &facts()) else { return Ok(()) };
         let (options, rest) = parsed(plan.create.words()).expect("whole");
-        prop_assert_eq!(&rest[..], &[&image, "await", "agentkernel", "/.agentkernel/filters"].map(str::to_owned)[..]);
+        let caller = if uid == 65533 { "65531" } else { "65533" };
+        prop_assert_eq!(&rest[..], &[&image, "await", "agentkernel", caller, "/.agentkernel/filters"].map(str::to_owned)[..]);
         let value = |name: &str| options.iter().filter(|(option, _)| option == name).map(|(_, value)| value.clone()).collect::<Vec<_>>();
         let once = |name: &str| value(name).len() == 1;
         for name in ["--read-only", "--no-dns", "--rm", "--network", "--cap-drop", "--entrypoint", "--uid", "--gid"] {
