@@ -33,6 +33,7 @@ mod owner;
 pub mod plan;
 mod posture;
 mod reaper;
+mod scratch;
 mod service;
 mod stream;
 mod trouble;

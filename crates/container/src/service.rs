@@ -9,6 +9,7 @@ use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use crate::address::EngineSettings;
+use crate::scratch::Scratch;
 use crate::stream::LastWords;
 use crate::trouble::Unusable;
 
@@ -24,6 +25,10 @@ const STOP_DEADLINE: Duration = Duration::from_secs(2);
 /// How long its last words are waited for.
 const LAST_WORDS_WAIT: Duration = Duration::from_millis(300);
 
+/// Where folders are made for what a service leaves: the archive of each image that it was given, 1.5 MB for our own
+/// (`api_load.tar…`, seen with 4.3). On a disk, for some may be large; Podman takes the same without being told.
+const SCRATCH: &str = "/var/tmp";
+
 /// How often it is tried.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -33,6 +38,8 @@ pub(crate) struct Service {
     /// Where it listens.
     pub(crate) socket: PathBuf,
     program: Mutex<Attended>,
+    /// Where it puts what it does not take away again. Removed with it.
+    _scratch: Scratch,
 }
 
 impl Service {
@@ -80,13 +87,16 @@ pub(crate) async fn start(settings: &EngineSettings) -> Result<Service, Unusable
     crate::files::make_private(folder).map_err(|why| failed(format!("{}: {why}", folder.display())))?;
     let socket = folder.join(format!("podman-{}.sock", std::process::id()));
     std::fs::remove_file(&socket).ok();
+    Scratch::sweep(Path::new(SCRATCH));
+    let scratch = Scratch::new(Path::new(SCRATCH)).map_err(|why| failed(format!("{SCRATCH}: {why}")))?;
     let program = program(settings, &podman, &socket).map_err(|why| failed(why.to_string()))?;
-    let variables: Vec<(&str, String)> = settings.podman_variables();
+    let mut variables: Vec<(&str, String)> = settings.podman_variables();
+    variables.push(("TMPDIR", scratch.path().display().to_string()));
     let variables: Vec<(&str, &str)> =
         variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let mut program = program.spawn_attended(&variables).map_err(|why| failed(why.to_string()))?;
     let words = listen(&mut program);
-    let service = Service { socket, program: Mutex::new(program) };
+    let service = Service { socket, program: Mutex::new(program), _scratch: scratch };
     wait_until_up(service, &words).await.map_err(failed)
 }
 
@@ -156,6 +166,31 @@ mod tests {
         assert!(hint_for("cannot find UID/GID for user x: no subuid ranges found").contains("--add-subuids"));
         assert!(hint_for("exec: \"newuidmap\": executable file not found").contains("uidmap"));
         assert!(hint_for("crun: cgroup in hybrid mode not supported").contains("runc"));
+    }
+
+    #[tokio::test]
+    async fn what_it_leaves_goes_with_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("a folder");
+        let podman = folder.path().join("podman");
+        let script = "#!/bin/sh\necho $TMPDIR >$HOME/where\n: >$TMPDIR/api_load.tar123\n\
+                      for last; do :; done\nexec /usr/bin/python3 -c '\
+                      import socket,sys,time\ns=socket.socket(socket.AF_UNIX)\ns.bind(sys.argv[1][7:])\n\
+                      s.listen()\ntime.sleep(1000)' \"$last\"\n";
+        std::fs::write(&podman, script).expect("written");
+        std::fs::set_permissions(&podman, std::fs::Permissions::from_mode(0o755)).expect("executable");
+        let settings = EngineSettings {
+            search_path: vec![folder.path().to_owned()],
+            runtime_dir: folder.path().join("run"),
+            home: Some(folder.path().to_owned()),
+            ..EngineSettings::default()
+        };
+        let service = start(&settings).await.expect("up");
+        let scratch =
+            PathBuf::from(std::fs::read_to_string(folder.path().join("where")).expect("told").trim());
+        assert!(scratch.starts_with("/var/tmp") && scratch.join("api_load.tar123").exists(), "{scratch:?}");
+        drop(service);
+        assert!(!scratch.exists());
     }
 
     #[tokio::test]

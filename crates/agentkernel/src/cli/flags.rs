@@ -26,8 +26,8 @@ pub struct SandboxFlags {
     #[arg(long, value_name = "BACKEND", value_parser = OneOf::new(BACKENDS, BackendRequest::from_str))]
     backend: Option<BackendRequest>,
 
-    /// Root file system: host is the programs of this host without its files; others are images that docker or
-    /// podman has, such as docker.io/library/busybox [default: host]
+    /// Root file system: host is the programs of this host without its files; others are images that docker,
+    /// podman or apple has, such as docker.io/library/busybox [default: host]
     #[arg(long, value_name = "IMAGE", value_parser = config::parse_image)]
     image: Option<Image>,
 
