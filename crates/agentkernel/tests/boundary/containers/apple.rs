@@ -22,7 +22,11 @@ use crate::support::exec;
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_is_used_as_it_is_and_nothing_is_left() {
     let Some(AppleFixture { backend, apple, home }) = apple_fixture().await else { return };
-    let sandbox = backend.boot(&apple_spec().build().expect("valid")).await.expect("boots").sandbox;
+    let name = "example.org/test/greeting:1.0";
+    let changes = ["ENV GREETING=hello", "ENTRYPOINT [\"/bin/false\"]", "USER 0", "WORKDIR /etc"];
+    let Some(()) = apple.engine().import_busybox(name, &changes, |_| {}) else { return };
+    let spec = apple_spec().image(Image::Named(name.parse().expect("a name")));
+    let sandbox = backend.boot(&spec.build().expect("valid")).await.expect("boots").sandbox;
     let script = "echo $GREETING $PWD $(id -u); cat /etc/marker; echo; touch /x /etc/x 2>&1; echo mine >file && cat file";
     let said = exec(&*sandbox, &["sh", "-c", script]).await.text();
     assert!(said.starts_with("hello /workspace 65532\nof the image\n"), "{said}");

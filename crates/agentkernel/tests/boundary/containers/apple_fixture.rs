@@ -47,8 +47,10 @@ fn libraries(root: &Path) {
     let mapped = maps.lines().filter_map(|line| line.split_whitespace().nth(5)).map(Path::new);
     let is_library =
         |path: &&Path| path.file_name().is_some_and(|name| name.to_string_lossy().contains(".so"));
-    // Of busybox's words, this one does not say why it failed.
+    // Of busybox's words, this one does not say why it failed; and its shell knows no other than its own.
     std::fs::copy("/usr/bin/head", root.join("usr/bin/head")).expect("copied");
+    std::fs::remove_file(root.join("bin/sh")).expect("it was linked");
+    std::fs::copy("/bin/sh", root.join("bin/sh")).expect("copied");
     for path in mapped.filter(is_library) {
         let beside = path.with_file_name("libgcc_s.so.1");
         for path in [path, &beside].into_iter().filter(|path| path.is_file()) {
