@@ -145,7 +145,8 @@ fn told(spec: &SandboxSpec, facts: &Facts, checked: &Checked<'_>) -> Value {
 
 fn told_mounts(spec: &SandboxSpec, facts: &Facts, checked: &Checked<'_>) -> Vec<Value> {
     let size = format!("size={}", ByteSize::mib(checked.disk_mib).get());
-    let tmpfs = |place: &str| json!({"type": {"tmpfs": {}}, "source": "tmpfs", "destination": place, "options": ["mode=1777", size]});
+    // Its parser gives a place in memory that is asked for in this way no source; one of `--tmpfs` is called so.
+    let tmpfs = |place: &str| json!({"type": {"tmpfs": {}}, "source": "", "destination": place, "options": ["mode=1777", size]});
     let bind = |(source, target, access): (String, String, Access)| {
         let options: &[&str] = if access == Access::ReadOnly { &["ro"] } else { &[] };
         json!({"type": {"virtiofs": {}}, "source": source, "destination": target, "options": options})

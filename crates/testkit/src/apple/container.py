@@ -106,7 +106,7 @@ def mount(text):
     elif found["type"] != "tmpfs":
         fail("invalidArgument", f"unsupported mount type {found['type']}")
     else:
-        found["source"] = "tmpfs"
+        found["source"] = ""
     kind = found.pop("type")
     return {"type": {kind: {}}, **found}
 
