@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use agentkernel_container::AppleBackend;
 use agentkernel_core::{Backend as _, CauseOfDeath, Command, ErrorKind, Profile, SandboxName, SandboxSpec};
 use agentkernel_testkit::{TestApple, random_u64};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::super::apple_fixture::{AppleFixture, IMAGE, apple_fixture, apple_settings, apple_spec, image};
 use crate::support::exec;
@@ -100,6 +101,32 @@ async fn a_machine_that_goes_ends_the_sandbox_and_says_so() {
     let stopped = sandbox.stop().await.expect("stops");
     assert_eq!(stopped.cause, Some(CauseOfDeath::BoundaryCrashed));
     until_empty(&apple);
+}
+
+/// The program whose streams lead to this container.
+fn caller_of(name: &str) -> Pid {
+    let is_it = |pid: &i32| {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words).replace('\0', " ");
+        words.contains(&format!(" {name}.agentkernel ")) && words.contains(" exec --interactive ")
+    };
+    let entries = std::fs::read_dir("/proc").expect("listed").flatten();
+    let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.find(is_it).and_then(Pid::from_raw).expect("it runs")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_cut_ends_the_container_and_says_so() {
+    let Some(AppleFixture { backend, apple, .. }) = apple_fixture().await else { return };
+    let sandbox = backend.boot(&apple_spec().build().expect("valid")).await.expect("boots").sandbox;
+    let _running = sandbox.exec(&Command::new(["sleep", "1000"])).await.expect("it starts");
+    kill_process(caller_of(sandbox.name().as_str()), Signal::KILL).expect("killed");
+    let ended = sandbox.ended().await;
+    assert_eq!(ended.cause, CauseOfDeath::BoundaryCrashed);
+    assert!(ended.detail.contains("'container exec' ended with signal: 9"), "{}", ended.detail);
+    // It goes by itself, before anybody stops it.
+    until_empty(&apple);
+    sandbox.stop().await.expect("stops");
 }
 
 #[tokio::test(flavor = "multi_thread")]
