@@ -38,7 +38,7 @@ pub struct Plan {
     /// What makes it.
     pub create: Argv,
     /// What the program must say that it has done: `configuration` of the container, as it is inspected, and as
-    /// [`super::posture`] puts it in order.
+    /// the posture puts it in order.
     pub told: Value,
 }
 
