@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use agentkernel_client::Address;
-use agentkernel_container::EngineSettings;
+use agentkernel_container::{EngineSettings, HostSystem};
 use agentkernel_core::{Error, ErrorKind, Result};
 use agentkernel_oci::{RuntimeDir, Zygote};
 use agentkernel_runtime::Registry;
@@ -94,6 +94,7 @@ impl Environment {
             xdg_runtime_dir: self.xdg_runtime_dir.clone(),
             search_path: self.search_path(),
             runtime_dir: self.runtime_dir().path().to_owned(),
+            system: system(),
             ..self.engines.clone()
         }
     }
@@ -227,6 +228,13 @@ impl Environment {
             }
         }
     }
+}
+
+/// Which system this is.
+fn system() -> HostSystem {
+    let uname = rustix::system::uname();
+    let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
+    HostSystem { name: text(uname.sysname()), release: text(uname.release()) }
 }
 
 /// This very program, as a path.

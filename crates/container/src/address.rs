@@ -5,6 +5,15 @@ use std::path::{Path, PathBuf};
 use crate::context;
 use crate::trouble::Unusable;
 
+/// Which system this is, as uname(2) says it: what of the engines can be there follows from that.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostSystem {
+    /// `Linux`, or `Darwin` for macOS.
+    pub name: String,
+    /// Of its kernel, as in `25.1.0`.
+    pub release: String,
+}
+
 /// What the environment says of engines, read by the program.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EngineSettings {
@@ -28,6 +37,8 @@ pub struct EngineSettings {
     pub search_path: Vec<PathBuf>,
     /// Where sandboxes are recorded that are not an engine's; containers are labelled with it.
     pub runtime_dir: PathBuf,
+    /// This host.
+    pub system: HostSystem,
 }
 
 impl EngineSettings {
@@ -63,24 +74,35 @@ impl EngineSettings {
 
     /// What a Podman of ours is told.
     pub(crate) fn podman_variables(&self) -> Vec<(&'static str, String)> {
-        let folders = self.search_path.iter().map(|folder| folder.display().to_string());
-        let path =
-            (!self.search_path.is_empty()).then(|| PathBuf::from(folders.collect::<Vec<_>>().join(":")));
-        let all = [
-            ("PATH", &path),
-            ("HOME", &self.home),
+        let mut all = self.common_variables();
+        let own = [
             ("XDG_RUNTIME_DIR", &self.xdg_runtime_dir),
             ("CONTAINERS_CONF", &self.containers_conf),
             ("CONTAINERS_STORAGE_CONF", &self.containers_storage_conf),
         ];
-        let said = all.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
-        said.map(|(name, value)| (name, value.display().to_string())).collect()
+        all.extend(said(own));
+        all
+    }
+
+    /// What every program of an engine's is told.
+    pub(crate) fn common_variables(&self) -> Vec<(&'static str, String)> {
+        let folders = self.search_path.iter().map(|folder| folder.display().to_string());
+        let path =
+            (!self.search_path.is_empty()).then(|| PathBuf::from(folders.collect::<Vec<_>>().join(":")));
+        said([("PATH", &path), ("HOME", &self.home)]).collect()
     }
 
     /// A program of the host.
     pub(crate) fn program(&self, name: &str) -> Option<PathBuf> {
         self.search_path.iter().map(|folder| folder.join(name)).find(|path| path.is_file())
     }
+}
+
+/// Those variables that have a value.
+fn said<const N: usize>(
+    variables: [(&'static str, &Option<PathBuf>); N],
+) -> impl Iterator<Item = (&'static str, String)> {
+    variables.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?.display().to_string())))
 }
 
 /// The path of a `unix://` address.

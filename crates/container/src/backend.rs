@@ -18,6 +18,8 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
+pub(crate) use source::env_of;
+
 use crate::address::EngineSettings;
 use crate::api::{Engine, SLOW_DEADLINE};
 use crate::owner::Owner;

@@ -1,4 +1,5 @@
-//! The boundary of a container engine: Docker and Podman, by the API on their sockets.
+//! The boundary of a container engine: Docker and Podman, by the API on their sockets, and Apple's `container`, by its
+//! command line ([`apple`]).
 //!
 //! ```text
 //! ContainerBackend::boot
@@ -19,6 +20,7 @@
 
 mod address;
 mod api;
+pub mod apple;
 mod backend;
 mod boundary;
 mod context;
@@ -31,10 +33,12 @@ mod owner;
 pub mod plan;
 mod posture;
 mod reaper;
+mod scratch;
 mod service;
 mod stream;
 mod trouble;
 mod watch;
 
-pub use address::EngineSettings;
+pub use address::{EngineSettings, HostSystem};
+pub use apple::AppleBackend;
 pub use backend::ContainerBackend;

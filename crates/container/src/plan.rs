@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 pub use crate::image::HostFolders;
 use refusals::refuse_what_cannot_be_enforced;
+pub(crate) use refusals::runs_no_module;
 
 /// What a plan depends on besides the description.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -39,7 +39,7 @@ impl Expected {
 
     /// Reads the posture. Without a group, the engine runs elsewhere, and there is its own word alone.
     pub(crate) fn check(&self, inspected: &Value, init: i32, group: Option<&Group>) -> Posture {
-        let mut controls = said_by_the_engine(&self.told, inspected);
+        let mut controls = said_by_the_engine(&self.told, &inspected["HostConfig"]);
         let Some(group) = group else { return Posture { controls } };
         let processes = process::of_container(init);
         let threads = process::threads(&processes);
@@ -60,11 +60,11 @@ impl Expected {
 }
 
 /// Every field that the engine was asked for, as it says that it has it.
-fn said_by_the_engine(told: &Value, inspected: &Value) -> Vec<Control> {
+pub(crate) fn said_by_the_engine(told: &Value, said: &Value) -> Vec<Control> {
     let asked = told.as_object().into_iter().flatten();
     asked
         .map(|(name, asked)| {
-            let actual = &inspected["HostConfig"][name];
+            let actual = &said[name];
             let held = is_in(asked, actual);
             let shown = if held { "as asked for".to_owned() } else { shortened(actual) };
             Control::judged(&format!("engine.{name}"), "as asked for", shown, held)
@@ -174,7 +174,7 @@ mod tests {
             "ReadonlyRootfs": true, "CapDrop": ["ALL"], "PidsLimit": 256, "LogConfig": {"Type": "none"}, "Init": false,
         });
         let broken = |actual: Value| -> Vec<String> {
-            let controls = said_by_the_engine(&plan, &json!({"HostConfig": actual}));
+            let controls = said_by_the_engine(&plan, &actual);
             controls.into_iter().filter(|control| !control.held).map(|control| control.name).collect()
         };
         let whole = json!({

@@ -1,9 +1,7 @@
 //! Podman's API, served by a child of ours where nobody else serves it.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use agentkernel_process::{Attended, Program};
@@ -11,6 +9,8 @@ use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use crate::address::EngineSettings;
+use crate::scratch::Scratch;
+use crate::stream::LastWords;
 use crate::trouble::Unusable;
 
 /// Seconds that it serves on without a request, should we be killed: sandboxes hold a request open each.
@@ -25,11 +25,12 @@ const STOP_DEADLINE: Duration = Duration::from_secs(2);
 /// How long its last words are waited for.
 const LAST_WORDS_WAIT: Duration = Duration::from_millis(300);
 
+/// Where folders are made for what a service leaves: the archive of each image that it was given, 1.5 MB for our own
+/// (`api_load.tar…`, seen with 4.3). On a disk, for some may be large; Podman takes the same without being told.
+const SCRATCH: &str = "/var/tmp";
+
 /// How often it is tried.
 const POLL: Duration = Duration::from_millis(5);
-
-/// Most that is kept of what it complains of, bytes.
-const WORDS_MAX: usize = 2000;
 
 /// A running service, which ends when this is dropped.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(crate) struct Service {
     /// Where it listens.
     pub(crate) socket: PathBuf,
     program: Mutex<Attended>,
+    /// Where it puts what it does not take away again. Removed with it.
+    _scratch: Scratch,
 }
 
 impl Service {
@@ -84,13 +87,16 @@ pub(crate) async fn start(settings: &EngineSettings) -> Result<Service, Unusable
     crate::files::make_private(folder).map_err(|why| failed(format!("{}: {why}", folder.display())))?;
     let socket = folder.join(format!("podman-{}.sock", std::process::id()));
     std::fs::remove_file(&socket).ok();
+    Scratch::sweep(Path::new(SCRATCH));
+    let scratch = Scratch::new(Path::new(SCRATCH)).map_err(|why| failed(format!("{SCRATCH}: {why}")))?;
     let program = program(settings, &podman, &socket).map_err(|why| failed(why.to_string()))?;
-    let variables: Vec<(&str, String)> = settings.podman_variables();
+    let mut variables: Vec<(&str, String)> = settings.podman_variables();
+    variables.push(("TMPDIR", scratch.path().display().to_string()));
     let variables: Vec<(&str, &str)> =
         variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let mut program = program.spawn_attended(&variables).map_err(|why| failed(why.to_string()))?;
     let words = listen(&mut program);
-    let service = Service { socket, program: Mutex::new(program) };
+    let service = Service { socket, program: Mutex::new(program), _scratch: scratch };
     wait_until_up(service, &words).await.map_err(failed)
 }
 
@@ -108,7 +114,7 @@ fn program(settings: &EngineSettings, podman: &Path, socket: &Path) -> std::io::
         .fold(program, |program, word| program.argument(word)))
 }
 
-async fn wait_until_up(service: Service, words: &Words) -> Result<Service, String> {
+async fn wait_until_up(service: Service, words: &LastWords) -> Result<Service, String> {
     let until = Instant::now() + START_DEADLINE;
     loop {
         if UnixStream::connect(&service.socket).await.is_ok() {
@@ -117,7 +123,7 @@ async fn wait_until_up(service: Service, words: &Words) -> Result<Service, Strin
         if let Some(status) = service.ended().map_err(|why| why.to_string())? {
             // What it said last may still be on its way; a process that it left may keep the way open.
             let until = Instant::now() + LAST_WORDS_WAIT;
-            while !words.1.load(Ordering::Acquire) && Instant::now() < until {
+            while !words.are_all() && Instant::now() < until {
                 tokio::time::sleep(POLL).await;
             }
             return Err(format!("{status}: {}", words.text()));
@@ -129,37 +135,11 @@ async fn wait_until_up(service: Service, words: &Words) -> Result<Service, Strin
     }
 }
 
-/// What it has complained of, and whether that is all.
-struct Words(Arc<Mutex<Vec<u8>>>, Arc<AtomicBool>);
-
-impl Words {
-    fn text(&self) -> String {
-        let words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = String::from_utf8_lossy(&words);
-        text.trim().chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
-    }
-}
-
 /// Reads what it says, lest it wait for somebody who does.
-fn listen(program: &mut Attended) -> Words {
-    let (words, is_all) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+fn listen(program: &mut Attended) -> LastWords {
     program.stdin = None;
     program.stdout = None;
-    if let Some(mut stderr) = program.stderr.take() {
-        let (words, is_all) = (words.clone(), is_all.clone());
-        let read = move || {
-            let mut chunk = [0; 4096];
-            while let Ok(count @ 1..) = stderr.read(&mut chunk) {
-                let mut words = words.lock().unwrap_or_else(PoisonError::into_inner);
-                words.extend_from_slice(&chunk[..count]);
-                let beyond = words.len().saturating_sub(WORDS_MAX);
-                words.drain(..beyond);
-            }
-            is_all.store(true, Ordering::Release);
-        };
-        drop(std::thread::Builder::new().name("ak-podman".into()).spawn(read));
-    }
-    Words(words, is_all)
+    program.stderr.take().map(LastWords::of).unwrap_or_default()
 }
 
 /// The way out of what Podman complains of.
@@ -186,6 +166,31 @@ mod tests {
         assert!(hint_for("cannot find UID/GID for user x: no subuid ranges found").contains("--add-subuids"));
         assert!(hint_for("exec: \"newuidmap\": executable file not found").contains("uidmap"));
         assert!(hint_for("crun: cgroup in hybrid mode not supported").contains("runc"));
+    }
+
+    #[tokio::test]
+    async fn what_it_leaves_goes_with_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("a folder");
+        let podman = folder.path().join("podman");
+        let script = "#!/bin/sh\necho $TMPDIR >$HOME/where\n: >$TMPDIR/api_load.tar123\n\
+                      for last; do :; done\nexec /usr/bin/python3 -c '\
+                      import socket,sys,time\ns=socket.socket(socket.AF_UNIX)\ns.bind(sys.argv[1][7:])\n\
+                      s.listen()\ntime.sleep(1000)' \"$last\"\n";
+        std::fs::write(&podman, script).expect("written");
+        std::fs::set_permissions(&podman, std::fs::Permissions::from_mode(0o755)).expect("executable");
+        let settings = EngineSettings {
+            search_path: vec![folder.path().to_owned()],
+            runtime_dir: folder.path().join("run"),
+            home: Some(folder.path().to_owned()),
+            ..EngineSettings::default()
+        };
+        let service = start(&settings).await.expect("up");
+        let scratch =
+            PathBuf::from(std::fs::read_to_string(folder.path().join("where")).expect("told").trim());
+        assert!(scratch.starts_with("/var/tmp") && scratch.join("api_load.tar123").exists(), "{scratch:?}");
+        drop(service);
+        assert!(!scratch.exists());
     }
 
     #[tokio::test]

@@ -6,25 +6,46 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Most that is kept of what the container complains of, bytes.
-const WORDS_MAX: usize = 1024;
+/// Most that is kept of what a container or a program complains of, bytes.
+const WORDS_MAX: usize = 2000;
 
 /// Read at once, bytes.
 const CHUNK: usize = 64 << 10;
 
 const HEAD: usize = 8;
 
-/// What a container has said on stderr.
+/// What a container, or a program, has said on stderr.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct LastWords(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct LastWords(Arc<Mutex<Vec<u8>>>, Arc<AtomicBool>);
 
 impl LastWords {
+    /// Reads what a program complains of, lest it wait for somebody who does.
+    pub(crate) fn of(mut stderr: impl io::Read + Send + 'static) -> Self {
+        let words = Self::default();
+        let heard = words.clone();
+        let read = move || {
+            let mut chunk = [0; 4096];
+            while let Ok(count @ 1..) = stderr.read(&mut chunk) {
+                heard.add(&chunk[..count]);
+            }
+            heard.1.store(true, Ordering::Release);
+        };
+        drop(std::thread::Builder::new().name("ak-words".into()).spawn(read));
+        words
+    }
+
+    /// Whether a program will say no more.
+    pub(crate) fn are_all(&self) -> bool {
+        self.1.load(Ordering::Acquire)
+    }
+
     /// In one line.
     pub(crate) fn text(&self) -> String {
         let words = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -17,6 +17,8 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendKind {
+    /// A virtual machine of Apple's `container`.
+    Apple,
     /// The embedded hardened Linux container.
     Oci,
     /// The same container, made by runc.
@@ -37,13 +39,22 @@ pub enum BackendKind {
 
 impl BackendKind {
     /// Every kind that a user can name, strongest boundary first: the order in which `auto` chooses.
-    pub const ALL: &'static [Self] =
-        &[Self::Gvisor, Self::Oci, Self::Runc, Self::Crun, Self::Docker, Self::Podman, Self::Wasm];
+    pub const ALL: &'static [Self] = &[
+        Self::Apple,
+        Self::Gvisor,
+        Self::Oci,
+        Self::Runc,
+        Self::Crun,
+        Self::Docker,
+        Self::Podman,
+        Self::Wasm,
+    ];
 
     /// The word that the user types.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Apple => "apple",
             Self::Oci => "oci",
             Self::Runc => "runc",
             Self::Crun => "crun",
@@ -59,6 +70,7 @@ impl BackendKind {
     #[must_use]
     pub fn description(self) -> &'static str {
         match self {
+            Self::Apple => "virtual machine of Apple's container, on macOS (a kernel of its own)",
             Self::Oci => "embedded hardened Linux container (shared kernel)",
             Self::Runc => "hardened Linux container made by runc (shared kernel)",
             Self::Crun => "hardened Linux container made by crun (shared kernel)",

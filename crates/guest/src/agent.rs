@@ -15,7 +15,7 @@ use agentkernel_protocol::{Stream as OutputStream, ToHost};
 use self::ending::End;
 use self::greeting::Identity;
 use self::last_words::LastWords;
-use self::readiness::{Source, time_left};
+use self::readiness::Source;
 use self::succession::Newcomer;
 use crate::accept::Sockets;
 use crate::door::Door;

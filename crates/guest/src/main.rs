@@ -1,6 +1,8 @@
 //! The program that is PID 1 in every Linux sandbox: it runs what the host asks for over one byte
 //! stream, and ends with everything it started when that stream ends. With a *door* (`--door`, a socket
-//! at descriptor 3) it outlives its host instead, and another one can come in.
+//! at descriptor 3) it outlives its host instead, and another one can come in. Where nobody can give it a stream, it
+//! waits for a caller (`await`), and the same program passes its caller's streams on (`pass`), or tells what the kernel
+//! says of the sandbox (`report`).
 //!
 //! One thread, one `poll`, no runtime. It starts without the standard library's own preparations
 //! (`no_main`), which would end it where neither the standard streams nor `/dev/null` exist, as in a
@@ -22,10 +24,13 @@
 
 mod accept;
 mod agent;
+mod caller;
+mod confine;
 mod door;
 mod files;
 mod mounts;
 mod process;
+mod report;
 mod spawn;
 mod stream;
 mod sys;
@@ -34,6 +39,8 @@ mod terminal;
 mod tree;
 
 use std::ffi::{CStr, c_char, c_int};
+
+use takeover::Words;
 
 /// Where the program begins: the C library calls this by its name.
 // SAFETY: no other symbol of this program is called `main`, and this has the type that C demands.
@@ -44,12 +51,23 @@ extern "C" fn main(count: c_int, arguments: *const *const c_char) -> c_int {
     // SAFETY: the C library passes `count` pointers to C strings that live as long as the program.
     let words = (1..count).map(|index| unsafe { CStr::from_ptr(*arguments.add(index)) });
     let words: Vec<_> = words.map(CStr::to_bytes).collect();
-    match takeover::take_over(&words) {
-        Ok(taken) => agent::run(taken, started_ns),
-        Err(reason) => {
-            // Whoever started it by hand made the mistake, and may read this.
-            eprintln!("agentkernel-guest: {reason}");
-            2
-        }
-    }
+    let done = match words[..] {
+        [b"pass", name] => caller::pass(name).map_err(|error| format!("no first process: {error}")),
+        [b"report"] => report::run().map_err(|error| format!("no report: {error}")),
+        _ => serve(&words, started_ns),
+    };
+    done.unwrap_or_else(|reason| {
+        // Whoever started it by hand made the mistake, and may read this.
+        eprintln!("agentkernel-guest: {reason}");
+        2
+    })
+}
+
+/// Becomes the agent; returns the exit code.
+fn serve(words: &[&[u8]], started_ns: u64) -> Result<i32, String> {
+    let words = Words::parse(words)?;
+    let taken = takeover::take_over(words)?;
+    // Who had to wait for a host has only now begun to be greeted.
+    let began_ns = if words.had_to_wait() { sys::monotonic_ns() } else { started_ns };
+    Ok(agent::run(taken, began_ns))
 }

@@ -5,6 +5,7 @@ use std::mem::{MaybeUninit, zeroed};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use agentkernel_protocol::{Status, Usage};
+use rustix::event::Timespec;
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -17,6 +18,16 @@ pub fn errno_of(error: &io::Error) -> Errno {
 pub fn monotonic_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+}
+
+/// How long it is until then.
+pub fn time_left(until_ns: u64) -> Timespec {
+    let left_ns = until_ns.saturating_sub(monotonic_ns());
+    // Both parts are far below the limits of their types: a u64 of nanoseconds is 585 years.
+    Timespec {
+        tv_sec: i64::try_from(left_ns / 1_000_000_000).unwrap_or(i64::MAX),
+        tv_nsec: i64::try_from(left_ns % 1_000_000_000).unwrap_or(0),
+    }
 }
 
 fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
@@ -203,6 +214,16 @@ pub fn raise_descriptor_limit() -> libc::rlimit {
         libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised);
     }
     before
+}
+
+/// Puts this thread, and all that it starts, under a filter of system calls. There is no way back.
+pub fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
+    let len = u16::try_from(program.len()).map_err(io::Error::other)?;
+    let filter = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
+    // SAFETY: the kernel copies so many instructions, which live through the call, and writes nothing.
+    let installed =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter) };
+    if installed < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Sets the limit of open descriptors.

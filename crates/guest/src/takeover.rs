@@ -1,13 +1,20 @@
 //! Makes the process the agent: its stream, its signals, its privacy.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, open};
-use rustix::io::fcntl_dupfd_cloexec;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::pipe::pipe;
-use rustix::process::{DumpableBehavior, chdir, getpid, set_child_subreaper, set_dumpable_behavior, umask};
+use rustix::process::{
+    DumpableBehavior, Uid, chdir, getpid, set_child_subreaper, set_dumpable_behavior, umask,
+};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stdin, stdout};
 
+use crate::caller;
+use crate::confine::confine;
 use crate::door::Door;
 use crate::stream::Stream;
 use crate::sys;
@@ -17,6 +24,10 @@ const STREAM_FD_MIN: i32 = 64;
 
 /// Where whoever started us has put the door, if there is one.
 const DOOR_FD: i32 = 3;
+
+/// What whoever started it by hand is told.
+pub const USAGE: &str =
+    "usage: agentkernel-guest [--stdio] [--door] | await NAME UID FILTERS | pass NAME | report";
 
 /// Everything the agent owns from the start.
 pub struct TakenOver {
@@ -32,53 +43,79 @@ pub struct TakenOver {
 
 /// Where the stream comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
+pub enum Source<'a> {
     /// Descriptor 0, in both directions: one end of a socket pair.
     Socket,
     /// Descriptors 0 and 1: what a container runtime attaches.
     Stdio,
+    /// The first of this user who calls this name, once the filters of this file are installed.
+    Caller {
+        /// Of an abstract socket.
+        name: &'a [u8],
+        /// Who may call.
+        user: Uid,
+        /// See [`confine`].
+        filters: &'a Path,
+    },
 }
 
 /// What whoever started us has said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Words {
-    source: Source,
+pub struct Words<'a> {
+    source: Source<'a>,
     has_door: bool,
 }
 
-impl Words {
-    fn parse(words: &[&[u8]]) -> Result<Self, String> {
+impl<'a> Words<'a> {
+    /// Understands it.
+    pub fn parse(words: &[&'a [u8]]) -> Result<Self, String> {
         let mut said = Self { source: Source::Socket, has_door: false };
+        if let [b"await", name, user, filters] = words {
+            let user = std::str::from_utf8(user).ok().and_then(|user| user.parse().ok()).map(Uid::from_raw);
+            let (user, filters) = (user.ok_or(USAGE)?, Path::new(OsStr::from_bytes(filters)));
+            return Ok(Self { source: Source::Caller { name, user, filters }, ..said });
+        }
         for word in words {
             match *word {
                 b"--stdio" if said.source == Source::Socket => said.source = Source::Stdio,
                 b"--door" if !said.has_door => said.has_door = true,
-                _ => return Err("usage: agentkernel-guest [--stdio] [--door]".into()),
+                _ => return Err(USAGE.into()),
             }
         }
         Ok(said)
     }
+
+    /// Whether the host came later than the program.
+    pub fn had_to_wait(&self) -> bool {
+        matches!(self.source, Source::Caller { .. })
+    }
 }
 
-impl Source {
+impl Source<'_> {
     /// The reading and the writing end, moved away from the standard streams.
-    fn open(self) -> rustix::io::Result<(OwnedFd, OwnedFd)> {
-        let output: BorrowedFd<'_> = match self {
-            Self::Socket => stdin(),
-            Self::Stdio => stdout(),
-        };
-        Ok((fcntl_dupfd_cloexec(stdin(), STREAM_FD_MIN)?, fcntl_dupfd_cloexec(output, STREAM_FD_MIN)?))
+    fn open(self) -> Result<(OwnedFd, OwnedFd), String> {
+        let no_stream = |error: Errno| format!("no stream: {error}");
+        let moved = |fd: BorrowedFd<'_>| fcntl_dupfd_cloexec(fd, STREAM_FD_MIN).map_err(no_stream);
+        match self {
+            Self::Socket => Ok((moved(stdin())?, moved(stdin())?)),
+            Self::Stdio => Ok((moved(stdin())?, moved(stdout())?)),
+            Self::Caller { name, user, filters } => {
+                confine(filters).map_err(|error| format!("{}: {error}", filters.display()))?;
+                let both = caller::first(name, user).map_err(|error| format!("no caller: {error}"))?;
+                Ok((moved(both.as_fd())?, moved(both.as_fd())?))
+            }
+        }
     }
 }
 
 /// Takes the process over. Nothing runs in the sandbox before.
-pub fn take_over(words: &[&[u8]]) -> Result<TakenOver, String> {
-    let Words { source, has_door } = Words::parse(words)?;
+pub fn take_over(words: Words<'_>) -> Result<TakenOver, String> {
+    let Words { source, has_door } = words;
     // First of all: from here on, no process of the same user can read our memory, trace us, or open
     // our descriptors through /proc.
     let failed = |what: &'static str| move |error: rustix::io::Errno| format!("{what}: {error}");
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("prctl(PR_SET_DUMPABLE)"))?;
-    let (input, output) = source.open().map_err(failed("no stream"))?;
+    let (input, output) = source.open()?;
     let door = if has_door { Some(open_door()?) } else { None };
     occupy_standard_streams().map_err(failed("standard streams"))?;
     let mut kept = vec![input.as_raw_fd(), output.as_raw_fd()];

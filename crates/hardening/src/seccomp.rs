@@ -109,6 +109,23 @@ impl SeccompFilters {
         Ok(Self { allow, deny })
     }
 
+    /// The filters in the order in which they are to be installed, for whoever installs them elsewhere: each as the number
+    /// of its instructions (32 bits) and they, eight bytes each (`struct sock_filter`), all numbers little-endian.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for program in [&self.allow, &self.deny] {
+            // The kernel takes 4096 instructions and no more (BPF_MAXINSNS).
+            bytes.extend_from_slice(&u32::try_from(program.len()).unwrap_or(u32::MAX).to_le_bytes());
+            for instruction in program {
+                bytes.extend_from_slice(&instruction.code.to_le_bytes());
+                bytes.extend_from_slice(&[instruction.jt, instruction.jf]);
+                bytes.extend_from_slice(&instruction.k.to_le_bytes());
+            }
+        }
+        bytes
+    }
+
     /// Puts the calling thread, and all that it starts from now on, under the filters. There is no way back, and
     /// mounting, entering namespaces and the like are over: it is the last step before exec.
     ///

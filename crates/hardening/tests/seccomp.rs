@@ -461,3 +461,17 @@ fn output_under_filter(program: &str, arguments: &[&str]) -> std::io::Result<Out
     }
     command.args(arguments).output()
 }
+
+#[test]
+fn the_filters_as_bytes_are_two_programs_that_end_with_an_answer() {
+    let bytes = SeccompFilters::compile().expect("compiled").bytes();
+    let (mut rest, mut programs) = (&bytes[..], 0);
+    while let Some((count, after)) = rest.split_first_chunk::<4>() {
+        let length = usize::try_from(u32::from_le_bytes(*count)).expect("small") * 8;
+        let (program, others) = after.split_at(length);
+        let last = program.last_chunk::<8>().expect("an instruction");
+        assert_eq!(&last[..4], &[6, 0, 0, 0], "BPF_RET | BPF_K");
+        (rest, programs) = (others, programs + 1);
+    }
+    assert_eq!((rest.len(), programs), (0, SeccompFilters::COUNT));
+}

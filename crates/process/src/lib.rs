@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+mod finish;
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -14,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
+
+pub use finish::Finished;
 
 /// A program to spawn.
 #[derive(Debug, Clone, PartialEq, Eq)]

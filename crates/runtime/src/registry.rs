@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agentkernel_container::{ContainerBackend, EngineSettings};
+use agentkernel_container::{AppleBackend, ContainerBackend, EngineSettings};
 use agentkernel_core::{Availability, Backend, BackendKind, Error, ErrorKind, Image, Result};
 use agentkernel_oci::engine::Engine;
 use agentkernel_oci::{OciBackend, RuntimeDir, Zygote};
@@ -33,8 +33,9 @@ impl Registry {
         let (gvisor, runc, crun) = (by(Engine::Gvisor), by(Engine::Runc), by(Engine::Crun));
         let docker = Arc::new(ContainerBackend::docker(engines.clone()));
         let podman = Arc::new(ContainerBackend::podman(engines.clone()));
+        let apple = Arc::new(AppleBackend::new(engines.clone()));
         let wasm = Arc::new(WasmBackend::new(wasm_cache));
-        Self::of(vec![gvisor, Arc::new(oci), runc, crun, docker, podman, wasm])
+        Self::of(vec![apple, gvisor, Arc::new(oci), runc, crun, docker, podman, wasm])
     }
 
     /// The backends that run Wasm modules, for whoever runs one and nothing else: they need no zygote.

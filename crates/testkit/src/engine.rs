@@ -1,5 +1,6 @@
 //! A container engine of a test's own: started by it, stopped by it, and nothing is left.
 
+mod busybox;
 mod remains;
 
 use std::fs::{self, File};
@@ -105,6 +106,21 @@ impl TestEngine {
         })
     }
 
+    /// The folder that all of it is in.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What its own client must be told before anything else.
+    #[must_use]
+    pub fn client_words(&self) -> Vec<String> {
+        match self.make {
+            Make::Docker => vec!["--host".to_owned(), self.address()],
+            Make::Podman => podman_words(&|name| self.folder.path().join(name).display().to_string()),
+        }
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
@@ -141,7 +157,6 @@ impl TestEngine {
     /// If the client fails.
     #[must_use]
     pub fn client(&self, words: &[&str]) -> String {
-        let place = |name: &str| self.folder.path().join(name).display().to_string();
         #[expect(clippy::disallowed_methods, reason = "an oracle that is no program of ours")]
         let mut client = match self.make {
             Make::Docker => Command::new("docker"),
@@ -152,11 +167,7 @@ impl TestEngine {
             .env("PATH", PATH)
             .env("HOME", self.folder.path())
             .env("TMPDIR", self.folder.path());
-        match self.make {
-            Make::Docker => client.args(["--host", &self.address()]),
-            Make::Podman => client.args(podman_words(&place)),
-        };
-        let output = client.args(words).output().expect("run the client");
+        let output = client.args(self.client_words()).args(words).output().expect("run the client");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         said.trim().to_owned()

@@ -5,10 +5,11 @@
 //!   backend, so that every rule is seen red once.
 //! - [`leaks`] counts what a test left on the host.
 //! - [`listen`] collects what a command says.
-//! - [`TestEngine`] is a container engine of a test's own.
+//! - [`TestEngine`] is a container engine of a test's own; [`TestApple`] stands in for Apple's `container` on one.
 //! - [`TestEnvironment`] runs the program under test away from the user's home and environment.
 //! - [`available_or_skip`] and [`tool_or_skip`] skip loudly, and fail where a skip is not allowed.
 
+mod apple;
 pub mod conformance;
 mod engine;
 mod environment;
@@ -19,6 +20,7 @@ mod noise;
 mod require;
 mod said;
 
+pub use apple::TestApple;
 pub use engine::{TestEngine, unmount_all_below};
 pub use environment::{Finished, ORDINARY_USER, TestEnvironment, as_ordinary_user};
 pub use fake::FakeBackend;

@@ -11,7 +11,7 @@ use agentkernel_testkit::{EXPECTATIONS, FakeBackend};
 /// Rules that plain host processes break, and how. What is missing here would endanger the host.
 const BROKEN_WITHOUT_BOUNDARY: &[(&str, &str)] = &[
     ("limits.disk", ". took 12 MiB"),
-    ("limits.file_size", "head -c 16M /dev/zero >file: done"),
+    ("limits.file_size", "head -c 16777216 /dev/zero >file: done"),
     ("limits.memory", "200 MiB were held"),
     ("limits.memory_holds_tmpfs", "200 MiB lay"),
     ("limits.open_files", "soft and hard limit"),

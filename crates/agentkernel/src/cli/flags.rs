@@ -15,7 +15,7 @@ use super::words::OneOf;
 use crate::environment::Environment;
 
 /// What --backend may say.
-pub const BACKENDS: &[&str] = &["auto", "gvisor", "oci", "runc", "crun", "docker", "podman", "wasm"];
+pub const BACKENDS: &[&str] = &["auto", "apple", "gvisor", "oci", "runc", "crun", "docker", "podman", "wasm"];
 /// What --profile may say.
 pub const PROFILES: &[&str] = &["restrictive", "moderate", "permissive"];
 
@@ -26,8 +26,8 @@ pub struct SandboxFlags {
     #[arg(long, value_name = "BACKEND", value_parser = OneOf::new(BACKENDS, BackendRequest::from_str))]
     backend: Option<BackendRequest>,
 
-    /// Root file system: host is the programs of this host without its files; others are images that docker or
-    /// podman has, such as docker.io/library/busybox [default: host]
+    /// Root file system: host is the programs of this host without its files; others are images that docker,
+    /// podman or apple has, such as docker.io/library/busybox [default: host]
     #[arg(long, value_name = "IMAGE", value_parser = config::parse_image)]
     image: Option<Image>,
 

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
-use agentkernel_core::{Backend, Sandbox};
+use agentkernel_core::{Backend, Sandbox, SandboxSpec};
 use agentkernel_oci::engine::Engine;
 use agentkernel_oci::plan::{Plan, SeccompPlan};
 use agentkernel_testkit::random_u64;
@@ -114,7 +114,9 @@ fn lines(text: &str) -> BTreeMap<String, Value> {
 }
 
 async fn listed(sandbox: &dyn Sandbox) -> BTreeMap<String, Value> {
-    lines(&exec(sandbox, &[probe::PLACE, "--list"]).await.text())
+    let said = exec(sandbox, &[probe::PLACE, "--list"]).await;
+    assert!(said.exited.status.is_success(), "the probe does not run: {said:?}");
+    lines(&said.text())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,8 +145,13 @@ async fn no_attack_works_under_gvisor() {
 
 /// Makes every attempt.
 pub async fn no_attack_works(backend: &dyn Backend, allowed_open: &[(&str, &str)]) {
+    no_attack_works_in(backend, &spec(), allowed_open).await;
+}
+
+/// The same in a sandbox of this description.
+pub async fn no_attack_works_in(backend: &dyn Backend, spec: &SandboxSpec, allowed_open: &[(&str, &str)]) {
     let bait = Bait::plant();
-    let sandbox = backend.boot(&spec()).await.expect("boots").sandbox;
+    let sandbox = backend.boot(spec).await.expect("boots").sandbox;
     probe::put_into(&*sandbox).await;
     let listed = listed(&*sandbox).await;
     assert!(listed.len() > 150, "{} attempts", listed.len());

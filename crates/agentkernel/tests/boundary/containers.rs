@@ -1,6 +1,8 @@
 //! The boundaries of container engines: the attack probe with its positive controls, the posture with its negative ones,
 //! and engines that fail.
 
+mod apple;
+pub mod apple_fixture;
 mod docker;
 mod faults;
 pub mod fixture;

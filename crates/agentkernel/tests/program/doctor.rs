@@ -20,8 +20,13 @@ fn the_json_form_has_its_schema() {
     );
     let backends = json["backends"].as_array().expect("a list");
     let kinds: Vec<&str> = backends.iter().filter_map(|backend| backend["backend"].as_str()).collect();
-    assert_eq!(kinds, ["gvisor", "oci", "runc", "crun", "docker", "podman"], "strongest first");
-    let oci = &backends[1];
+    assert_eq!(kinds, ["apple", "gvisor", "oci", "runc", "crun", "docker", "podman"], "strongest first");
+    let oci = backends.iter().find(|backend| backend["backend"] == "oci").expect("it is there");
+    let apple = &backends[0];
+    assert_eq!(
+        (&apple["status"], &apple["needs"]),
+        (&Value::from("unavailable"), &Value::from("macOS 26 or newer, and this is Linux"))
+    );
     match oci["status"].as_str() {
         Some("available") => {
             assert!(oci["facts"].as_array().is_some_and(|facts| !facts.is_empty()), "{oci}");

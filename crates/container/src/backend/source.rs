@@ -48,7 +48,7 @@ impl ContainerBackend {
         refuse_volumes(name, &found)?;
         let id =
             found["Id"].as_str().ok_or_else(|| Error::new(ErrorKind::Boot, what, "it has no id").on(name))?;
-        let (image, id, env) = (name.clone(), id.to_owned(), env_of(&found));
+        let (image, id, env) = (name.clone(), id.to_owned(), env_of(&found["Config"]["Env"]));
         Ok(Source::Named(Extended { image, id, env, workspace_mode }))
     }
 }
@@ -67,9 +67,9 @@ fn refuse_volumes(name: &ImageName, found: &Value) -> Result<()> {
 }
 
 /// An image's variables, for commands alone. One that is no variable is left out.
-fn env_of(found: &Value) -> Vec<(Vec<u8>, Vec<u8>)> {
+pub(crate) fn env_of(list: &Value) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut room = ENV_MAX;
-    let entries = found["Config"]["Env"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let entries = list.as_array().into_iter().flatten().filter_map(Value::as_str);
     entries
         .filter_map(|entry| entry.split_once('='))
         .filter(|(name, value)| !name.is_empty() && !name.contains('\0') && !value.contains('\0'))

@@ -1,6 +1,6 @@
 //! What an engine cannot enforce, by the name of the field.
 
-use agentkernel_core::{BindMount, Error, ErrorKind, Image, Network, Result, SandboxSpec};
+use agentkernel_core::{BindMount, Error, ErrorKind, Image, ModuleFile, Network, Result, SandboxSpec};
 
 pub(super) fn refuse_what_cannot_be_enforced(spec: &SandboxSpec) -> Result<()> {
     let Network::None = spec.network();
@@ -10,8 +10,7 @@ pub(super) fn refuse_what_cannot_be_enforced(spec: &SandboxSpec) -> Result<()> {
             .hint("leave the folder out, or use --backend oci"));
     }
     if let Image::Module(module) = spec.image() {
-        let why = "an engine runs Linux programs";
-        return Err(refused(format!("module {}", module.path().display()), why).hint("use --backend wasm"));
+        return Err(runs_no_module(module));
     }
     if spec.user().uid == 0 || spec.user().gid == 0 {
         // CAP_DAC_OVERRIDE or not: files of the host that are mounted are its root's.
@@ -29,6 +28,12 @@ fn refuse_mount(mount: &BindMount) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The refusal of a Wasm module.
+pub(crate) fn runs_no_module(module: &ModuleFile) -> Error {
+    let named = format!("module {}", module.path().display());
+    refused(named, "an engine runs Linux programs").hint("use --backend wasm")
 }
 
 pub(super) fn refused(subject: String, why: &str) -> Error {

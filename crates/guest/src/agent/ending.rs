@@ -4,7 +4,7 @@ use agentkernel_protocol::{ProtocolError, ToHost};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::getpid;
 
-use super::{Agent, time_left};
+use super::Agent;
 use crate::{sys, tree};
 
 /// How long the end waits for killed processes to be gone.
@@ -95,7 +95,7 @@ impl Agent {
                 return;
             }
             let mut children = [PollFd::new(&self.children, PollFlags::IN)];
-            poll(&mut children, Some(&time_left(end_ns))).ok();
+            poll(&mut children, Some(&sys::time_left(end_ns))).ok();
         }
     }
 }

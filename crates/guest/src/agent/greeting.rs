@@ -6,7 +6,7 @@ use agentkernel_protocol::{Hello, PROTOCOL_VERSION, Ready, Survivor, ToGuest, To
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Signal, getpid, set_parent_process_death_signal};
 
-use super::{Agent, End, REST_AFTER_NS, time_left};
+use super::{Agent, End, REST_AFTER_NS};
 use crate::stream::Received;
 use crate::{mounts, sys};
 
@@ -87,7 +87,7 @@ impl Agent {
             let input = self.stream.input();
             let mut fds: Vec<_> =
                 input.into_iter().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
-            poll(&mut fds, Some(&time_left(until_ns))).ok();
+            poll(&mut fds, Some(&sys::time_left(until_ns))).ok();
             if let Ok(Received::End) | Err(_) = self.stream.receive() {
                 return Err(End::Silence);
             }

@@ -71,16 +71,6 @@ impl Agent {
         let newcomer = self.newcomer.as_ref().and_then(|newcomer| newcomer.stream.input());
         set.add(newcomer, PollFlags::IN, Source::Newcomer);
         set.add(self.door.as_ref().map(Door::wanted), PollFlags::IN, Source::Door);
-        set.wait(due_ns.map(time_left).as_ref())
-    }
-}
-
-/// How long it is until then.
-pub(super) fn time_left(until_ns: u64) -> Timespec {
-    let left_ns = until_ns.saturating_sub(sys::monotonic_ns());
-    // Both parts are far below the limits of their types: a u64 of nanoseconds is 585 years.
-    Timespec {
-        tv_sec: i64::try_from(left_ns / 1_000_000_000).unwrap_or(i64::MAX),
-        tv_nsec: i64::try_from(left_ns % 1_000_000_000).unwrap_or(0),
+        set.wait(due_ns.map(sys::time_left).as_ref())
     }
 }

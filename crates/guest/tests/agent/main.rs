@@ -1,6 +1,7 @@
 //! The agent as a whole: the built program, run by an ordinary user on this machine over a socket
 //! pair, by a host that knows nothing but the protocol.
 
+mod calls;
 mod client;
 mod door;
 mod exec;

@@ -1,4 +1,4 @@
-//! Rules of limits: what a sandbox uses up is its own.
+//! Rules of limits: what a sandbox uses up is its own. Sizes are in bytes, which every `head` understands.
 
 use std::time::{Duration, Instant};
 
@@ -47,7 +47,7 @@ pub const RULES: &[Rule] = &[
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Holds 200 MiB at once: `tail` keeps a line whole, and this one does not end.
-pub const HOG: &str = "head -c 200M /dev/zero | tail -c 200M >/dev/null";
+pub const HOG: &str = "head -c 209715200 /dev/zero | tail -c 209715200 >/dev/null";
 
 async fn memory(context: &Context<'_>) -> Kept {
     let sandbox = context.boot_limited(with_memory(context, 64)).await?;
@@ -61,7 +61,8 @@ async fn memory(context: &Context<'_>) -> Kept {
 
 async fn memory_of_files(context: &Context<'_>) -> Kept {
     let sandbox = context.boot_limited(with_memory(context, 64)).await?;
-    let script = "head -c 200M /dev/zero >/dev/shm/ak-flood; code=$?; rm -f /dev/shm/ak-flood; exit $code";
+    let script =
+        "head -c 209715200 /dev/zero >/dev/shm/ak-flood; code=$?; rm -f /dev/shm/ak-flood; exit $code";
     ensure!(!succeeds(&*sandbox, script).await?, "a file of 200 MiB lay in 64 MiB of memory");
     stop(sandbox).await.map(drop)
 }
@@ -125,7 +126,7 @@ async fn disk(context: &Context<'_>) -> Kept {
     for place in [".", "/tmp", "/dev/shm"] {
         // No file of 6 MiB is too large, but two do not fit into 8.
         let script = format!(
-            "export LC_ALL=C; head -c 6M /dev/zero >{place}/ak-one && head -c 6M /dev/zero >{place}/ak-two; \
+            "export LC_ALL=C; head -c 6291456 /dev/zero >{place}/ak-one && head -c 6291456 /dev/zero >{place}/ak-two; \
              code=$?; rm -f {place}/ak-one {place}/ak-two; exit $code"
         );
         let said = run(&*sandbox, &sh(&script)).await?;
@@ -138,7 +139,7 @@ async fn disk(context: &Context<'_>) -> Kept {
 
 async fn file_size(context: &Context<'_>) -> Kept {
     let sandbox = context.boot_limited(with_disk(context)).await?;
-    for flood in ["head -c 16M /dev/zero >file", "truncate -s 1T file"] {
+    for flood in ["head -c 16777216 /dev/zero >file", "truncate -s 1099511627776 file"] {
         let said = run(&*sandbox, &sh(&format!("({flood}) 2>&1; echo $?; wc -c <file; rm -f file"))).await?;
         let lines: Vec<String> = said.text().lines().rev().map(str::to_owned).collect();
         let [size, code, ..] = &lines[..] else {

@@ -1,45 +1,17 @@
 //! Images that the engine keeps, and that somebody else made.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use agentkernel_core::{Backend, Command, ErrorKind, Image, Profile, SandboxName, SandboxSpec};
 use agentkernel_testkit::conformance::{self, SuiteOptions};
-use agentkernel_testkit::{TestEngine, random_u64, tool_or_skip};
+use agentkernel_testkit::random_u64;
 
 use super::fixture::{Fixture, fixture, podman_fixture};
 use crate::support::exec;
 
 const NAME: &str = "example.org/test/box:1.0";
-
-/// Gives the engine an image with busybox, made of this folder's files besides.
-fn import(engine: &TestEngine, name: &str, changes: &[&str], more: impl Fn(&Path)) -> Option<()> {
-    let busybox = tool_or_skip("busybox")?;
-    let folder = tempfile::tempdir().expect("a folder");
-    let root = folder.path().join("root");
-    for place in ["bin", "usr", "etc"] {
-        fs::create_dir_all(root.join(place)).expect("made");
-    }
-    fs::copy(busybox, root.join("bin/busybox")).expect("copied");
-    let words = "sh cat ls id touch readlink tr stat head tail grep sleep true false rm mkdir wc mkfifo env";
-    for word in words.split(' ') {
-        symlink("busybox", root.join("bin").join(word)).expect("linked");
-    }
-    fs::write(root.join("etc/marker"), "of the image").expect("written");
-    more(&root);
-    let file = folder.path().join("image.tar");
-    let mut tar = tar::Builder::new(File::create(&file).expect("made"));
-    tar.follow_symlinks(false);
-    tar.append_dir_all(".", &root).expect("packed");
-    tar.finish().expect("packed");
-    let file = file.display().to_string();
-    let mut line = vec!["import"];
-    line.extend(changes.iter().flat_map(|change| ["--change", *change]));
-    line.extend([&*file, name]);
-    let _id = engine.client(&line);
-    Some(())
-}
 
 fn spec_of(name: &str) -> SandboxSpec {
     let image = Image::Named(name.parse().expect("a name"));
@@ -49,7 +21,7 @@ fn spec_of(name: &str) -> SandboxSpec {
 
 async fn images_are_used_and_kept_as_they_are(Fixture { backend, engine, .. }: Fixture) {
     let changes = ["ENV GREETING=hello", "ENTRYPOINT [\"/bin/false\"]", "USER 0", "WORKDIR /etc"];
-    let Some(()) = import(&engine, NAME, &changes, |_| {}) else { return };
+    let Some(()) = engine.import_busybox(NAME, &changes, |_| {}) else { return };
     let sandbox = backend.boot(&spec_of(NAME)).await.expect("boots").sandbox;
     let script = "echo $GREETING $PWD $(id -u); cat /etc/marker; echo; ls /usr /home 2>&1; touch /x /etc/x 2>&1; \
                   echo mine >file && cat file";
@@ -69,7 +41,9 @@ async fn images_are_used_and_kept_as_they_are(Fixture { backend, engine, .. }: F
     let hint = missing.hint.expect("a way out");
     assert!(hint.contains(" pull example.org/test/none") && hint.contains(" load -i "), "{hint}");
 
-    let Some(()) = import(&engine, "example.org/test/volume", &["VOLUME /data"], |_| {}) else { return };
+    let Some(()) = engine.import_busybox("example.org/test/volume", &["VOLUME /data"], |_| {}) else {
+        return;
+    };
     let refused = backend
         .boot(&spec_of("example.org/test/volume:latest"))
         .await
@@ -99,7 +73,7 @@ async fn an_image_of_podmans_is_used_and_kept_as_it_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sandbox_of_an_image_is_as_isolated_as_any() {
     let Some(Fixture { backend, engine, .. }) = fixture().await else { return };
-    let Some(()) = import(&engine, NAME, &[], |_| {}) else { return };
+    let Some(()) = engine.import_busybox(NAME, &[], |_| {}) else { return };
     let image = Image::Named(NAME.parse().expect("a name"));
     let options = SuiteOptions { image, ..SuiteOptions::for_backend(&backend) }.only("isolation.");
     let report = conformance::run(&backend as &dyn Backend, &options).await;
@@ -121,7 +95,7 @@ async fn links_of_an_image_lead_nowhere() {
             symlink(&target, root.join(place)).expect("linked");
         }
     };
-    let Some(()) = import(&engine, "example.org/test/links", &[], links) else { return };
+    let Some(()) = engine.import_busybox("example.org/test/links", &[], links) else { return };
     if let Ok(booted) = backend.boot(&spec_of("example.org/test/links")).await {
         let command = Command::new(["sh", "-c", "echo out >/workspace/file; echo out >/tmp/file"]);
         drop(booted.sandbox.exec(&command).await);

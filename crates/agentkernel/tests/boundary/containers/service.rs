@@ -1,5 +1,6 @@
 //! Podman's API where nobody serves it: a child of ours does, and ends with us.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -58,6 +59,13 @@ fn left_of(environment: &TestEnvironment) -> Vec<(i32, String)> {
     }
 }
 
+/// Folders for what a service leaves. Podman 4.3 leaves there what it was given of an image.
+fn scratch() -> BTreeSet<String> {
+    let entries = fs::read_dir("/var/tmp").expect("listed").flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with("agentkernel-scratch-")).collect()
+}
+
 #[test]
 fn podman_needs_no_service_but_ours_and_that_ends_with_us() {
     // Whether there is a Podman that works.
@@ -66,8 +74,15 @@ fn podman_needs_no_service_but_ours_and_that_ends_with_us() {
     }
     let environment = TestEnvironment::new();
     let words = ["run", "--backend", "podman", "--", "sh", "-c", "id -u; exit 7"];
+    let before = scratch();
     let said = Finished::of(program(&environment).args(words));
     let left = left_of(&environment);
+    let until = Instant::now() + Duration::from_secs(30);
+    // Another test's may be there for a while.
+    while scratch().difference(&before).next().is_some() && Instant::now() < until {
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    assert_eq!(scratch().difference(&before).next(), None, "its folder is left");
     // Podman keeps its storage mounted on itself.
     unmount_all_below(environment.root());
     assert_eq!((&*said.stdout_text(), said.status.code()), ("65532\n", Some(7)), "{}", said.stderr_text());
