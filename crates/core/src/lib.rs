@@ -13,6 +13,7 @@ mod command;
 mod death;
 mod error;
 mod file;
+mod kind;
 mod phases;
 mod posture;
 mod sandbox;
@@ -20,14 +21,13 @@ mod spec;
 mod suggest;
 mod units;
 
-pub use backend::{
-    Adopted, Availability, Backend, BackendKind, Booted, Boundary, Capabilities, DuplexStream, Ended,
-};
+pub use backend::{Adopted, Availability, Backend, Booted, Boundary, Capabilities, DuplexStream, Ended};
 pub use call::{Call, Returned};
 pub use command::{Command, CommandUser, ExitStatus, Exited, Stdin, TerminalSize, Usage};
 pub use death::CauseOfDeath;
 pub use error::{Error, ErrorKind, Result};
 pub use file::{ByteSink, ByteSource, FileInfo, FileKind, Files};
+pub use kind::BackendKind;
 pub use phases::Phases;
 pub use posture::{Control, Posture};
 pub use sandbox::{
