@@ -3,6 +3,7 @@
 mod child;
 mod plan;
 
+use std::cell::OnceCell;
 use std::os::fd::OwnedFd;
 
 use agentkernel_protocol::{Refused, Stage, Start, StdinMode, WindowSize};
@@ -18,17 +19,36 @@ use crate::accept::Sockets;
 use crate::process::{Process, Sink, Wiring};
 use crate::{sys, terminal};
 
-/// Starts what the host asks for. Whether it could be executed is known only later, when the process
-/// has said so: nothing here waits for it.
-pub fn spawn(start: Start, descriptors: libc::rlimit, sockets: &mut Sockets) -> Result<Process, Refused> {
-    let started_ns = sys::monotonic_ns();
-    let (timeout_ms, window) = (start.timeout_ms, start.output_window);
-    let plan = Plan::new(start, sockets)?;
-    let prepare = |errno| refused(Stage::Prepare, errno, plan.preparation());
-    let (ours, ends) = connect(&plan, descriptors).map_err(prepare)?;
-    let pid = fork(&plan, &ends).map_err(prepare)?;
-    let deadline_ns = timeout_ms.map(|limit| started_ns.saturating_add(limit.saturating_mul(1_000_000)));
-    Ok(Process::new(pid, plan, ours, window, started_ns, deadline_ns))
+/// Starts processes, and keeps what that takes.
+pub struct Spawner {
+    /// The limit of open descriptors that the agent was started with.
+    descriptors: libc::rlimit,
+    /// Sockets that are listened on for workers.
+    sockets: Sockets,
+    /// Capabilities that nobody may gain who becomes another user. Looked up once: they become no more.
+    bounding: OnceCell<u64>,
+}
+
+impl Spawner {
+    /// Children get this limit of open descriptors.
+    pub fn new(descriptors: libc::rlimit) -> Self {
+        Self { descriptors, sockets: Sockets::default(), bounding: OnceCell::new() }
+    }
+
+    /// Starts what the host asks for. Whether it could be executed is known only later, when the process
+    /// has said so: nothing here waits for it.
+    pub fn spawn(&mut self, start: Start) -> Result<Process, Refused> {
+        let started_ns = sys::monotonic_ns();
+        let (timeout_ms, window) = (start.timeout_ms, start.output_window);
+        let plan = Plan::new(start, &mut self.sockets)?;
+        let prepare = |errno| refused(Stage::Prepare, errno, plan.preparation());
+        let (ours, stdio, status) = connect(&plan).map_err(prepare)?;
+        let bounding = if plan.user.is_some() { *self.bounding.get_or_init(sys::bounding_set) } else { 0 };
+        let ends = Ends { stdio, status, descriptors: self.descriptors, bounding };
+        let pid = fork(&plan, &ends).map_err(prepare)?;
+        let deadline_ns = timeout_ms.map(|limit| started_ns.saturating_add(limit.saturating_mul(1_000_000)));
+        Ok(Process::new(pid, plan, ours, window, started_ns, deadline_ns))
+    }
 }
 
 fn fork(plan: &Plan, ends: &Ends) -> rustix::io::Result<i32> {
@@ -41,7 +61,7 @@ fn fork(plan: &Plan, ends: &Ends) -> rustix::io::Result<i32> {
 }
 
 /// Both ends of everything between the agent and a child.
-fn connect(plan: &Plan, descriptors: libc::rlimit) -> rustix::io::Result<(Wiring, Ends)> {
+fn connect(plan: &Plan) -> rustix::io::Result<(Wiring, Stdio, OwnedFd)> {
     let (status, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
     fcntl_setfl(&status, OFlags::NONBLOCK)?;
     let (stdin, stdout, stderr, stdio) = match plan.terminal {
@@ -49,7 +69,7 @@ fn connect(plan: &Plan, descriptors: libc::rlimit) -> rustix::io::Result<(Wiring
         None => connect_pipes(plan.stdin)?,
     };
     let ours = Wiring { status, stdin, stdout, stderr };
-    Ok((ours, Ends { stdio, status: theirs, descriptors }))
+    Ok((ours, stdio, theirs))
 }
 
 type Connection = (Sink, OwnedFd, Option<OwnedFd>, Stdio);

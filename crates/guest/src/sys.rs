@@ -211,6 +211,14 @@ pub fn set_descriptor_limit(limit: &libc::rlimit) {
     unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, limit) };
 }
 
+/// Capabilities that this process could pass on to whoever gains rights, bit by bit; all that there may be where the kernel
+/// does not say so.
+pub fn bounding_set() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let set = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(u64::MAX)
+}
+
 /// Unmaps the pages of our own code, half of which nothing but a start ever needs. They stay in the page cache, and those
 /// that are needed come back when they are executed: a sandbox that waits to be used shall weigh little.
 pub fn forget_code() {

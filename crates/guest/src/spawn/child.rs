@@ -26,6 +26,8 @@ pub struct Ends {
     pub status: OwnedFd,
     /// The limit of open descriptors that the agent was started with.
     pub descriptors: libc::rlimit,
+    /// Capabilities that the agent could pass on, bit by bit.
+    pub bounding: u64,
 }
 
 /// What becomes the child's standard streams.
@@ -89,7 +91,7 @@ fn enter(plan: &Plan, ends: &Ends, status: &mut RawFd) -> Result<(), Failure> {
         set_child_subreaper(Some(getpid())).ok();
     }
     if let Some(user) = &plan.user {
-        become_user(user).map_err(|errno| Failure::new(Stage::User, errno))?;
+        become_user(user, ends.bounding).map_err(|errno| Failure::new(Stage::User, errno))?;
     }
     sys::unblock_signals();
     Ok(())
@@ -140,12 +142,12 @@ fn place_status(status: &mut RawFd) -> rustix::io::Result<()> {
     Ok(())
 }
 
-fn become_user(user: &UserIds) -> rustix::io::Result<()> {
+fn become_user(user: &UserIds, bounding: u64) -> rustix::io::Result<()> {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     if (uid, gid) == (getuid(), getgid()) {
         return Ok(());
     }
-    forgo_capabilities();
+    forgo_capabilities(bounding);
     // The user last: without root's rights the groups could not be changed.
     set_thread_groups(&[])?;
     set_thread_gid(gid)?;
@@ -153,8 +155,8 @@ fn become_user(user: &UserIds) -> rustix::io::Result<()> {
 }
 
 /// Nothing that the process becomes can gain a right again. An agent that may not say so has none to give.
-fn forgo_capabilities() {
-    for capability in 0..=u64::from(u8::MAX) {
+fn forgo_capabilities(bounding: u64) {
+    for capability in (0..u64::from(u64::BITS)).filter(|bit| bounding >> bit & 1 == 1) {
         // SAFETY: prctl takes numbers. It fails beyond the last capability that this kernel knows.
         if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
             return;
