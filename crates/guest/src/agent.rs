@@ -69,7 +69,7 @@ pub fn run(taken: TakenOver, started_ns: u64) -> i32 {
         identity: None,
         last_words: LastWords::default(),
         children: taken.children,
-        spawner: Spawner::new(taken.descriptors),
+        spawner: Spawner::new(taken.descriptors, taken.lends_memory),
         processes: BTreeMap::new(),
         last_channel: 0,
         first_served: 0,
@@ -163,6 +163,7 @@ impl Agent {
         match process.starts() {
             None => {}
             Some(Ok(pid)) => {
+                self.spawner.is_on_its_own(pid.cast_signed());
                 self.stream.send(channel, &ToHost::Started(pid));
                 process.stdin.write();
             }
@@ -209,6 +210,7 @@ impl Agent {
             if let Some(channel) = found.map(|(channel, _)| *channel) {
                 self.hear_end(channel, &reaped);
             }
+            self.spawner.is_on_its_own(reaped.pid);
         }
     }
 

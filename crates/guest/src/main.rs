@@ -26,6 +26,7 @@ mod door;
 mod files;
 mod mounts;
 mod process;
+mod rehearsal;
 mod spawn;
 mod stream;
 mod sys;
@@ -44,6 +45,9 @@ extern "C" fn main(count: c_int, arguments: *const *const c_char) -> c_int {
     // SAFETY: the C library passes `count` pointers to C strings that live as long as the program.
     let words = (1..count).map(|index| unsafe { CStr::from_ptr(*arguments.add(index)) });
     let words: Vec<_> = words.map(CStr::to_bytes).collect();
+    if words == [b"--rehearse"] {
+        return rehearsal::run();
+    }
     match takeover::take_over(&words) {
         Ok(taken) => agent::run(taken, started_ns),
         Err(reason) => {

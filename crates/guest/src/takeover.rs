@@ -1,6 +1,6 @@
 //! Makes the process the agent: its stream, its signals, its privacy.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::fcntl_dupfd_cloexec;
@@ -15,8 +15,11 @@ use crate::sys;
 /// Lowest number for the descriptors of the stream and the door: far from those that children use.
 const STREAM_FD_MIN: i32 = 64;
 
-/// Where whoever started us has put the door, if there is one.
-const DOOR_FD: i32 = 3;
+/// Where the door is, if there is one: behind the standard streams, or where only they get through, in the place of stdout.
+const DOOR_FD: RawFd = 3;
+const STDOUT_FD: RawFd = 1;
+
+const USAGE: &str = "usage: agentkernel-guest [--stdio] [--door | --door-on-stdout] [--lend-memory]";
 
 /// Everything the agent owns from the start.
 pub struct TakenOver {
@@ -28,6 +31,8 @@ pub struct TakenOver {
     pub children: OwnedFd,
     /// The limit of open descriptors that children get.
     pub descriptors: libc::rlimit,
+    /// Whether programs start in the agent's own memory.
+    pub lends_memory: bool,
 }
 
 /// Where the stream comes from.
@@ -43,18 +48,26 @@ enum Source {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Words {
     source: Source,
-    has_door: bool,
+    /// Where whoever started us has put the door, if there is one.
+    door: Option<RawFd>,
+    /// A copy of the agent's memory for each command would be dear.
+    lends_memory: bool,
 }
 
 impl Words {
     fn parse(words: &[&[u8]]) -> Result<Self, String> {
-        let mut said = Self { source: Source::Socket, has_door: false };
+        let mut said = Self { source: Source::Socket, door: None, lends_memory: false };
         for word in words {
             match *word {
                 b"--stdio" if said.source == Source::Socket => said.source = Source::Stdio,
-                b"--door" if !said.has_door => said.has_door = true,
-                _ => return Err("usage: agentkernel-guest [--stdio] [--door]".into()),
+                b"--door" if said.door.is_none() => said.door = Some(DOOR_FD),
+                b"--door-on-stdout" if said.door.is_none() => said.door = Some(STDOUT_FD),
+                b"--lend-memory" if !said.lends_memory => said.lends_memory = true,
+                _ => return Err(USAGE.into()),
             }
+        }
+        if said.source == Source::Stdio && said.door == Some(STDOUT_FD) {
+            return Err(USAGE.into()); // that is the stream
         }
         Ok(said)
     }
@@ -73,13 +86,13 @@ impl Source {
 
 /// Takes the process over. Nothing runs in the sandbox before.
 pub fn take_over(words: &[&[u8]]) -> Result<TakenOver, String> {
-    let Words { source, has_door } = Words::parse(words)?;
+    let Words { source, door, lends_memory } = Words::parse(words)?;
     // First of all: from here on, no process of the same user can read our memory, trace us, or open
     // our descriptors through /proc.
     let failed = |what: &'static str| move |error: rustix::io::Errno| format!("{what}: {error}");
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("prctl(PR_SET_DUMPABLE)"))?;
     let (input, output) = source.open().map_err(failed("no stream"))?;
-    let door = if has_door { Some(open_door()?) } else { None };
+    let door = door.map(open_door).transpose()?;
     occupy_standard_streams().map_err(failed("standard streams"))?;
     let mut kept = vec![input.as_raw_fd(), output.as_raw_fd()];
     kept.extend(door.as_ref().map(|door| door.wanted().as_raw_fd()));
@@ -92,12 +105,12 @@ pub fn take_over(words: &[&[u8]]) -> Result<TakenOver, String> {
     umask(Mode::WGRP | Mode::WOTH);
     chdir("/").ok(); // so that no folder is kept busy; where it cannot be, nothing is lost
     let stream = Stream::new(input, output).map_err(failed("stream"))?;
-    Ok(TakenOver { stream, door, children, descriptors: sys::raise_descriptor_limit() })
+    Ok(TakenOver { stream, door, children, descriptors: sys::raise_descriptor_limit(), lends_memory })
 }
 
 /// The door, moved away from where children have their own descriptors.
-fn open_door() -> Result<Door, String> {
-    Door::new(sys::inherited(DOOR_FD, STREAM_FD_MIN).map_err(|error| format!("door: {error}"))?)
+fn open_door(fd: RawFd) -> Result<Door, String> {
+    Door::new(sys::inherited(fd, STREAM_FD_MIN).map_err(|error| format!("door: {error}"))?)
 }
 
 /// Puts something harmless at 0, 1 and 2, so that no pipe ever gets these numbers.
