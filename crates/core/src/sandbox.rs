@@ -30,6 +30,13 @@ pub trait Sandbox: Send + Sync {
     /// Starts a command. Returns when the program has been executed, or says why it was not.
     async fn exec(&self, command: &Command) -> Result<Box<dyn Process>>;
 
+    /// Lets a sandbox that waits to be used do once what every command has to do, so that the first one need not do it
+    /// for the first time. Nothing that a command could trip over is left of it: no process, no file. Only for a sandbox in
+    /// which nobody has run anything; does nothing where it would not help.
+    async fn rehearse(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Its file operations.
     fn files(&self) -> &dyn Files;
 

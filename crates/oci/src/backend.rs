@@ -21,7 +21,7 @@ use proof::beside;
 use crate::adopt;
 use crate::boundary::{OciBoundary, first_report};
 use crate::bundle;
-use crate::engine::{Engine, EngineSlot, Memory, Runtime};
+use crate::engine::{AGENT, Engine, EngineSlot, Memory, Runtime};
 use crate::facts::HostFacts;
 use crate::idblock::{self, IdBlock};
 use crate::lock::LockFile;
@@ -149,11 +149,18 @@ impl OciBackend {
         Ok(Prepared { plan, record, name_lock, block })
     }
 
-    /// As whom commands run that do not say so: as whoever the agent is, unless it had to be another.
+    /// As whom commands run that do not say so: as whoever the agent is, unless it had to be another; and what is
+    /// rehearsed, where a kernel of its own has never run anything.
     fn defaults(&self, spec: &SandboxSpec) -> ExecDefaults {
         let User { uid, gid } = spec.user();
-        let is_another = self.engine.as_ref().is_some_and(|slot| slot.engine.hides_nothing());
-        ExecDefaults { user: is_another.then_some(CommandUser { uid, gid }), ..ExecDefaults::default() }
+        let is = |what: fn(Engine) -> bool| self.engine.as_ref().is_some_and(|slot| what(slot.engine));
+        let is_another = is(Engine::hides_nothing);
+        let rehearsal = is(Engine::has_own_kernel).then(|| [AGENT, "--rehearse"].map(Into::into).into());
+        ExecDefaults {
+            user: is_another.then_some(CommandUser { uid, gid }),
+            rehearsal,
+            ..ExecDefaults::default()
+        }
     }
 
     fn take_block(&self, spec: &SandboxSpec) -> Result<IdBlock> {
@@ -231,7 +238,7 @@ impl Backend for OciBackend {
             terminal: true,
             bind_mounts: true,
             pause: self.facts.can_pause(),
-            adopt: self.engine.as_ref().is_none_or(|slot| slot.engine.has_door()),
+            adopt: true,
             own_kernel: self.engine.as_ref().is_some_and(|slot| slot.engine.has_own_kernel()),
             resize: self.facts.can_limit(),
             host_socket: true,
@@ -289,6 +296,6 @@ impl Backend for OciBackend {
     }
 
     async fn adopt(&self, spec: &SandboxSpec) -> Result<Adopted> {
-        adopt::adopt(spec, &self.runtime).await
+        adopt::adopt(spec, &self.runtime, self.defaults(spec)).await
     }
 }

@@ -120,3 +120,39 @@ async fn under_gvisor_nobody_speaks_in_the_agents_place() {
     assert!(last.is_some_and(|last| last >= 64), "{said:?}");
     sandbox.stop().await.expect("stops");
 }
+
+/// Prints what can be seen of a sandbox in which nothing has run: its files, but for what its kernel makes itself, its
+/// processes, and how many descriptors the agent has.
+const SEEN: &str = "
+import os
+for top in ('/', '/workspace', '/tmp', '/dev/shm', '/run', '/var/tmp'):
+    for name in sorted(os.listdir(top)):
+        facts = os.lstat(os.path.join(top, name))
+        print(os.path.join(top, name), oct(facts.st_mode), facts.st_uid)
+print('processes', sorted(name for name in os.listdir('/proc') if name.isdigit() and int(name) != os.getpid()))
+print('descriptors of the agent', len(os.listdir('/proc/1/fd')))
+print('limits', open('/proc/self/limits').read())
+print('who', os.getuid(), os.getgid(), os.getgroups(), os.getcwd(), dict(os.environ))
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_leaves_nothing_that_can_be_seen_inside() {
+    let Some(fixture) = fixture_with(Engine::Gvisor).await else { return };
+    let mut seen = Vec::new();
+    for rehearses in [false, true] {
+        let sandbox = fixture.backend.boot(&spec()).await.expect("boots").sandbox;
+        if rehearses {
+            sandbox.rehearse().await.expect("it rehearses");
+        }
+        // All that tells of it is that numbers of processes were used up.
+        let pid: u32 = exec(&*sandbox, &["sh", "-c", "echo $$"]).await.text().parse().expect("a number");
+        assert_eq!(pid > 2, rehearses, "{pid}");
+        let said = exec(&*sandbox, &["python3", "-c", SEEN]).await;
+        assert!(said.text().contains("processes ['1']"), "{}", said.text());
+        let posture = sandbox.posture().await.expect("readable");
+        assert!(posture.holds(), "{:#?}", posture.broken().collect::<Vec<_>>());
+        seen.push(said.text());
+        sandbox.stop().await.expect("stops");
+    }
+    assert_eq!(seen[0], seen[1]);
+}

@@ -265,14 +265,16 @@ impl Job<'_> {
         send_with_descriptor(&self.channel, b"s", &stage)
     }
 
-    /// The agent's stream, nothing, the supervisor's ear, and the agent's door; nothing else reaches the runtime.
+    /// The agent's stream, nothing, the supervisor's ear, and the agent's door, in the place of nothing where it must be; no
+    /// other reaches the runtime. What a runtime would say on the door, nobody reads.
     fn standard_streams(&self) -> Result<(), Failure> {
         let null =
             OpenOptions::new().read(true).write(true).open("/dev/null").map_err(during("open /dev/null"))?;
-        let mut streams =
-            vec![(self.parts.stream.as_raw_fd(), 0), (null.as_raw_fd(), 1), (self.stderr.as_raw_fd(), 2)];
-        if self.launcher.engine.has_door() {
-            streams.push((self.parts.door.as_raw_fd(), 3));
+        let (stream, door) = (self.parts.stream.as_raw_fd(), self.parts.door.as_raw_fd());
+        let mut streams = vec![(stream, 0), (door, 1), (self.stderr.as_raw_fd(), 2)];
+        if self.launcher.engine.passes_descriptors() {
+            streams[1].0 = null.as_raw_fd();
+            streams.push((door, 3));
         }
         let first_closed = i32::try_from(streams.len()).unwrap_or(i32::MAX);
         streams
