@@ -37,6 +37,13 @@ pub trait Sandbox: Send + Sync {
         Err(not_supported("call the function", self.backend()).hint("name a Wasm module, and --backend wasm"))
     }
 
+    /// Lets a sandbox that waits to be used do once what every command has to do, so that the first one need not do it
+    /// for the first time. Nothing that a command could trip over is left of it: no process, no file. Only for a sandbox in
+    /// which nobody has run anything; does nothing where it would not help.
+    async fn rehearse(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Its file operations.
     fn files(&self) -> &dyn Files;
 

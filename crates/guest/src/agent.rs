@@ -17,9 +17,9 @@ use self::greeting::Identity;
 use self::last_words::LastWords;
 use self::readiness::Source;
 use self::succession::Newcomer;
-use crate::accept::Sockets;
 use crate::door::Door;
 use crate::process::Process;
+use crate::spawn::Spawner;
 use crate::stream::{Received, Stream};
 use crate::sys;
 use crate::takeover::TakenOver;
@@ -44,9 +44,8 @@ struct Agent {
     identity: Option<Identity>,
     last_words: LastWords,
     children: OwnedFd,
-    descriptors: libc::rlimit,
+    spawner: Spawner,
     processes: BTreeMap<u32, Process>,
-    sockets: Sockets,
     /// Highest channel that was opened; the host never uses one twice.
     last_channel: u32,
     /// Channel whose output is served first: the one that had to wait.
@@ -70,9 +69,8 @@ pub fn run(taken: TakenOver, started_ns: u64) -> i32 {
         identity: None,
         last_words: LastWords::default(),
         children: taken.children,
-        descriptors: taken.descriptors,
+        spawner: Spawner::new(taken.descriptors, taken.lends_memory),
         processes: BTreeMap::new(),
-        sockets: Sockets::default(),
         last_channel: 0,
         first_served: 0,
         chunk: Vec::new(),
@@ -165,6 +163,7 @@ impl Agent {
         match process.starts() {
             None => {}
             Some(Ok(pid)) => {
+                self.spawner.is_on_its_own(pid.cast_signed());
                 self.stream.send(channel, &ToHost::Started(pid));
                 process.stdin.write();
             }
@@ -183,6 +182,9 @@ impl Agent {
             return Ok(());
         }
         let Some(process) = self.processes.get_mut(&channel) else { return Ok(()) };
+        if process.output(stream).is_done() {
+            return Ok(()); // it has ended meanwhile, and had nothing more to say
+        }
         if self.chunk.is_empty() {
             self.chunk = vec![0; CHUNK_LEN];
         }
@@ -208,6 +210,7 @@ impl Agent {
             if let Some(channel) = found.map(|(channel, _)| *channel) {
                 self.hear_end(channel, &reaped);
             }
+            self.spawner.is_on_its_own(reaped.pid);
         }
     }
 

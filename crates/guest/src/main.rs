@@ -30,6 +30,7 @@ mod door;
 mod files;
 mod mounts;
 mod process;
+mod rehearsal;
 mod report;
 mod spawn;
 mod stream;
@@ -51,6 +52,9 @@ extern "C" fn main(count: c_int, arguments: *const *const c_char) -> c_int {
     // SAFETY: the C library passes `count` pointers to C strings that live as long as the program.
     let words = (1..count).map(|index| unsafe { CStr::from_ptr(*arguments.add(index)) });
     let words: Vec<_> = words.map(CStr::to_bytes).collect();
+    if words == [b"--rehearse"] {
+        return rehearsal::run();
+    }
     let done = match words[..] {
         [b"pass", name] => caller::pass(name).map_err(|error| format!("no first process: {error}")),
         [b"report"] => report::run().map_err(|error| format!("no report: {error}")),

@@ -4,6 +4,7 @@ mod input;
 mod output;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 use agentkernel_protocol::{Exited, Refused, Signal, Status, Stream, Survivor, Usage, WindowSize};
 use rustix::io::{Errno, read};
@@ -30,7 +31,7 @@ pub struct Wiring {
 
 enum Phase {
     /// Forked; whether its program could be executed is not known yet.
-    Starting { status: OwnedFd, plan: Box<Plan> },
+    Starting { status: OwnedFd, plan: Rc<Plan> },
     /// Its program runs.
     Running,
     /// Waited for; the last of its output may still be on its way.
@@ -62,7 +63,7 @@ impl Process {
     /// A child that was just forked.
     pub fn new(
         pid: i32,
-        plan: Plan,
+        plan: Rc<Plan>,
         wiring: Wiring,
         window: u32,
         started_ns: u64,
@@ -72,7 +73,7 @@ impl Process {
             pid,
             has_terminal: plan.terminal.is_some(),
             is_worker: !matches!(plan.work, Work::Program(_)),
-            phase: Phase::Starting { status: wiring.status, plan: Box::new(plan) },
+            phase: Phase::Starting { status: wiring.status, plan },
             stdin: Input::new(wiring.stdin),
             stdout: Output::new(Some(wiring.stdout), window),
             stderr: Output::new(wiring.stderr, window),

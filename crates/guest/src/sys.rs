@@ -1,13 +1,18 @@
 //! The system calls that have no safe wrapper: signals, `wait4`, `fork`'s surroundings.
 
+mod mapping;
+pub mod raw;
+
 use std::io;
 use std::mem::{MaybeUninit, zeroed};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use agentkernel_protocol::{Status, Usage};
 use rustix::event::Timespec;
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
+
+pub use mapping::touch;
 
 /// The number of an error of the standard library's.
 pub fn errno_of(error: &io::Error) -> Errno {
@@ -73,16 +78,6 @@ pub fn adopt_signals() -> io::Result<OwnedFd> {
 pub fn drain_signals(fd: &OwnedFd) {
     let mut notices = [0; 8 * size_of::<libc::signalfd_siginfo>()];
     while rustix::io::read(fd, &mut notices).is_ok_and(|len| len == notices.len()) {}
-}
-
-/// Lets every signal through again: the last thing a child does before it becomes its program.
-pub fn unblock_signals() {
-    // SAFETY: the set is initialised by sigemptyset, and the pointers live through the calls.
-    unsafe {
-        let mut set: libc::sigset_t = zeroed();
-        libc::sigemptyset(&raw mut set);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
-    }
 }
 
 /// Sends a signal to `target`, which is a PID, a negated group or -1, as in `kill(2)`; says whether
@@ -188,12 +183,6 @@ pub fn inherited(fd: RawFd, least: RawFd) -> io::Result<OwnedFd> {
     }
 }
 
-/// Puts `source` at the number `target`, whatever was there, and leaves it open across exec.
-pub fn place_fd(source: &impl AsRawFd, target: RawFd) -> io::Result<()> {
-    // SAFETY: dup2 takes two numbers; the caller owns what is at `target`, or nobody does.
-    checked(unsafe { libc::dup2(source.as_raw_fd(), target) }).map(|_| ())
-}
-
 /// Gives freed memory back to the kernel: the C library keeps it for a program that may need it soon,
 /// but the agent may wait for hours.
 pub fn return_freed_memory() {
@@ -226,10 +215,41 @@ pub fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
     if installed < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Sets the limit of open descriptors.
-pub fn set_descriptor_limit(limit: &libc::rlimit) {
-    // SAFETY: the pointer lives through the call.
-    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, limit) };
+/// Bytes of the stack of a child in our own memory. Its deepest call is that of a path's copy, some hundred bytes.
+const STACK_LEN: usize = 32 * 1024;
+
+/// The stack of a child that runs in our own memory, aligned as a processor wants it.
+pub struct Stack(Box<[MaybeUninit<u128>]>);
+
+impl Stack {
+    /// Room for one child.
+    pub fn new() -> Self {
+        Self(Box::new_uninit_slice(STACK_LEN / size_of::<u128>()))
+    }
+}
+
+/// Starts a child that runs `begin` in our own memory, at the same time as we do, and returns its PID.
+///
+/// # Safety
+/// Until the child has executed a program or has ended, the stack and all that `begin` reaches through `what` must stay
+/// as they are. `begin` does not return, allocates nothing, and leaves the C library's variables alone.
+pub unsafe fn start_in_our_memory<T>(
+    stack: &mut Stack,
+    begin: extern "C" fn(*mut libc::c_void) -> libc::c_int,
+    what: &T,
+) -> io::Result<i32> {
+    let top = stack.0.as_mut_ptr_range().end;
+    let what = std::ptr::from_ref(what).cast_mut();
+    // SAFETY: stacks grow downwards from their aligned end; the rest is the caller's promise.
+    checked(unsafe { libc::clone(begin, top.cast(), libc::CLONE_VM | libc::SIGCHLD, what.cast()) })
+}
+
+/// Capabilities that this process could pass on to whoever gains rights, bit by bit; all that there may be where the kernel
+/// does not say so.
+pub fn bounding_set() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let set = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(u64::MAX)
 }
 
 /// Unmaps the pages of our own code, half of which nothing but a start ever needs. They stay in the page cache, and those

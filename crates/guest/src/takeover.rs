@@ -1,7 +1,7 @@
 //! Makes the process the agent: its stream, its signals, its privacy.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -22,12 +22,13 @@ use crate::sys;
 /// Lowest number for the descriptors of the stream and the door: far from those that children use.
 const STREAM_FD_MIN: i32 = 64;
 
-/// Where whoever started us has put the door, if there is one.
-const DOOR_FD: i32 = 3;
+/// Where the door is, if there is one: behind the standard streams, or where only they get through, in the place of stdout.
+const DOOR_FD: RawFd = 3;
+const STDOUT_FD: RawFd = 1;
 
 /// What whoever started it by hand is told.
-pub const USAGE: &str =
-    "usage: agentkernel-guest [--stdio] [--door] | await NAME UID FILTERS | pass NAME | report";
+pub const USAGE: &str = "usage: agentkernel-guest [--stdio] [--door | --door-on-stdout] [--lend-memory] \
+    | await NAME UID FILTERS | pass NAME | report";
 
 /// Everything the agent owns from the start.
 pub struct TakenOver {
@@ -39,6 +40,8 @@ pub struct TakenOver {
     pub children: OwnedFd,
     /// The limit of open descriptors that children get.
     pub descriptors: libc::rlimit,
+    /// Whether programs start in the agent's own memory.
+    pub lends_memory: bool,
 }
 
 /// Where the stream comes from.
@@ -63,13 +66,16 @@ pub enum Source<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Words<'a> {
     source: Source<'a>,
-    has_door: bool,
+    /// Where whoever started us has put the door, if there is one.
+    door: Option<RawFd>,
+    /// A copy of the agent's memory for each command would be dear.
+    lends_memory: bool,
 }
 
 impl<'a> Words<'a> {
     /// Understands it.
     pub fn parse(words: &[&'a [u8]]) -> Result<Self, String> {
-        let mut said = Self { source: Source::Socket, has_door: false };
+        let mut said = Self { source: Source::Socket, door: None, lends_memory: false };
         if let [b"await", name, user, filters] = words {
             let user = std::str::from_utf8(user).ok().and_then(|user| user.parse().ok()).map(Uid::from_raw);
             let (user, filters) = (user.ok_or(USAGE)?, Path::new(OsStr::from_bytes(filters)));
@@ -78,9 +84,14 @@ impl<'a> Words<'a> {
         for word in words {
             match *word {
                 b"--stdio" if said.source == Source::Socket => said.source = Source::Stdio,
-                b"--door" if !said.has_door => said.has_door = true,
+                b"--door" if said.door.is_none() => said.door = Some(DOOR_FD),
+                b"--door-on-stdout" if said.door.is_none() => said.door = Some(STDOUT_FD),
+                b"--lend-memory" if !said.lends_memory => said.lends_memory = true,
                 _ => return Err(USAGE.into()),
             }
+        }
+        if said.source == Source::Stdio && said.door == Some(STDOUT_FD) {
+            return Err(USAGE.into()); // that is the stream
         }
         Ok(said)
     }
@@ -110,13 +121,13 @@ impl Source<'_> {
 
 /// Takes the process over. Nothing runs in the sandbox before.
 pub fn take_over(words: Words<'_>) -> Result<TakenOver, String> {
-    let Words { source, has_door } = words;
+    let Words { source, door, lends_memory } = words;
     // First of all: from here on, no process of the same user can read our memory, trace us, or open
     // our descriptors through /proc.
     let failed = |what: &'static str| move |error: rustix::io::Errno| format!("{what}: {error}");
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("prctl(PR_SET_DUMPABLE)"))?;
     let (input, output) = source.open()?;
-    let door = if has_door { Some(open_door()?) } else { None };
+    let door = door.map(open_door).transpose()?;
     occupy_standard_streams().map_err(failed("standard streams"))?;
     let mut kept = vec![input.as_raw_fd(), output.as_raw_fd()];
     kept.extend(door.as_ref().map(|door| door.wanted().as_raw_fd()));
@@ -129,12 +140,12 @@ pub fn take_over(words: Words<'_>) -> Result<TakenOver, String> {
     umask(Mode::WGRP | Mode::WOTH);
     chdir("/").ok(); // so that no folder is kept busy; where it cannot be, nothing is lost
     let stream = Stream::new(input, output).map_err(failed("stream"))?;
-    Ok(TakenOver { stream, door, children, descriptors: sys::raise_descriptor_limit() })
+    Ok(TakenOver { stream, door, children, descriptors: sys::raise_descriptor_limit(), lends_memory })
 }
 
 /// The door, moved away from where children have their own descriptors.
-fn open_door() -> Result<Door, String> {
-    Door::new(sys::inherited(DOOR_FD, STREAM_FD_MIN).map_err(|error| format!("door: {error}"))?)
+fn open_door(fd: RawFd) -> Result<Door, String> {
+    Door::new(sys::inherited(fd, STREAM_FD_MIN).map_err(|error| format!("door: {error}"))?)
 }
 
 /// Puts something harmless at 0, 1 and 2, so that no pipe ever gets these numbers.

@@ -22,6 +22,9 @@ pub struct ExecDefaults {
     pub cwd: Vec<u8>,
     /// As whom; `None` is whoever the guest agent runs as. File operations are done as the same user.
     pub user: Option<CommandUser>,
+    /// A command of the boundary's own that does nothing, for a sandbox that waits to be used: see
+    /// [`agentkernel_core::Sandbox::rehearse`].
+    pub rehearsal: Option<Vec<Vec<u8>>>,
 }
 
 impl Default for ExecDefaults {
@@ -33,7 +36,7 @@ impl Default for ExecDefaults {
             ("HOME", "/workspace"),
             ("TERM", "xterm"),
         ];
-        Self { env: env.map(variable).into(), cwd: b"/workspace".into(), user: None }
+        Self { env: env.map(variable).into(), cwd: b"/workspace".into(), user: None, rehearsal: None }
     }
 }
 

@@ -17,8 +17,8 @@ use crate::connect::{HelloOptions, ReadyInfo, Witness, connect_with, reconnect_w
 use crate::exec::ExecDefaults;
 use crate::files::LinkedFiles;
 use crate::link::Link;
-use crate::socket;
 use crate::table::{Table, wait_closed};
+use crate::{rehearsal, socket};
 
 /// How long the boundary may take to say why the stream has ended.
 const WORD_WAIT: Duration = Duration::from_millis(100);
@@ -187,6 +187,10 @@ impl Sandbox for LinkedSandbox {
                 .hint("make the sandbox with the profile permissive"));
         }
         self.link.exec(command, &self.defaults).await
+    }
+
+    async fn rehearse(&self) -> Result<()> {
+        rehearsal::rehearse(&self.link, &self.defaults).await
     }
 
     fn files(&self) -> &dyn Files {

@@ -24,7 +24,11 @@ const GET_BACK: &str = "get the sandbox back";
 
 /// Gets the sandbox back that was made to this description, with its commands. One that was paused is paused again
 /// afterwards: its agent needs some milliseconds to answer.
-pub(crate) async fn adopt(spec: &SandboxSpec, runtime: &RuntimeDir) -> Result<Adopted> {
+pub(crate) async fn adopt(
+    spec: &SandboxSpec,
+    runtime: &RuntimeDir,
+    defaults: ExecDefaults,
+) -> Result<Adopted> {
     let record = record::find(runtime, spec.name())?;
     let hello = hello(&record);
     let (boundary, stream) = enter(record, runtime).await?;
@@ -33,8 +37,7 @@ pub(crate) async fn adopt(spec: &SandboxSpec, runtime: &RuntimeDir) -> Result<Ad
         boundary.resume().await?;
     }
     let (boundary, stream) = (Box::new(boundary), Box::new(stream));
-    let (sandbox, _ready, commands) =
-        LinkedSandbox::adopt(spec, boundary, stream, hello, ExecDefaults::default()).await?;
+    let (sandbox, _ready, commands) = LinkedSandbox::adopt(spec, boundary, stream, hello, defaults).await?;
     let posture = sandbox.posture().await?;
     let sandbox = sandbox.proven(&posture).await?;
     if let Some(socket) = spec.host_socket() {

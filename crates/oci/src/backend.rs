@@ -16,12 +16,10 @@ use agentkernel_link::{ExecDefaults, HelloOptions, LinkedSandbox, Token};
 use async_trait::async_trait;
 use tokio::net::UnixStream;
 
-use proof::beside;
-
 use crate::adopt;
 use crate::boundary::{OciBoundary, first_report};
 use crate::bundle;
-use crate::engine::{Engine, EngineSlot, Memory, Runtime};
+use crate::engine::{AGENT, Engine, EngineSlot, Memory, Runtime};
 use crate::facts::HostFacts;
 use crate::idblock::{self, IdBlock};
 use crate::lock::LockFile;
@@ -171,11 +169,18 @@ impl OciBackend {
         Ok((plan, record))
     }
 
-    /// As whom commands run that do not say so: as whoever the agent is, unless it had to be another.
+    /// As whom commands run that do not say so: as whoever the agent is, unless it had to be another; and what is
+    /// rehearsed, where a kernel of its own has never run anything.
     fn defaults(&self, spec: &SandboxSpec) -> ExecDefaults {
         let User { uid, gid } = spec.user();
-        let is_another = self.engine.as_ref().is_some_and(|slot| slot.engine.hides_nothing());
-        ExecDefaults { user: is_another.then_some(CommandUser { uid, gid }), ..ExecDefaults::default() }
+        let is = |what: fn(Engine) -> bool| self.engine.as_ref().is_some_and(|slot| what(slot.engine));
+        let is_another = is(Engine::hides_nothing);
+        let rehearsal = is(Engine::has_own_kernel).then(|| [AGENT, "--rehearse"].map(Into::into).into());
+        ExecDefaults {
+            user: is_another.then_some(CommandUser { uid, gid }),
+            rehearsal,
+            ..ExecDefaults::default()
+        }
     }
 
     fn take_block(&self, spec: &SandboxSpec) -> Result<IdBlock> {
@@ -254,7 +259,7 @@ impl Backend for OciBackend {
             terminal: true,
             bind_mounts: true,
             pause: self.facts.can_pause(),
-            adopt: self.engine.as_ref().is_none_or(|slot| slot.engine.has_door()),
+            adopt: true,
             own_kernel: self.engine.as_ref().is_some_and(|slot| slot.engine.has_own_kernel()),
             resize: self.facts.can_limit(),
             host_socket: true,
@@ -294,7 +299,7 @@ impl Backend for OciBackend {
         let hello = hello(&prepared.record);
         let (boundary, stream) = self.start(prepared).await?;
         let boot = began.elapsed();
-        let posture = beside(boundary.posture_at_start(&self.facts.hierarchy));
+        let posture = proof::read(boundary.posture_at_start(&self.facts.hierarchy));
         let (boundary, stream) = (Box::new(boundary), Box::new(stream));
         let attached = LinkedSandbox::attach(spec, boundary, stream, hello, self.defaults(spec));
         let (attached, posture) = if runtime.is_some() {
@@ -312,6 +317,6 @@ impl Backend for OciBackend {
     }
 
     async fn adopt(&self, spec: &SandboxSpec) -> Result<Adopted> {
-        adopt::adopt(spec, &self.runtime).await
+        adopt::adopt(spec, &self.runtime, self.defaults(spec)).await
     }
 }

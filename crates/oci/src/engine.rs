@@ -66,9 +66,19 @@ impl Engine {
         self == Self::Gvisor
     }
 
-    /// Whether a descriptor besides the standard streams reaches the guest agent.
-    pub(crate) fn has_door(self) -> bool {
+    /// Whether a descriptor besides the standard streams reaches the guest agent. Where none does, its door takes the
+    /// place of its standard output, which it does not use.
+    pub(crate) fn passes_descriptors(self) -> bool {
         matches!(self, Self::Runc | Self::Crun)
+    }
+
+    /// What the guest agent is told of where it is.
+    pub(crate) fn agent_words(self) -> &'static [&'static str] {
+        match self {
+            Self::Runc | Self::Crun => &["--door"],
+            // A copy of the agent's memory takes its kernel longer than a whole command takes another one.
+            Self::Gvisor => &["--door-on-stdout", "--lend-memory"],
+        }
     }
 
     /// Whether the sandbox has a kernel that is not the host's: then its processes are no processes of the host.
@@ -80,6 +90,12 @@ impl Engine {
     /// container ends when it is killed itself.
     pub(crate) fn leaves(self) -> bool {
         matches!(self, Self::Runc | Self::Crun)
+    }
+
+    /// Whether it takes a host with control groups of both kinds for one that it cannot serve, whether or not it is to make
+    /// any. To hide one of them costs a grace period of the kernel's.
+    pub(crate) fn fears_hybrid_hosts(self) -> bool {
+        self == Self::Crun
     }
 
     /// Whether it makes a group within ours; crun goes into ours as it is started.
@@ -130,7 +146,7 @@ impl Runtime {
             }
         }
         words.extend(["run", "--bundle", STAGE, "--pid-file", &on_stage(PID_FILE)].map(str::to_owned));
-        if self.engine.has_door() {
+        if self.engine.passes_descriptors() {
             words.extend(["--preserve-fds", "1"].map(str::to_owned));
         }
         if self.engine.leaves() {

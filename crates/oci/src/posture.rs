@@ -104,7 +104,10 @@ impl Expected {
         at_start: bool,
     ) -> Posture {
         if self.engine.is_some_and(Engine::has_own_kernel) {
-            let processes = group.as_ref().map(Group::processes).unwrap_or_default();
+            let mut processes = group.as_ref().map(Group::processes).unwrap_or_default();
+            if !processes.contains(&init) {
+                processes.push(init); // where it should not be
+            }
             let mut controls = gvisor::controls(self, init, siblings, &processes);
             controls.extend(self.limits(&processes, group));
             return Posture { controls };
@@ -139,11 +142,6 @@ impl Expected {
             }
             _ => vec![Control::judged("cgroup", "given up by name", "none", true)],
         }
-    }
-
-    /// Places of the host that were asked for to be written to.
-    fn writable_binds(&self) -> impl Iterator<Item = &str> {
-        self.mounts.binds.iter().filter(|bind| !bind.read_only).map(|bind| &*bind.place)
     }
 }
 

@@ -120,3 +120,102 @@ async fn under_gvisor_nobody_speaks_in_the_agents_place() {
     assert!(last.is_some_and(|last| last >= 64), "{said:?}");
     sandbox.stop().await.expect("stops");
 }
+
+/// Prints what can be seen of a sandbox in which nothing has run: its files, but for what its kernel makes itself, its
+/// processes, and how many descriptors the agent has.
+const SEEN: &str = "
+import os
+for top in ('/', '/workspace', '/tmp', '/dev/shm', '/run', '/var/tmp'):
+    for name in sorted(os.listdir(top)):
+        facts = os.lstat(os.path.join(top, name))
+        print(os.path.join(top, name), oct(facts.st_mode), facts.st_uid)
+print('processes', sorted(name for name in os.listdir('/proc') if name.isdigit() and int(name) != os.getpid()))
+print('descriptors of the agent', len(os.listdir('/proc/1/fd')))
+print('limits', open('/proc/self/limits').read())
+print('who', os.getuid(), os.getgid(), os.getgroups(), os.getcwd(), dict(os.environ))
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_leaves_nothing_that_can_be_seen_inside() {
+    let Some(fixture) = fixture_with(Engine::Gvisor).await else { return };
+    let mut seen = Vec::new();
+    for rehearses in [false, true] {
+        let sandbox = fixture.backend.boot(&spec()).await.expect("boots").sandbox;
+        if rehearses {
+            sandbox.rehearse().await.expect("it rehearses");
+        }
+        // All that tells of it is that numbers of processes were used up.
+        let pid: u32 = exec(&*sandbox, &["sh", "-c", "echo $$"]).await.text().parse().expect("a number");
+        assert_eq!(pid > 2, rehearses, "{pid}");
+        let said = exec(&*sandbox, &["python3", "-c", SEEN]).await;
+        assert!(said.text().contains("processes ['1']"), "{}", said.text());
+        let posture = sandbox.posture().await.expect("readable");
+        assert!(posture.holds(), "{:#?}", posture.broken().collect::<Vec<_>>());
+        seen.push(said.text());
+        sandbox.stop().await.expect("stops");
+    }
+    assert_eq!(seen[0], seen[1]);
+}
+
+/// Looks for commands that are about to start, and tries to get into their memory, which is the agent's still. Prints how often
+/// it has tried that with one that is of its own user already, and what it could do.
+const LYING_IN_WAIT: &str = "
+import ctypes, os, time
+libc = ctypes.CDLL(None)
+seen, opened, until, rounds = 0, [], time.monotonic() + 8, 0
+def newest():
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return pid
+def named(pid):
+    with open(f'/proc/{pid}/comm') as comm:
+        return comm.read()
+def attack(pid, name):
+    for flags in (os.O_RDONLY, os.O_RDWR):
+        memory = -1
+        try:
+            memory = os.open(f'/proc/{pid}/mem', flags)
+            if named(pid) == name:
+                opened.append('memory')
+        except OSError:
+            pass
+        if memory >= 0:
+            os.close(memory)
+    if libc.ptrace(16, pid, 0, 0) == 0:
+        opened.append('traced')
+        libc.ptrace(17, pid, 0, 0)
+while time.monotonic() < until:
+    if rounds % 200 == 0:
+        last = newest() # some may have come and gone unseen
+    rounds += 1
+    for pid in range(last + 1, last + 4):
+        try:
+            name = named(pid)
+            last = pid
+            while name.startswith('agentkernel-gue') and named(pid) == name:
+                with open(f'/proc/{pid}/status') as status:
+                    mine = f'Uid:\\t{os.getuid()}' in status.read()
+                attack(pid, name)
+                seen += mine and named(pid) == name
+        except OSError:
+            pass
+print('seen', seen, 'opened', opened)
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_gvisor_nobody_looks_into_a_command_that_starts() {
+    let Some(fixture) = fixture_with(Engine::Gvisor).await else { return };
+    let sandbox = fixture.backend.boot(&spec()).await.expect("boots").sandbox;
+    let waiting = sandbox.exec(&Command::new(["python3", "-c", LYING_IN_WAIT])).await.expect("it starts");
+    let waits = tokio::spawn(agentkernel_testkit::listen(waiting));
+    while !waits.is_finished() {
+        exec(&*sandbox, &["true"]).await;
+    }
+    let said = waits.await.expect("no panic").expect("the sandbox lives").text();
+    assert!(said.ends_with("opened []"), "{said}");
+    let seen: Option<u32> = said.split(' ').nth_back(2).and_then(|number| number.parse().ok());
+    assert!(seen.is_some_and(|seen| seen > 0), "nobody was seen: {said}");
+    sandbox.stop().await.expect("stops");
+}

@@ -2,6 +2,8 @@
 //! and must be the one that is reported.
 
 mod changes;
+mod gvisor;
+mod intruder;
 mod places;
 mod sibling;
 mod sweep;
@@ -17,6 +19,7 @@ use agentkernel_testkit::{TestEnvironment, available_or_skip, tool_or_skip};
 
 use crate::host;
 use crate::support::{Fixture, fixture, runtime_below, spec};
+use intruder::Intruder;
 use sibling::Sibling;
 use table::{Away, ELSEWHERE, EXCEPTIONS, Row, TABLE};
 
@@ -30,24 +33,26 @@ async fn every_control_of_a_live_sandbox_holds() {
     sandbox.stop().await.expect("stops");
 }
 
-fn rows() -> impl Iterator<Item = &'static Row> {
-    TABLE.iter().copied().flatten()
+/// Controls of a live sandbox that nobody has seen fail, and failures of controls that it has not; `elsewhere` are those
+/// that only some hosts have.
+async fn unseen(fixture: Fixture, table: &[&[Row]], exceptions: &[(&str, &str)]) -> Vec<String> {
+    let sandbox = fixture.backend.boot(&spec()).await.expect("boots").sandbox;
+    let posture = sandbox.posture().await.expect("readable");
+    sandbox.stop().await.expect("stops");
+    let rows = table.iter().copied().flatten();
+    let covered: BTreeSet<&str> =
+        rows.map(|row| row.control).chain(exceptions.iter().map(|(control, _)| *control)).collect();
+    let reported: BTreeSet<&str> = posture.controls.iter().map(|control| control.name.as_str()).collect();
+    let is_elsewhere = |control: &&&str| ELSEWHERE.iter().any(|(name, _)| name == *control);
+    let uncovered = reported.difference(&covered).map(|control| format!("nobody has seen {control} fail"));
+    let unknown = covered.difference(&reported).filter(|control| !is_elsewhere(control));
+    uncovered.chain(unknown.map(|control| format!("there is no control {control}"))).collect()
 }
 
 #[tokio::test]
 async fn every_control_that_can_be_reported_has_its_negative_control() {
     let Some(fixture) = fixture().await else { return };
-    let sandbox = fixture.backend.boot(&spec()).await.expect("boots").sandbox;
-    let posture = sandbox.posture().await.expect("readable");
-    sandbox.stop().await.expect("stops");
-    let covered: BTreeSet<&str> =
-        rows().map(|row| row.control).chain(EXCEPTIONS.iter().map(|(control, _)| *control)).collect();
-    let reported: BTreeSet<&str> = posture.controls.iter().map(|control| control.name.as_str()).collect();
-    let uncovered: Vec<_> = reported.difference(&covered).collect();
-    assert!(uncovered.is_empty(), "nobody has seen these fail: {uncovered:?}");
-    let is_elsewhere = |control: &&str| ELSEWHERE.iter().any(|(name, _)| name == control);
-    let unknown: Vec<_> = covered.difference(&reported).filter(|control| !is_elsewhere(control)).collect();
-    assert!(unknown.is_empty(), "there are no such controls: {unknown:?}");
+    assert_eq!(unseen(fixture, TABLE, EXCEPTIONS).await, Vec::<String>::new());
 }
 
 /// What came of taking a control away.
@@ -84,9 +89,15 @@ impl Found {
 
 #[tokio::test]
 async fn each_missing_control_is_reported_by_its_name() {
+    let complaints = unreported(TABLE, async || fixture().await).await;
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// What is wrong with what is reported when controls are taken away.
+async fn unreported(table: &[&[Row]], fixture: impl AsyncFn() -> Option<Fixture>) -> Vec<String> {
     let mut complaints = Vec::new();
-    for row in rows() {
-        let Some(fixture) = fixture().await else { return };
+    for row in table.iter().copied().flatten() {
+        let Some(fixture) = fixture().await else { return Vec::new() };
         let Some(found) = take_away(&row.away, fixture).await else { continue };
         match &found {
             Found::Reported(broken) => println!("{}: {}: reported {broken:?}", row.control, row.how),
@@ -94,16 +105,22 @@ async fn each_missing_control_is_reported_by_its_name() {
         }
         complaints.extend(found.complaint(row));
     }
-    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    complaints
 }
 
 /// What is reported above ends the start of a sandbox that nobody wanted to be weaker.
 #[tokio::test]
 async fn a_start_without_a_control_is_refused_by_its_name_and_leaves_nothing() {
+    let complaints = handed_out(TABLE, async || fixture().await).await;
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// What is wrong with how starts without a control are refused.
+async fn handed_out(table: &[&[Row]], fixture: impl AsyncFn() -> Option<Fixture>) -> Vec<String> {
     let mut complaints = Vec::new();
-    for row in rows() {
+    for row in table.iter().copied().flatten() {
         let Away::Plan(change) = &row.away else { continue };
-        let Some(fixture) = fixture().await else { return };
+        let Some(fixture) = fixture().await else { return Vec::new() };
         let fixture = fixture.weakened(*change).strict();
         let Some(error) = fixture.backend.boot(&spec()).await.err() else {
             complaints.push(format!("{} ({}): it was handed out", row.control, row.how));
@@ -116,7 +133,7 @@ async fn a_start_without_a_control_is_refused_by_its_name_and_leaves_nothing() {
             complaints.push(format!("{} ({}): {error}; {left} records left", row.control, row.how));
         }
     }
-    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    complaints
 }
 
 /// `None` after a loud skip.
@@ -129,8 +146,16 @@ async fn take_away(away: &Away, fixture: Fixture) -> Option<Found> {
     let posture = match away {
         Away::SharedWithASibling(kind) => shared(kind, &record).await,
         Away::SomethingIsOpen(what) => with_something_open(&*sandbox, record, what).await,
-        Away::FromTheHost(words) => match in_its_mounts(&record, words) {
+        Away::FromTheHost(option, words) => match in_its(&record, option, words) {
             Some(()) => Some(sandbox.posture().await.expect("readable")),
+            None => None,
+        },
+        Away::CalledFromTheHost(call) => match called_in_its_mounts(&record, call) {
+            Some(()) => Some(sandbox.posture().await.expect("readable")),
+            None => None,
+        },
+        Away::BesideIt(name, words) => match Intruder::beside(&record, name, words) {
+            Some(_intruder) => Some(sandbox.posture().await.expect("readable")),
             None => None,
         },
         Away::GroupIsMissing => Some(without_a_group(&record, &fixture.runtime)),
@@ -181,14 +206,25 @@ async fn with_something_open(sandbox: &dyn Sandbox, mut record: Record, what: &s
     Some(record.posture(&runtime_below(nobody_else.path())))
 }
 
-/// Runs a program in the mounts of the sandbox, with the rights of the host.
-fn in_its_mounts(record: &Record, words: &[&str]) -> Option<()> {
+/// Runs a program in a namespace of the sandbox, with the rights of the host.
+fn in_its(record: &Record, option: &str, words: &[&str]) -> Option<()> {
     let program = tool_or_skip("nsenter")?;
+    tool_or_skip(words[0])?;
     let environment = TestEnvironment::new();
     let target = host::init_of(record).pid.to_string();
-    let mut all = vec!["--target", &target, "--mount"];
+    let mut all = vec!["--target", &target, option];
     all.extend(words);
     environment.run(program, &all).assert_success();
+    Some(())
+}
+
+/// Calls something in the sandbox's mounts, by a program that has all that it needs before it goes there.
+fn called_in_its_mounts(record: &Record, call: &str) -> Option<()> {
+    let program = tool_or_skip("python3")?;
+    let environment = TestEnvironment::new();
+    let target = host::init_of(record).pid.to_string();
+    let program_text = format!("{}\nassert {call} == 0, ctypes.get_errno()", intruder::ENTER);
+    environment.run(program, &["-c", &program_text, &target, "mnt"]).assert_success();
     Some(())
 }
 

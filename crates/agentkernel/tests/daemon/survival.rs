@@ -48,9 +48,24 @@ fn lives(pid: Pid) -> bool {
 
 #[test]
 fn sandboxes_their_files_and_their_commands_are_there_again() {
-    let Some(mut trial) = Trial::booting() else { return };
+    are_there_again_on("oci");
+}
+
+#[test]
+fn those_that_a_runtime_made_are_there_again() {
+    are_there_again_on("runc");
+    are_there_again_on("crun");
+}
+
+#[test]
+fn those_of_gvisor_are_there_again() {
+    are_there_again_on("gvisor");
+}
+
+fn are_there_again_on(backend: &str) {
+    let Some(mut trial) = Trial::booting_on(backend) else { return };
     let name = trial.name.clone();
-    trial.say(&["create", "--name", &name]).assert_success();
+    trial.say(&["create", "--backend", backend, "--name", &name]).assert_success();
     trial.say(&["exec", &name, "--", "sh", "-c", "echo kept >file"]).assert_success();
     let script = "echo before; while ! test -e go; do sleep 0.05; done; echo after; exit 5";
     let said = trial.say(&["exec", "-d", &name, "--", "sh", "-c", script]).assert_success();
@@ -67,8 +82,8 @@ fn sandboxes_their_files_and_their_commands_are_there_again() {
     assert_eq!(told(&trial, &name)["state"], "running");
     assert_eq!(init_of(&trial, &name), init, "it is another one");
     trial.say(&["inspect", &name, "--posture"]).assert_success();
-    let kept = trial.say(&["exec", &name, "--", "cat", "file"]).assert_success();
-    assert_eq!(kept.stdout_text(), "kept\n");
+    let kept = trial.say(&["exec", &name, "--", "sh", "-c", "cat file; id -u"]).assert_success();
+    assert_eq!(kept.stdout_text(), "kept\n65532\n");
     trial.say(&["exec", &name, "--", "touch", "go"]).assert_success();
     let said = trial.say(&["attach", &name, &pid]).assert_code(5);
     assert_eq!(said.stdout_text(), "after\n");

@@ -1,5 +1,6 @@
 //! The program under test, in a home of its own.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
@@ -50,9 +51,14 @@ impl Trial {
 
     /// Like [`Trial::booting`], without a daemon in any case.
     pub fn alone() -> Option<Self> {
-        let trial = available_or_skip("oci", &doctor().oci).then(Self::new)?;
+        let trial = available_or_skip("oci", &doctor().backends["oci"]).then(Self::new)?;
         trial.write_user_config("");
         Some(trial)
+    }
+
+    /// Like [`Trial::booting`], where this backend works.
+    pub fn booting_on(backend: &str) -> Option<Self> {
+        available_or_skip(backend, &doctor().backends[backend]).then(Self::booting)?
     }
 
     /// Starts a daemon in this environment, which ends with the trial.
@@ -221,7 +227,7 @@ pub fn comes_true(deadline: Duration, mut is_true: impl FnMut() -> bool) -> bool
 
 /// What doctor says about this host.
 struct Doctor {
-    oci: Availability,
+    backends: BTreeMap<String, Availability>,
     can_limit: bool,
 }
 
@@ -232,10 +238,12 @@ fn doctor() -> &'static Doctor {
         let finished = Trial::new().say(&["doctor", "--format", "json"]);
         let json: Value = serde_json::from_slice(&finished.stdout).expect("doctor prints JSON");
         let backends = json["backends"].as_array().expect("a list");
-        let oci = backends.iter().find(|backend| backend["backend"] == "oci").expect("it is listed");
-        let oci = serde_json::from_value(oci.clone());
+        let availability = |backend: &Value| {
+            let name = backend["backend"].as_str().expect("a name").to_owned();
+            (name, serde_json::from_value(backend.clone()).expect("doctor prints an availability"))
+        };
         Doctor {
-            oci: oci.expect("doctor prints an availability"),
+            backends: backends.iter().map(availability).collect(),
             can_limit: json["host"]["cgroups"]["writable"] == true,
         }
     })

@@ -5,7 +5,7 @@ use rustix::io::Errno;
 
 use super::{Agent, End};
 use crate::process::Process;
-use crate::spawn::{refused, spawn};
+use crate::spawn::refused;
 use crate::sys;
 
 impl Agent {
@@ -42,7 +42,7 @@ impl Agent {
         self.last_channel = channel;
         self.busy = true;
         let started = if self.processes.len() < MAX_CHANNELS {
-            spawn(start, self.descriptors, &mut self.sockets)
+            self.spawner.spawn(start)
         } else {
             Err(refused(Stage::Prepare, Errno::AGAIN, b"too many open channels"))
         };

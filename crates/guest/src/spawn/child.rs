@@ -1,8 +1,8 @@
 //! What happens between fork and exec: system calls only, in an order that matters.
 
 use std::ffi::CString;
-use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::rc::Rc;
 
 use agentkernel_protocol::{Stage, UserIds};
 use rustix::fs::{Gid, Mode, OFlags, Uid, fchown, open};
@@ -10,6 +10,7 @@ use rustix::process::{chdir, getgid, getpid, getuid, ioctl_tiocsctty, set_child_
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 
 use super::plan::{Failure, Plan, Program, Work};
+use crate::sys::raw;
 use crate::{accept, files, sys};
 
 /// Where the child keeps the pipe on which it reports a failure; closing it means success.
@@ -18,14 +19,18 @@ const STATUS_FD: RawFd = 3;
 /// Where a worker keeps the socket that it accepts from.
 pub const SOCKET_FD: RawFd = 4;
 
-/// The child's ends of everything between it and the agent.
-pub struct Ends {
+/// All that a child needs. It owns nothing of it, and changes nothing: it may be the agent's own memory that it reads.
+pub struct Job {
+    /// What to do.
+    pub plan: Rc<Plan>,
     /// What becomes its standard streams.
     pub stdio: Stdio,
     /// Where it reports a failure.
-    pub status: OwnedFd,
+    pub status: RawFd,
     /// The limit of open descriptors that the agent was started with.
     pub descriptors: libc::rlimit,
+    /// Capabilities that the agent could pass on, bit by bit.
+    pub bounding: u64,
 }
 
 /// What becomes the child's standard streams.
@@ -33,87 +38,85 @@ pub enum Stdio {
     /// Three pipes; `/dev/null` for a missing stdin.
     Pipes {
         /// Standard input.
-        stdin: Option<OwnedFd>,
+        stdin: Option<RawFd>,
         /// Standard output.
-        stdout: OwnedFd,
+        stdout: RawFd,
         /// Standard error.
-        stderr: OwnedFd,
+        stderr: RawFd,
     },
     /// The terminal of that path, as the controlling one.
     Terminal(CString),
 }
 
 /// Does what is planned, and never comes back.
-pub fn run(plan: &Plan, ends: &Ends) -> ! {
-    let mut status: RawFd = ends.status.as_raw_fd();
-    let code = match enter(plan, ends, &mut status) {
-        Ok(()) => match &plan.work {
-            Work::Program(program) => report(status, execute(program)),
-            Work::File(request) => {
-                sys::close_range(STATUS_FD, STATUS_FD);
-                files::run(request)
+pub fn run(job: &Job) -> ! {
+    let mut status = job.status;
+    let code = match (enter(job, &mut status), &job.plan.work) {
+        (Ok(()), Work::Program(program)) => report(status, execute(program)),
+        (Ok(()), Work::File(request)) => {
+            raw::close(STATUS_FD);
+            files::run(request)
+        }
+        (Ok(()), Work::Accept(_)) => {
+            raw::close(STATUS_FD);
+            match sys::inherited(SOCKET_FD, SOCKET_FD) {
+                Ok(socket) => accept::run(socket),
+                Err(_) => 1,
             }
-            Work::Accept(_) => {
-                sys::close_range(STATUS_FD, STATUS_FD);
-                match sys::inherited(SOCKET_FD, SOCKET_FD) {
-                    Ok(socket) => accept::run(socket),
-                    Err(_) => 1,
-                }
-            }
-        },
-        Err(failure) => report(status, failure),
+        }
+        (Err(failure), _) => report(status, failure),
     };
-    // SAFETY: _exit ends the process at once: nothing of the agent's is run or flushed twice.
-    unsafe { libc::_exit(code) }
+    raw::exit(code)
 }
 
 /// Tells the agent why there will be no program.
 fn report(status: RawFd, failure: Failure) -> i32 {
-    let bytes = failure.encode();
-    // SAFETY: the bytes live through the call; if nobody reads them, nobody waits for them either.
-    unsafe { libc::write(status, bytes.as_ptr().cast(), bytes.len()) };
+    raw::write(status, &failure.encode());
     127
 }
 
-fn enter(plan: &Plan, ends: &Ends, status: &mut RawFd) -> Result<(), Failure> {
+fn enter(job: &Job, status: &mut RawFd) -> Result<(), Failure> {
     let prepare = |errno| Failure::new(Stage::Prepare, errno);
+    let plan = &job.plan;
     setsid().map_err(prepare)?;
-    attach(&ends.stdio, plan.user.as_ref()).map_err(prepare)?;
-    place_status(status).map_err(prepare)?;
+    attach(&job.stdio, plan.user.as_ref()).map_err(prepare)?;
+    move_to(*status, STATUS_FD, libc::O_CLOEXEC).map_err(prepare)?;
+    *status = STATUS_FD;
     // Not by close-on-exec alone: a worker never executes anything, and whoever hangs before exec
     // must not hold the pipes of others open.
-    sys::close_range(first_closed(&plan.work).map_err(prepare)?, RawFd::MAX);
-    sys::set_descriptor_limit(&ends.descriptors);
+    raw::close_from(first_closed(&plan.work).map_err(prepare)?);
+    raw::set_descriptor_limit(&job.descriptors);
     if plan.gathers_orphans {
         // A descendant whose parent has ended stays below this process, where a timeout finds it.
         set_child_subreaper(Some(getpid())).ok();
     }
     if let Some(user) = &plan.user {
-        become_user(user).map_err(|errno| Failure::new(Stage::User, errno))?;
+        become_user(user, job.bounding).map_err(|errno| Failure::new(Stage::User, errno))?;
     }
-    sys::unblock_signals();
+    raw::unblock_signals();
     Ok(())
+}
+/// Puts a descriptor in its place, if it is not there.
+fn move_to(fd: RawFd, place: RawFd, flags: i32) -> rustix::io::Result<()> {
+    if fd == place { Ok(()) } else { raw::place(fd, place, flags) }
 }
 
 /// Moves the one descriptor more that a worker may need to its place, and says from where on all others are closed.
 fn first_closed(work: &Work) -> rustix::io::Result<RawFd> {
     let Work::Accept(socket) = work else { return Ok(STATUS_FD + 1) };
-    if socket.as_raw_fd() != SOCKET_FD {
-        sys::place_fd(socket, SOCKET_FD).map_err(|error| sys::errno_of(&error))?;
-    }
+    move_to(socket.as_raw_fd(), SOCKET_FD, 0)?;
     Ok(SOCKET_FD + 1)
 }
 
 fn attach(stdio: &Stdio, user: Option<&UserIds>) -> rustix::io::Result<()> {
-    let place = |fd: &OwnedFd, target| sys::place_fd(fd, target).map_err(|error| sys::errno_of(&error));
     match stdio {
         Stdio::Pipes { stdin, stdout, stderr } => {
             match stdin {
-                Some(pipe) => place(pipe, 0)?,
-                None => place(&open("/dev/null", OFlags::RDONLY, Mode::empty())?, 0)?,
+                Some(pipe) => move_to(*pipe, 0, 0)?,
+                None => move_to(open("/dev/null", OFlags::RDONLY, Mode::empty())?.as_raw_fd(), 0, 0)?,
             }
-            place(stdout, 1)?;
-            place(stderr, 2)
+            move_to(*stdout, 1, 0)?;
+            move_to(*stderr, 2, 0)
         }
         Stdio::Terminal(path) => {
             // Not by opening it: gVisor refuses to be asked for what it has given already.
@@ -123,29 +126,17 @@ fn attach(stdio: &Stdio, user: Option<&UserIds>) -> rustix::io::Result<()> {
                 // So that it can open its terminal by name; where that cannot be, it works without.
                 fchown(&terminal, Some(Uid::from_raw(user.uid)), None).ok();
             }
-            (0..3).try_for_each(|target| place(&terminal, target))
+            (0..3).try_for_each(|place| move_to(terminal.as_raw_fd(), place, 0))
         }
     }
 }
 
-/// Moves the report pipe to its place, where everything above it can be closed.
-fn place_status(status: &mut RawFd) -> rustix::io::Result<()> {
-    if *status != STATUS_FD {
-        // SAFETY: dup3 takes numbers; what was at the target is of no use to the child any more.
-        if unsafe { libc::dup3(*status, STATUS_FD, libc::O_CLOEXEC) } < 0 {
-            return Err(sys::errno_of(&io::Error::last_os_error()));
-        }
-        *status = STATUS_FD;
-    }
-    Ok(())
-}
-
-fn become_user(user: &UserIds) -> rustix::io::Result<()> {
+fn become_user(user: &UserIds, bounding: u64) -> rustix::io::Result<()> {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     if (uid, gid) == (getuid(), getgid()) {
         return Ok(());
     }
-    forgo_capabilities();
+    forgo_capabilities(bounding);
     // The user last: without root's rights the groups could not be changed.
     set_thread_groups(&[])?;
     set_thread_gid(gid)?;
@@ -153,13 +144,10 @@ fn become_user(user: &UserIds) -> rustix::io::Result<()> {
 }
 
 /// Nothing that the process becomes can gain a right again. An agent that may not say so has none to give.
-fn forgo_capabilities() {
-    for capability in 0..=u64::from(u8::MAX) {
-        // SAFETY: prctl takes numbers. It fails beyond the last capability that this kernel knows.
-        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
-            return;
-        }
-    }
+fn forgo_capabilities(bounding: u64) {
+    let mut all = (0..u64::BITS).filter(|bit| bounding >> bit & 1 == 1);
+    // It fails beyond the last one that this kernel knows, too.
+    all.try_for_each(raw::forgo_capability).ok();
 }
 
 /// Becomes the first candidate that can be executed, or says why none can.
@@ -169,9 +157,8 @@ fn execute(program: &Program) -> Failure {
     }
     let mut failure = program.lookup_failure(libc::ENOENT);
     for (candidate, path) in (0..).zip(&program.candidates) {
-        // SAFETY: all three are null-terminated, and live as long as the plan that this is part of.
-        unsafe { libc::execve(path.as_ptr(), program.argv(), program.env()) };
-        let errno = sys::errno_of(&io::Error::last_os_error()).raw_os_error();
+        // SAFETY: both end with a null pointer, and live as long as the plan that this is part of.
+        let errno = unsafe { raw::execute(path, program.argv(), program.env()) }.raw_os_error();
         match errno {
             // Not here; and if one was found but not executable, that stays the better answer.
             libc::ENOENT | libc::ENOTDIR if program.is_searched() => {}

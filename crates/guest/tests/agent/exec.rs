@@ -230,3 +230,14 @@ fn stdin_is_nothing_unless_it_was_asked_for() {
     let program = Exec { stdin: StdinMode::Null, ..exec(&["sh", "-c", "cat; readlink /proc/self/fd/0"]) };
     assert_eq!(Guest::ready().run(program_of(program)).text(), "/dev/null\n");
 }
+
+#[test]
+fn a_rehearsal_ends_at_once_and_leaves_nothing() {
+    let mut guest = Guest::ready();
+    let folder = tempdir().expect("a folder");
+    let cwd = folder.path().as_os_str().as_bytes().to_vec();
+    let rehearsal = Exec { cwd, ..exec(&[env!("CARGO_BIN_EXE_agentkernel-guest"), "--rehearse"]) };
+    let outcome = guest.run(program_of(rehearsal));
+    assert_eq!((outcome.status(), outcome.stdout.len(), outcome.stderr.len()), (Status::Code(0), 0, 0));
+    assert_eq!(folder.path().read_dir().expect("a folder").count(), 0);
+}

@@ -26,7 +26,7 @@ fn as_init() -> Option<Command> {
     };
     if in_namespaces().arg("true").status().is_ok_and(|status| status.success()) {
         let mut command = in_namespaces();
-        command.arg(env!("CARGO_BIN_EXE_agentkernel-guest"));
+        command.arg(env!("CARGO_BIN_EXE_agentkernel-guest")).args(crate::WORDS);
         return Some(command);
     }
     assert!(option_env!("CI").is_none(), "namespaces must work where everything is tested");

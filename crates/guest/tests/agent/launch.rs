@@ -24,7 +24,13 @@ pub fn hello() -> Hello {
 
 /// The agent's program.
 pub fn program() -> Command {
-    command(env!("CARGO_BIN_EXE_agentkernel-guest").as_ref())
+    started(command(env!("CARGO_BIN_EXE_agentkernel-guest").as_ref()))
+}
+
+/// The same by a program that has become it with these words.
+fn started(mut program: Command) -> Command {
+    program.args(crate::WORDS);
+    program
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test is the one that starts the agent")]
@@ -71,7 +77,7 @@ impl Guest {
         // By another process: what this one has open for writing, a fork of another test may keep so.
         let copy = words(&["cp", env!("CARGO_BIN_EXE_agentkernel-guest"), program.to_str().expect("text")]);
         assert_eq!(Self::ready().run(copy).status(), Status::Code(0));
-        let mut command = command(&program);
+        let mut command = started(command(&program));
         if geteuid().is_root() {
             command.uid(65534).gid(65534);
         }

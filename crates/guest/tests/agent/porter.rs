@@ -50,7 +50,7 @@ impl Porter {
 /// Starts the agent with its door at descriptor 3, which a shell can do without any unsafe code of ours.
 pub fn at_door(words: &str, door: OwnedFd) -> Command {
     let mut shell = command("/bin/sh".as_ref());
-    let script = format!("exec {words} --door 3<&2 2>/dev/null");
+    let script = format!("exec {words} {} --door 3<&2 2>/dev/null", crate::WORDS.join(" "));
     shell.args(["-c", &script, env!("CARGO_BIN_EXE_agentkernel-guest")]).stderr(door);
     shell
 }

@@ -72,10 +72,7 @@ pub(super) fn adapt(config: &mut Value, runtime: &Runtime, user: User) {
     if runtime.engine.hides_nothing() && user != User::ROOT {
         set_the_agent_apart(&mut config["process"]);
     }
-    let mut args = vec![AGENT];
-    if runtime.engine.has_door() {
-        args.push("--door");
-    }
+    let args: Vec<&str> = [AGENT].iter().chain(runtime.engine.agent_words()).copied().collect();
     config["process"]["args"] = json!(args);
     let linux = &mut config["linux"];
     linux["seccomp"] = seccomp::profile(unknown(runtime.engine));

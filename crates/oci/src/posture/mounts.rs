@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, statx};
 
 use super::Expected;
 use super::planned::{PlannedBind, describe};
-use crate::bundle::{DEVICE_NUMBERS, DEVICES, MASKED_PATHS, READ_ONLY_PATHS, WRITABLE};
+use crate::bundle::{DEVICE_NUMBERS, DEVICES, MASKED_PATHS, READ_ONLY_PATHS, ROOTFS, WRITABLE};
 use crate::engine::Engine;
 use crate::mountinfo::MountLine;
 use crate::sys;
@@ -36,10 +36,10 @@ pub(super) fn controls(
     lines: &[MountLine<'_>],
     at_start: bool,
 ) -> Vec<Control> {
-    let found = Found::sort(expected, init, lines, at_start);
+    let found = Found::sort(expected, init, lines, at_start, own_places(expected));
     let mut controls = found.own_mounts(expected);
     controls.extend([
-        found.of_the_host(expected),
+        found.of_the_host("mounts.host", expected, Vec::new()),
         found.writable(expected),
         found.private(),
         found.devices(expected),
@@ -49,12 +49,35 @@ pub(super) fn controls(
     controls
 }
 
+/// What gVisor's gofer can open: the sandbox's root, which can only be read, and in it what of the host was asked for.
+pub(super) fn of_gofer(expected: &Expected, gofer: i32, lines: &[MountLine<'_>]) -> Control {
+    // Mounts that are moved inside are moved in a kernel that the gofer knows nothing of.
+    let found = Found::sort(expected, gofer, lines, true, vec!["/".to_owned()]);
+    let root = found.own_at("/");
+    let is_planned = |line: &MountLine<'_>| {
+        (line.kind, &*line.root) == ("tmpfs", &*format!("/{ROOTFS}")) && line.has("ro")
+    };
+    let mut wrong: Vec<String> = match root {
+        None => vec!["no root".to_owned()],
+        Some(line) if is_planned(line) => Vec::new(),
+        Some(line) => vec![format!("the root is {} of {}, {}", line.kind, line.root, line.options)],
+    };
+    let shared = lines.iter().filter(|line| !line.propagation.is_empty());
+    wrong.extend(shared.map(|line| format!("{} is {}", line.place, line.propagation)));
+    found.of_the_host("mounts.gofer", expected, wrong)
+}
+
 impl<'a> Found<'a> {
-    fn sort(expected: &'a Expected, init: i32, lines: &'a [MountLine<'a>], at_start: bool) -> Self {
+    fn sort(
+        expected: &'a Expected,
+        init: i32,
+        lines: &'a [MountLine<'a>],
+        at_start: bool,
+        mut places: Vec<String>,
+    ) -> Self {
         let mut found =
             Self { init, lines, at_start, binds: Vec::new(), own: Vec::new(), foreign: Vec::new() };
         let mut planned: Vec<&PlannedBind> = expected.mounts.binds.iter().collect();
-        let mut places = own_places(expected);
         for line in lines {
             if let Some(index) = planned.iter().position(|bind| found.is(line, bind)) {
                 found.binds.push((line, planned.swap_remove(index)));
@@ -98,14 +121,14 @@ impl<'a> Found<'a> {
     }
 
     /// What of the host is visible: that which was asked for, at its place and no more writable than asked for.
-    fn of_the_host(&self, expected: &Expected) -> Control {
+    /// `wrong` is what is wrong already.
+    fn of_the_host(&self, name: &str, expected: &Expected, mut wrong: Vec<String>) -> Control {
         let planned = expected.mounts.binds.iter().filter(|bind| !bind.below);
         let wanted = planned.clone().map(shown).collect::<Vec<_>>().join(", ");
-        let mut wrong: Vec<String> = self
-            .foreign
-            .iter()
-            .map(|line| format!("beside them {} ({} of {})", line.place, line.root, line.device))
-            .collect();
+        let foreign = self.foreign.iter();
+        wrong.extend(
+            foreign.map(|line| format!("beside them {} ({} of {})", line.place, line.root, line.device)),
+        );
         let weak = self.binds.iter().filter(|(line, bind)| {
             !line.has("nosuid") || !line.has("nodev") || bind.read_only && !line.has("ro")
         });
@@ -113,7 +136,7 @@ impl<'a> Found<'a> {
         let is_found = |bind: &PlannedBind| self.binds.iter().any(|(_, found)| std::ptr::eq(*found, bind));
         wrong.extend(planned.filter(|bind| !is_found(bind)).map(|bind| format!("no {}", bind.place)));
         let shown = if wrong.is_empty() { wanted.clone() } else { wrong.join("; ") };
-        Control::exact("mounts.host", wanted, shown)
+        Control::exact(name, wanted, shown)
     }
 
     /// Every mount is read-only but those that are planned otherwise, and those honour neither set-id bits nor devices.
@@ -239,62 +262,4 @@ fn mount_at(init: i32, place: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::planned::{OwnMount, PlannedMounts};
-    use super::*;
-
-    const MOUNTINFO: &str = "\
-1 0 0:40 /rootfs / ro,nosuid,nodev,relatime - tmpfs agentkernel rw,size=16384k
-2 1 254:0 /srv/x /workspace/x rw,nosuid,nodev,relatime - ext4 /dev/vda rw
-3 1 0:41 / /tmp rw,nosuid,nodev,relatime - tmpfs tmpfs rw,size=4k,nr_inodes=16
-";
-
-    fn expected() -> Expected {
-        let own = |place: &str, is: &str| OwnMount { place: place.into(), is: is.into() };
-        let bind = PlannedBind {
-            place: "/workspace/x".into(),
-            device: "254:0".into(),
-            root: "/srv/x".into(),
-            read_only: false,
-            below: false,
-        };
-        let tmp = "tmpfs rw,nosuid,nodev,relatime size=4096 nr_inodes=16 mode=1777 uid=0 gid=0";
-        let own = vec![own("/", "tmpfs ro,nosuid,nodev,relatime of /rootfs"), own("/tmp", tmp)];
-        Expected { mounts: PlannedMounts { own, binds: vec![bind] }, ..Expected::default() }
-    }
-
-    /// What does not hold, of those controls that are about these mounts.
-    fn broken(mountinfo: &str, at_start: bool) -> Vec<String> {
-        let lines = MountLine::all(mountinfo);
-        let controls = controls(&expected(), 0, &lines, at_start);
-        let is_about = |name: &str| name != "devices" && !name.starts_with("paths.");
-        let broken = controls.into_iter().filter(|control| !control.held);
-        broken.map(|control| control.name).filter(|name| is_about(name)).collect()
-    }
-
-    #[test]
-    fn what_is_mounted_as_planned_holds() {
-        assert_eq!(broken(MOUNTINFO, true), Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_sandbox_can_move_a_mount_only_once_it_runs() {
-        let moved = MOUNTINFO.replace("/workspace/x", "/workspace/y");
-        assert_eq!(broken(&moved, true), ["mounts.host", "mounts.writable"]);
-        assert_eq!(broken(&moved, false), Vec::<String>::new());
-        let outside = MOUNTINFO.replace("/workspace/x", "/mnt/x");
-        assert_eq!(broken(&outside, false), ["mounts.host", "mounts.writable"]);
-    }
-
-    #[test]
-    fn another_folder_of_the_host_is_not_the_planned_one() {
-        for (planned, actual) in [("/srv/x", "/srv/y"), ("254:0", "254:1")] {
-            assert_eq!(broken(&MOUNTINFO.replace(planned, actual), false), ["mounts.host"]);
-        }
-    }
-
-    #[test]
-    fn nothing_to_read_holds_nothing() {
-        assert_eq!(broken("", false), ["root", "mount./tmp", "mounts.host", "mounts.writable"]);
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@ use agentkernel_oci::{Init, Record, RuntimeDir};
 use agentkernel_testkit::{TestEnvironment, random_u64, tool_or_skip};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::intruder::ENTER;
 use crate::host;
 use crate::support::runtime_below;
 
@@ -29,13 +30,16 @@ impl Sibling {
     pub async fn sharing(kind: &str, with: &Record) -> Option<Self> {
         let program = tool_or_skip("nsenter")?;
         let environment = TestEnvironment::new();
-        let option = match kind {
-            "mnt" => "--mount",
-            kind => &format!("--{kind}"),
-        };
+        let option = &format!("--{kind}");
         let init = host::init_of(with).pid;
         let mut command = environment.command(program);
         command.args(["--target", &init.to_string(), option, "sleep", "1000"]);
+        if kind == "mnt" {
+            // There may be no program in it: this one has all that it needs before.
+            command = environment.command(tool_or_skip("python3")?);
+            let program = format!("{ENTER}\ntime.sleep(1000)");
+            command.args(["-c", &program, &init.to_string(), kind]);
+        }
         let nsenter = command.spawn().expect("nsenter starts");
         let runtime = runtime_below(environment.root());
         let mut sibling = Self { runtime, environment, nsenter, inside: None };

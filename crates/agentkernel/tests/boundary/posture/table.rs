@@ -32,29 +32,33 @@ pub enum Away {
     GroupIsMissing,
     /// A process has something open that is no part of its command's streams: this program of Python's opens it.
     SomethingIsOpen(&'static str),
-    /// The host's root runs these words in its mount namespace.
-    FromTheHost(&'static [&'static str]),
+    /// The host's root runs these words in the namespace that this option of `nsenter` is for.
+    FromTheHost(&'static str, &'static [&'static str]),
+    /// The host's root calls this of Python's `libc` in its mount namespace, in which there may be no program.
+    CalledFromTheHost(&'static str),
+    /// A process of the host's is in its control group: this program, by the name that it is told to have.
+    BesideIt(&'static str, &'static [&'static str]),
 }
 
-const fn row(control: &'static str, how: &'static str, away: Away) -> Row {
+pub(super) const fn row(control: &'static str, how: &'static str, away: Away) -> Row {
     Row { control, how, away, consequences: &[], refusal: &[] }
 }
 
-const fn plan(control: &'static str, how: &'static str, change: fn(&mut Plan)) -> Row {
+pub(super) const fn plan(control: &'static str, how: &'static str, change: fn(&mut Plan)) -> Row {
     row(control, how, Away::Plan(change))
 }
 
-const fn shared(control: &'static str, kind: &'static str) -> Row {
+pub(super) const fn shared(control: &'static str, kind: &'static str) -> Row {
     row(control, "a sibling shares it", Away::SharedWithASibling(kind))
 }
 
 impl Row {
-    const fn with(mut self, consequences: &'static [&'static str]) -> Self {
+    pub(super) const fn with(mut self, consequences: &'static [&'static str]) -> Self {
         self.consequences = consequences;
         self
     }
 
-    const fn or_refused(mut self, words: &'static [&'static str]) -> Self {
+    pub(super) const fn or_refused(mut self, words: &'static [&'static str]) -> Self {
         self.refusal = words;
         self
     }
@@ -231,7 +235,7 @@ const MOUNTS: &[Row] = &[
     row(
         "mounts.private",
         "mounts in /tmp are passed on",
-        Away::FromTheHost(&["mount", "--make-shared", "/tmp"]),
+        Away::FromTheHost("--mount", &["mount", "--make-shared", "/tmp"]),
     ),
 ];
 
@@ -239,8 +243,12 @@ const PATHS: &[Row] = &[
     plan("paths.masked", "none", |plan| plan.config["linux"]["maskedPaths"] = json!([])),
     plan("paths.read_only", "none", |plan| plan.config["linux"]["readonlyPaths"] = json!([]))
         .with(&["mount./dev", "mounts.writable"]),
-    row("devices", "/dev/null is another", Away::FromTheHost(&["mount", "--bind", "/dev/zero", "/dev/null"]))
-        .with(&["mounts.host"]),
+    row(
+        "devices",
+        "/dev/null is another",
+        Away::FromTheHost("--mount", &["mount", "--bind", "/dev/zero", "/dev/null"]),
+    )
+    .with(&["mounts.host"]),
     plan("devices.rules", "one more", |plan| {
         let rule = json!({"allow": true, "type": "c", "major": 10, "minor": 200, "access": "rwm"});
         match &mut plan.config["linux"]["resources"]["devices"] {
