@@ -102,6 +102,10 @@ async fn a_token_is_not_enough_for_the_host_and_for_all_owners() {
     alice.post("/v1/sandboxes", socket).await.refused(403, "forbidden");
     // What an engine of the host keeps may be private.
     alice.post("/v1/sandboxes", json!({"image": "docker.io/a/b"})).await.refused(403, "forbidden");
+    let module = json!({"module": "/srv/x.wasm"});
+    alice.post("/v1/sandboxes", module.clone()).await.refused(403, "forbidden");
+    let call = json!({"sandbox": module, "call": {"function": "f"}});
+    alice.post("/v1/calls", call).await.refused(403, "forbidden");
     let run = json!({"sandbox": mounts, "command": {"argv": ["true"]}});
     alice.post("/v1/runs", run.clone()).await.refused(403, "forbidden");
     let mut socket = alice.socket("/v1/runs/stream").await.expect("a WebSocket");
