@@ -16,8 +16,6 @@ use agentkernel_link::{ExecDefaults, HelloOptions, LinkedSandbox, Token};
 use async_trait::async_trait;
 use tokio::net::UnixStream;
 
-use proof::beside;
-
 use crate::adopt;
 use crate::boundary::{OciBoundary, first_report};
 use crate::bundle;
@@ -278,7 +276,7 @@ impl Backend for OciBackend {
         let hello = hello(&prepared.record);
         let (boundary, stream) = self.start(prepared).await?;
         let boot = began.elapsed();
-        let posture = beside(boundary.posture_at_start(&self.facts.hierarchy));
+        let posture = proof::read(boundary.posture_at_start(&self.facts.hierarchy));
         let (boundary, stream) = (Box::new(boundary), Box::new(stream));
         let attached = LinkedSandbox::attach(spec, boundary, stream, hello, self.defaults(spec));
         let (attached, posture) = if runtime.is_some() {

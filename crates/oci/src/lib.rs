@@ -18,6 +18,7 @@
 
 mod adopt;
 mod backend;
+mod beside;
 mod boundary;
 pub mod bundle;
 mod capability;

@@ -12,9 +12,11 @@
 //! whatever is killed, no state of it is left on the host. The runtime dies with the supervisor, and the container's
 //! first process, which the agent sees to itself, with the runtime.
 
+mod traces;
+
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -23,28 +25,31 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{Mode, OFlags, fcntl_setfl, open, openat};
+use rustix::fs::{Mode, OFlags, fcntl_setfl, open};
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketFlags, SocketType,
     recvmsg, send, socketpair,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{getpid, set_child_subreaper};
+use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open, set_child_subreaper};
 
 use super::idmap::IdMaps;
 use super::init::die_with_the_supervisor;
 use super::{DEADLINE, Failure, GroupDoor, MESSAGE_MAX, Parts, Running, await_word, during, hear, stage};
 use crate::bundle::{ROOTFS, STAGE};
-use crate::engine::{AGENT, Launcher, PANIC_LOG, PID_FILE};
+use crate::engine::{AGENT, Launcher};
 use crate::supervisor::send_with_descriptor;
 use crate::sys::{self, Forked};
+
+pub(crate) use traces::Traces;
+use traces::{first_process, last_words};
 
 /// All of the runtime's environment.
 const ENVIRONMENT: &std::ffi::CStr = c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Most that is told of a runtime's complaints, bytes.
-const COMPLAINT_MAX: usize = 2000;
+/// How soon is looked again whether a runtime that stays has made the container.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Makes the container and returns when its first process is there. Only for a process with one thread.
 pub(super) fn create(
@@ -93,9 +98,10 @@ fn accompany(
     if length > 0 {
         return Err(failure(&message[..length]));
     }
-    let name = launcher.engine.program();
-    let what = format!("start the container by {name}");
+    let what = format!("start the container by {}", launcher.engine.program());
     let until = Instant::now() + DEADLINE;
+    let end = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    let is_told = launcher.engine.leaves() && end.is_some();
     loop {
         let has_ended = sys::has_ended(pid);
         // A runtime that leaves has made the container once it is gone.
@@ -107,34 +113,12 @@ fn accompany(
         if has_ended {
             return Err(during(&what)(last_words(&complaints)));
         }
-        if is_given_up(order) {
+        if is_given_up(order, end.as_ref(), is_told) {
             return Err(during(&what)("it was given up meanwhile"));
         }
         if Instant::now() > until {
-            return Err(during(&what)(format!(
-                "{name} does not come to an end; {}",
-                last_words(&complaints)
-            )));
-        }
-    }
-}
-
-/// What a runtime writes while its container runs. Held as long as that: it would die of writing to nobody.
-#[derive(Debug)]
-pub(crate) struct Traces {
-    stage: OwnedFd,
-    complaints: File,
-}
-
-impl Traces {
-    /// Why it ended, as it says itself: the first line of a panic, else its last complaint.
-    pub(crate) fn last_words(&self) -> String {
-        let panic = read_on(&self.stage, PANIC_LOG).unwrap_or_default();
-        match panic.lines().find(|line| !line.trim().is_empty()) {
-            Some(line) => {
-                format!("its kernel panicked: {}", line.trim().chars().take(200).collect::<String>())
-            }
-            None => last_words(&self.complaints),
+            let words = last_words(&complaints);
+            return Err(during(&what)(format!("it does not come to an end; {words}")));
         }
     }
 }
@@ -175,32 +159,13 @@ fn failure(message: &[u8]) -> Failure {
     serde_json::from_slice(message).unwrap_or_else(garbled)
 }
 
-/// The container's first process, once the runtime has written it down.
-fn first_process(stage: &OwnedFd) -> Option<i32> {
-    read_on(stage, PID_FILE)?.trim().parse().ok()
-}
-
-/// The beginning of a file on the stage, which only the runtime writes.
-fn read_on(stage: &OwnedFd, name: &str) -> Option<String> {
-    let file = openat(stage, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let mut text = Vec::new();
-    File::from(file).take(64 * 1024).read_to_end(&mut text).ok()?;
-    Some(String::from_utf8_lossy(&text).into_owned())
-}
-
-/// Whether whoever wants the container has gone, or wants it no more. Waits a millisecond for it.
-fn is_given_up(order: BorrowedFd<'_>) -> bool {
-    let mut given_up = [PollFd::from_borrowed_fd(order, PollFlags::IN | PollFlags::HUP)];
-    poll(&mut given_up, Some(&sys::timespec(Duration::from_millis(1)))).is_ok_and(|ready| ready > 0)
-}
-
-/// What the runtime has complained of, for a person.
-fn last_words(mut complaints: &File) -> String {
-    let mut bytes = vec![0; COMPLAINT_MAX];
-    let length = complaints.read(&mut bytes).unwrap_or(0);
-    let text = String::from_utf8_lossy(&bytes[..length]);
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.is_empty() { "it ended without a word".into() } else { text }
+/// Whether whoever wants the container has gone, or wants it no more. Waits for that or for the runtime's end; not for long,
+/// unless that end tells that the container was made: of a runtime that stays it is seen only by looking.
+fn is_given_up(order: BorrowedFd<'_>, end: Option<&OwnedFd>, is_told: bool) -> bool {
+    let patience = if is_told { DEADLINE } else { LOOK_AGAIN };
+    let mut fds = vec![PollFd::from_borrowed_fd(order, PollFlags::IN | PollFlags::HUP)];
+    fds.extend(end.map(|end| PollFd::new(end, PollFlags::IN)));
+    poll(&mut fds, Some(&sys::timespec(patience))).is_ok() && !fds[0].revents().is_empty()
 }
 
 /// What the runtime's process has from its parent.
@@ -289,8 +254,8 @@ impl Job<'_> {
     }
 }
 
-/// crun takes a host with control groups of both kinds for one that it cannot serve, whether or not it is to make any.
-/// Where v1 is in use nobody needs the other tree, so nobody is shown it.
+/// crun takes a host with control groups of both kinds for one that it cannot serve, whether or not it is to make any; runc
+/// makes a group in both, and only removes its own part of that. Where v1 is in use nobody needs the other tree, so nobody is shown it.
 fn hide_the_unified_tree() -> io::Result<()> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     let of_kind = |kind: &'static str| {

@@ -6,6 +6,7 @@ use agentkernel_core::{Availability, Result};
 use tokio::sync::OnceCell;
 
 use super::{Engine, Memory, Runtime, ask, locate, seen_from_the_stage};
+use crate::beside::beside;
 use crate::paths::RuntimeDir;
 
 /// A container runtime, looked for when it is needed.
@@ -38,7 +39,7 @@ impl EngineSlot {
                     None => ask(engine, path).inspect(|runtime| Memory::keep(&memories, runtime, None)),
                 }
             };
-            let found = tokio::task::spawn_blocking(find).await;
+            let found = beside(find).await;
             found.unwrap_or_else(|why| {
                 Err(Availability::Unavailable { needs: why.to_string(), hint: "report this".into() })
             })
