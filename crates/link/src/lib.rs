@@ -34,6 +34,7 @@ mod lock;
 mod outbox;
 mod output;
 mod process;
+mod rehearsal;
 mod sandbox;
 mod socket;
 mod stdin;

@@ -4,9 +4,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use agentkernel_core::{
-    BackendKind, Boundary, CauseOfDeath, Command, DuplexStream, Ended, Error, ErrorKind, ExitStatus, Files,
-    HostSocket, Posture, Process, ProcessEvent, Profile, Resize, Result, Sandbox, SandboxName, SandboxSpec,
-    SandboxUsage, Stopped,
+    BackendKind, Boundary, CauseOfDeath, Command, DuplexStream, Ended, Error, ErrorKind, Files, HostSocket,
+    Posture, Process, Profile, Resize, Result, Sandbox, SandboxName, SandboxSpec, SandboxUsage, Stopped,
 };
 use async_trait::async_trait;
 use tokio::sync::RwLock;
@@ -18,14 +17,11 @@ use crate::connect::{HelloOptions, ReadyInfo, Witness, connect_with, reconnect_w
 use crate::exec::ExecDefaults;
 use crate::files::LinkedFiles;
 use crate::link::Link;
-use crate::socket;
 use crate::table::{Table, wait_closed};
+use crate::{rehearsal, socket};
 
 /// How long the boundary may take to say why the stream has ended.
 const WORD_WAIT: Duration = Duration::from_millis(100);
-
-/// How often a sandbox rehearses.
-const REHEARSALS: usize = 3;
 
 /// The boundary, until somebody takes it to stop it. Nothing in the background holds it for longer
 /// than [`WORD_WAIT`], so that dropping the sandbox drops the boundary.
@@ -194,21 +190,7 @@ impl Sandbox for LinkedSandbox {
     }
 
     async fn rehearse(&self) -> Result<()> {
-        let Some(argv) = &self.defaults.rehearsal else { return Ok(()) };
-        for _ in 0..REHEARSALS {
-            let command = Command::new(argv.iter().cloned());
-            let mut process = self.link.exec(&command, &self.defaults).await?;
-            let exited = loop {
-                if let ProcessEvent::Exited(exited) = process.next().await? {
-                    break exited;
-                }
-            };
-            if exited.status != ExitStatus::Code(0) {
-                let why = format!("it ended with {:?}", exited.status);
-                return Err(Error::new(ErrorKind::Boot, "rehearse a command", why));
-            }
-        }
-        Ok(())
+        rehearsal::rehearse(&self.link, &self.defaults).await
     }
 
     fn files(&self) -> &dyn Files {
