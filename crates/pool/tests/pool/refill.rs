@@ -109,6 +109,35 @@ async fn refills_make_room_for_those_who_wait_but_one_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_waits_has_rehearsed_and_what_somebody_waited_for_has_not() {
+    let stub = Stub::new();
+    let rehearsals = |lease: &agentkernel_pool::Lease| {
+        let remote = stub.remote(lease.sandbox().name()).expect("it lives");
+        (lease.origin, remote.rehearsals.load(SeqCst))
+    };
+    let pool = stub.pool(PoolSettings::default());
+    let cold = pool.acquire(&spec()).await.expect("leased");
+    assert!(matches!(rehearsals(&cold), (Origin::Cold { .. }, 0)));
+    pool.set_target(&key(&pool), 1..=1).expect("set");
+    until(|| pool.stats().warm == 1).await;
+    let warm = pool.acquire(&spec()).await.expect("leased");
+    assert!(matches!(rehearsals(&warm), (Origin::Warm { .. }, 1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_rehearse_is_never_leased() {
+    let stub = Stub::new();
+    let pool = stub.pool(PoolSettings::default());
+    stub.boots.rehearsal_fails.store(true, SeqCst);
+    pool.set_target(&key(&pool), 1..=1).expect("set");
+    until(|| only_key(&pool).counts.boot_failures == 1).await;
+    until(|| stub.living().is_empty()).await;
+    assert_eq!(pool.stats().warm, 0);
+    stub.boots.rehearsal_fails.store(false, SeqCst);
+    until(|| pool.stats().warm == 1).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn failures_are_tried_again_ever_more_seldom() {
     let stub = Stub::new();
     let settings = PoolSettings {

@@ -40,8 +40,10 @@ pub struct Boots {
     pub die: AtomicBool,
     /// What is made from here on does not answer.
     pub deaf: AtomicBool,
-    /// What is made from here on never ends when it is stopped.
+    /// What is made from here on does not end.
     pub stop_hangs: AtomicBool,
+    /// Nothing can rehearse.
+    pub rehearsal_fails: AtomicBool,
     /// What is made from here on refuses to be resized.
     pub resize_fails: AtomicBool,
     pub time: Mutex<Option<Duration>>,
@@ -61,7 +63,8 @@ pub struct Remote {
     /// How long an answer takes.
     pub ping_time: Mutex<Duration>,
     pub resized: Mutex<Vec<Resize>>,
-    stop_hangs: bool,
+    pub rehearsals: AtomicUsize,
+    stop_hangs: AtomicBool,
     resize_fails: bool,
 }
 
@@ -155,12 +158,10 @@ impl Backend for Stub {
         if !time.is_zero() {
             sleep(time).await;
         }
-        if boots.hang.load(SeqCst) {
-            std::future::pending::<()>().await;
-        }
+        never_if(&boots.hang).await;
         assert!(!boots.panic.load(SeqCst), "the test wants it so");
         if boots.fail.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok() {
-            return Err(Error::new(ErrorKind::Boot, "start the sandbox", "the stub was told to fail"));
+            return Err(told_to_fail("start the sandbox"));
         }
         let name = spec.name().clone();
         assert!(boots.names.lock().expect("not poisoned").insert(name.clone()), "{name} was booted before");
@@ -171,7 +172,8 @@ impl Backend for Stub {
             pings: AtomicUsize::new(0),
             ping_time: Mutex::default(),
             resized: Mutex::default(),
-            stop_hangs: boots.stop_hangs.load(SeqCst),
+            rehearsals: AtomicUsize::new(0),
+            stop_hangs: AtomicBool::new(boots.stop_hangs.load(SeqCst)),
             resize_fails: boots.resize_fails.load(SeqCst),
         });
         if boots.die.load(SeqCst) {
@@ -181,6 +183,16 @@ impl Backend for Stub {
         let sandbox = StubSandbox { name, remote, backend: self.clone(), stopped: false };
         Ok(Booted { sandbox: Box::new(sandbox), boot: time / 2, ready: time / 2 })
     }
+}
+
+async fn never_if(wanted: &AtomicBool) {
+    if wanted.load(SeqCst) {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn told_to_fail(what: &'static str) -> Error {
+    Error::new(ErrorKind::Boot, what, "the stub was told to fail")
 }
 
 struct StubSandbox {
@@ -204,15 +216,19 @@ impl Sandbox for StubSandbox {
         Err(Error::new(ErrorKind::CommandRefused, "run the command", "the stub runs none"))
     }
 
+    async fn rehearse(&self) -> Result<()> {
+        self.remote.rehearsals.fetch_add(1, SeqCst);
+        let fails = self.backend.boots.rehearsal_fails.load(SeqCst);
+        if fails { Err(told_to_fail("rehearse a command")) } else { Ok(()) }
+    }
+
     fn files(&self) -> &dyn Files {
         unreachable!("the stub has no files")
     }
 
     async fn ping(&self) -> Result<Duration> {
         self.remote.pings.fetch_add(1, SeqCst);
-        if self.remote.deaf.load(SeqCst) {
-            std::future::pending::<()>().await;
-        }
+        never_if(&self.remote.deaf).await;
         let time = *self.remote.ping_time.lock().expect("not poisoned");
         if !time.is_zero() {
             sleep(time).await;
@@ -225,11 +241,8 @@ impl Sandbox for StubSandbox {
     }
 
     async fn resize(&self, to: &Resize) -> Result<()> {
-        if self.remote.resize_fails {
-            return Err(Error::new(ErrorKind::Host, "resize the sandbox", "the stub was told to fail"));
-        }
         self.remote.resized.lock().expect("not poisoned").push(*to);
-        Ok(())
+        if self.remote.resize_fails { Err(told_to_fail("resize the sandbox")) } else { Ok(()) }
     }
 
     async fn ended(&self) -> Ended {
@@ -239,9 +252,7 @@ impl Sandbox for StubSandbox {
     }
 
     async fn stop(mut self: Box<Self>) -> Result<Stopped> {
-        if self.remote.stop_hangs {
-            std::future::pending::<()>().await;
-        }
+        never_if(&self.remote.stop_hangs).await;
         sleep(Duration::from_millis(5)).await;
         self.stopped = true;
         let cause = self.remote.ended.borrow().as_ref().map(|ended| ended.cause);
