@@ -6,7 +6,7 @@ fn workspace() -> (tempfile::TempDir, Workspace) {
     let files = [
         ("crates/testkit/src/conformance/life.rs", "rule!(\"life.one_holder\", x)"),
         ("crates/agentkernel/tests/boundary/posture/table.rs", "plan(\"user.uid\", |plan| x)"),
-        ("crates/oci/src/posture/gvisor.rs", "Control::judged(\"gvisor.gofer\", x)"),
+        ("crates/agentkernel/tests/boundary/posture/gvisor.rs", "row(\"gvisor.gofer\", x)"),
         ("tests.rs", TESTS),
         ("README.md", "[security](SECURITY.md#promises), https://a.b, [there](https://a.b/c)\n"),
         ("SECURITY.md", "# Promises\n[`it_holds_each_time`][t] and `life.*`\n[t]: tests.rs\n"),

@@ -8,9 +8,11 @@ use crate::workspace::{Workspace, WorkspaceError};
 /// Where rules are named.
 const RULES: &str = "crates/testkit/src/conformance";
 
-/// Where controls are named: each with what takes it away, and gVisor's own where they are read.
-const CONTROLS: &[&str] =
-    &["crates/agentkernel/tests/boundary/posture/table.rs", "crates/oci/src/posture/gvisor.rs"];
+/// Where controls are named: each with what takes it away.
+const CONTROLS: &[&str] = &[
+    "crates/agentkernel/tests/boundary/posture/table.rs",
+    "crates/agentkernel/tests/boundary/posture/gvisor.rs",
+];
 
 /// A name of a test has at least so many words.
 const SENTENCE_WORDS_MIN: usize = 4;

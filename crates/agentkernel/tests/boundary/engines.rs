@@ -156,3 +156,66 @@ async fn a_rehearsal_leaves_nothing_that_can_be_seen_inside() {
     }
     assert_eq!(seen[0], seen[1]);
 }
+
+/// Looks for commands that are about to start, and tries to get into their memory, which is the agent's still. Prints how often
+/// it has tried that with one that is of its own user already, and what it could do.
+const LYING_IN_WAIT: &str = "
+import ctypes, os, time
+libc = ctypes.CDLL(None)
+seen, opened, until, rounds = 0, [], time.monotonic() + 8, 0
+def newest():
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return pid
+def named(pid):
+    with open(f'/proc/{pid}/comm') as comm:
+        return comm.read()
+def attack(pid, name):
+    for flags in (os.O_RDONLY, os.O_RDWR):
+        memory = -1
+        try:
+            memory = os.open(f'/proc/{pid}/mem', flags)
+            if named(pid) == name:
+                opened.append('memory')
+        except OSError:
+            pass
+        if memory >= 0:
+            os.close(memory)
+    if libc.ptrace(16, pid, 0, 0) == 0:
+        opened.append('traced')
+        libc.ptrace(17, pid, 0, 0)
+while time.monotonic() < until:
+    if rounds % 200 == 0:
+        last = newest() # some may have come and gone unseen
+    rounds += 1
+    for pid in range(last + 1, last + 4):
+        try:
+            name = named(pid)
+            last = pid
+            while name.startswith('agentkernel-gue') and named(pid) == name:
+                with open(f'/proc/{pid}/status') as status:
+                    mine = f'Uid:\\t{os.getuid()}' in status.read()
+                attack(pid, name)
+                seen += mine and named(pid) == name
+        except OSError:
+            pass
+print('seen', seen, 'opened', opened)
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_gvisor_nobody_looks_into_a_command_that_starts() {
+    let Some(fixture) = fixture_with(Engine::Gvisor).await else { return };
+    let sandbox = fixture.backend.boot(&spec()).await.expect("boots").sandbox;
+    let waiting = sandbox.exec(&Command::new(["python3", "-c", LYING_IN_WAIT])).await.expect("it starts");
+    let waits = tokio::spawn(agentkernel_testkit::listen(waiting));
+    while !waits.is_finished() {
+        exec(&*sandbox, &["true"]).await;
+    }
+    let said = waits.await.expect("no panic").expect("the sandbox lives").text();
+    assert!(said.ends_with("opened []"), "{said}");
+    let seen: Option<u32> = said.split(' ').nth_back(2).and_then(|number| number.parse().ok());
+    assert!(seen.is_some_and(|seen| seen > 0), "nobody was seen: {said}");
+    sandbox.stop().await.expect("stops");
+}
