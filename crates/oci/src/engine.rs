@@ -92,12 +92,6 @@ impl Engine {
         matches!(self, Self::Runc | Self::Crun)
     }
 
-    /// Whether it takes a host with control groups of both kinds for one that it cannot serve, whether or not it is to make
-    /// any. To hide one of them costs a grace period of the kernel's.
-    pub(crate) fn fears_hybrid_hosts(self) -> bool {
-        self == Self::Crun
-    }
-
     /// Whether it makes a group within ours; crun goes into ours as it is started.
     pub(crate) fn makes_group(self) -> bool {
         matches!(self, Self::Runc | Self::Gvisor)

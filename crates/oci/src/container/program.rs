@@ -195,9 +195,7 @@ impl Job<'_> {
         self.parts.group.enter().map_err(during("enter the control group"))?;
         mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
             .map_err(during("make the mounts private"))?;
-        if self.launcher.engine.fears_hybrid_hosts() {
-            hide_the_unified_tree().map_err(during("hide the unified control groups"))?;
-        }
+        hide_the_unified_tree().map_err(during("hide the unified control groups"))?;
         let (uids, gids) = self.parts.plan.privilege.id_maps();
         let owner = (uids.outside, gids.outside);
         stage::build(self.parts.plan, &self.maps, owner, Path::new(STAGE))
@@ -256,7 +254,8 @@ impl Job<'_> {
     }
 }
 
-/// Where v1 is in use nobody needs the other tree, so nobody is shown it.
+/// crun takes a host with control groups of both kinds for one that it cannot serve, whether or not it is to make any; runc
+/// makes a group in both, and only removes its own part of that. Where v1 is in use nobody needs the other tree, so nobody is shown it.
 fn hide_the_unified_tree() -> io::Result<()> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     let of_kind = |kind: &'static str| {
