@@ -2,7 +2,7 @@
 
 use std::fs::read_to_string;
 
-use agentkernel_protocol::{STDIN_WINDOW, ToGuest};
+use agentkernel_protocol::{STDIN_WINDOW, Status, ToGuest, ToHost};
 
 use crate::client::{Guest, until};
 use crate::hanging::Hanging;
@@ -33,4 +33,23 @@ fn a_start_that_hangs_has_the_memory_of_the_agent() {
     }
     until("the agent grows", || pages(guest.pid()) > before);
     until("its child grows with it", || pages(child) == pages(guest.pid()));
+}
+
+#[test]
+fn what_was_lent_comes_back() {
+    let mut guest = Guest::ready();
+    let all_ways = |guest: &mut Guest| {
+        for _ in 0..100 {
+            assert_eq!(guest.run(words(&["true"])).status(), Status::Code(0));
+            guest.refused(words(&["no-such-program"]));
+            let channel = guest.open(words(&["sleep", "1000"]));
+            guest.signal(channel, 9, false);
+            while !matches!(guest.next_of(channel), ToHost::Exited(_)) {}
+        }
+    };
+    all_ways(&mut guest);
+    let before = pages(guest.pid());
+    all_ways(&mut guest);
+    // A stack that was kept for each would be eight pages.
+    assert!(pages(guest.pid()) <= before + 256, "{} and then {} pages", before, pages(guest.pid()));
 }
