@@ -20,7 +20,11 @@ fn the_json_form_has_its_schema() {
     );
     let backends = json["backends"].as_array().expect("a list");
     let kinds: Vec<&str> = backends.iter().filter_map(|backend| backend["backend"].as_str()).collect();
-    assert_eq!(kinds, ["apple", "gvisor", "oci", "runc", "crun", "docker", "podman"], "strongest first");
+    assert_eq!(
+        kinds,
+        ["apple", "gvisor", "oci", "runc", "crun", "docker", "podman", "wasm"],
+        "strongest first"
+    );
     let oci = backends.iter().find(|backend| backend["backend"] == "oci").expect("it is there");
     let apple = &backends[0];
     assert_eq!(
