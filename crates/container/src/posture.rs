@@ -3,6 +3,8 @@
 mod mounts;
 mod process;
 
+pub(crate) use process::PRIVILEGES;
+
 use agentkernel_core::{ByteSize, Control, Limits, Posture, SandboxSpec};
 use serde_json::Value;
 

@@ -6,7 +6,7 @@ use agentkernel_core::{Booted, Call, Phases, Result, Returned, SandboxSpec};
 
 use crate::choice::{BackendRequest, Choice};
 use crate::registry::Registry;
-use crate::run::{both, stop};
+use crate::run::{both, phases, stop};
 
 /// What is to be called, and in what.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,13 +42,6 @@ pub async fn call(registry: &Registry, request: &CallRequest) -> Result<CallRepo
     let exec = exec_began.elapsed();
     let (stopped, stop) = stop(sandbox).await;
     let (returned, _) = both(returned, stopped)?;
-    let phases = Phases {
-        boot: Some(boot),
-        ready: Some(ready),
-        exec: Some(exec),
-        stop: Some(stop),
-        total: request.began.elapsed(),
-        ..Phases::default()
-    };
+    let phases = phases([boot, ready, exec, stop], request.began);
     Ok(CallReport { choice, returned, phases })
 }

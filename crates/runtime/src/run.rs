@@ -111,15 +111,20 @@ pub async fn run(registry: &Registry, request: &RunRequest, mut io: RunIo<'_>) -
     let exec = exec_began.elapsed();
     let (stopped, stop) = stop(sandbox).await;
     let (ending, stopped) = both(attended, stopped)?;
-    let phases = Phases {
+    let phases = phases([boot, ready, exec, stop], request.began);
+    Ok(RunReport::new(choice, request.spec.name().clone(), ending, count, phases, stopped))
+}
+
+/// Where the time went since `began`: in boot, ready, exec and stop.
+pub(crate) fn phases([boot, ready, exec, stop]: [Duration; 4], began: Instant) -> Phases {
+    Phases {
         boot: Some(boot),
         ready: Some(ready),
         exec: Some(exec),
         stop: Some(stop),
-        total: request.began.elapsed(),
+        total: began.elapsed(),
         ..Phases::default()
-    };
-    Ok(RunReport::new(choice, request.spec.name().clone(), ending, count, phases, stopped))
+    }
 }
 
 pub(crate) async fn stop(sandbox: Box<dyn Sandbox>) -> (Result<agentkernel_core::Stopped>, Duration) {

@@ -1,15 +1,15 @@
 //! Calls of exported functions, each in an instance of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use agentkernel_core::{Call, Error, ErrorKind, Result, Returned, Usage};
+use agentkernel_core::{Call, Error, ErrorKind, Result, Returned};
 use tokio::time::timeout;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, Val};
 use wasmtime_wasi::I32Exit;
 
-use crate::cpu::Metered;
+use crate::cpu::{Metered, usage};
 use crate::guest::Guest;
 use crate::sandbox::House;
 use crate::values;
@@ -35,9 +35,7 @@ async fn alone(house: Arc<House>, call: Call) -> Result<Returned> {
         Some(limit) => timeout(limit, work).await.unwrap_or_else(|_| Err(late(&call, limit)))?,
         None => work.await?,
     };
-    let max_rss_kib = store.data().meter.bytes as u64 >> 10;
-    let user = Duration::from_nanos(used.load(Ordering::Relaxed));
-    let usage = Usage { user, system: Duration::ZERO, max_rss_kib, wall: began.elapsed() };
+    let usage = usage(&used, store.data().meter.bytes, began);
     Ok(Returned { values, usage })
 }
 

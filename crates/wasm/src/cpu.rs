@@ -4,8 +4,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use agentkernel_core::Usage;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
@@ -59,6 +60,12 @@ impl<F: Future> Future for Metered<F> {
         drop(turn);
         polled
     }
+}
+
+/// What an instance has used that had so much memory and began then. The kernel's time is not told apart.
+pub(crate) fn usage(used_ns: &AtomicU64, memory_bytes: usize, began: Instant) -> Usage {
+    let user = Duration::from_nanos(used_ns.load(Ordering::Relaxed));
+    Usage { user, system: Duration::ZERO, max_rss_kib: memory_bytes as u64 >> 10, wall: began.elapsed() }
 }
 
 /// Processor time of this thread.

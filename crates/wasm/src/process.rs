@@ -1,7 +1,7 @@
 //! A command: `_start` of an instance of its own, as a task.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use agentkernel_core::{
@@ -18,7 +18,7 @@ use wasmtime::Store;
 use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
 
 use crate::call::{cause, full, listed};
-use crate::cpu::Metered;
+use crate::cpu::{Metered, usage};
 use crate::guest::Guest;
 use crate::refusals::{self, Words};
 use crate::sandbox::{House, Inhabitant};
@@ -121,7 +121,7 @@ impl Life {
         let end = tokio::select! {
             biased;
             number = signal(&mut self.killed) => End::by_signal(number),
-            () = self.house.closed() => End::by_signal(SIGKILL),
+            _ = self.house.ended() => End::by_signal(SIGKILL),
             () = expire(self.timeout) => End { timed_out: true, ..End::by_signal(SIGKILL) },
             ended = work => match ended {
                 Some(end) => end,
@@ -129,11 +129,9 @@ impl Life {
             },
         };
         drop(running);
-        let max_rss_kib = store.data().meter.bytes as u64 >> 10;
+        let usage = usage(&used, store.data().meter.bytes, began);
         // It is gone before its end is told, which may have to wait for whoever hears it.
         drop((store, self.inhabitant));
-        let user = Duration::from_nanos(used.load(Ordering::Relaxed));
-        let usage = Usage { user, system: Duration::ZERO, max_rss_kib, wall: began.elapsed() };
         tell(&self.events, end, usage).await;
     }
 }

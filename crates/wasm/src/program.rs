@@ -49,8 +49,7 @@ impl Program {
 
     /// Compiles and links a module.
     pub(crate) fn of(machine: &Machine, wasm: &[u8]) -> Result<Self> {
-        let told = refuse_what_is_no_module(wasm);
-        told?;
+        refuse_what_is_no_module(wasm)?;
         let module = machine.cache.module(&machine.engine, wasm).map_err(|why| invalid(&why))?;
         refuse_other_wasi(&module)?;
         let instances = machine.linker.instantiate_pre(&module).map_err(|why| unlinked(&why))?;

@@ -73,12 +73,8 @@ impl House {
         }
     }
 
-    /// Waits until it has ended.
-    pub(crate) async fn closed(&self) {
-        self.ended().await;
-    }
-
-    async fn ended(&self) -> Ended {
+    /// Waits until it has ended, and says how.
+    pub(crate) async fn ended(&self) -> Ended {
         let mut end = self.end.subscribe();
         let ended = end.wait_for(Option::is_some).await.ok().and_then(|ended| ended.clone());
         ended.unwrap_or(Ended { cause: CauseOfDeath::Killed, detail: "it was stopped".into() })

@@ -74,19 +74,22 @@ pub(super) fn identity(spec: &SandboxSpec, threads: &[Thread]) -> Vec<Control> {
     ]
 }
 
+/// An empty set of capabilities, as `/proc/PID/status` has it.
+const NO_CAPABILITIES: &str = "0000000000000000";
+
+/// Controls of a process's privileges: their names, their fields in `/proc/PID/status`, and what these must say.
+pub(crate) const PRIVILEGES: [(&str, &str, &str); 7] = [
+    ("capabilities.bounding", "CapBnd", NO_CAPABILITIES),
+    ("capabilities.permitted", "CapPrm", NO_CAPABILITIES),
+    ("capabilities.effective", "CapEff", NO_CAPABILITIES),
+    ("capabilities.inheritable", "CapInh", NO_CAPABILITIES),
+    ("capabilities.ambient", "CapAmb", NO_CAPABILITIES),
+    ("no_new_privs", "NoNewPrivs", "1"),
+    ("seccomp.mode", "Seccomp", "2"),
+];
+
 pub(super) fn privileges(threads: &[Thread]) -> Vec<Control> {
-    let none = format!("{:016x}", 0);
-    [
-        ("capabilities.bounding", "CapBnd", &*none),
-        ("capabilities.permitted", "CapPrm", &none),
-        ("capabilities.effective", "CapEff", &none),
-        ("capabilities.inheritable", "CapInh", &none),
-        ("capabilities.ambient", "CapAmb", &none),
-        ("no_new_privs", "NoNewPrivs", "1"),
-        ("seccomp.mode", "Seccomp", "2"),
-    ]
-    .map(|(name, field, expected)| over_all(name, field, expected, threads))
-    .into()
+    PRIVILEGES.map(|(name, field, expected)| over_all(name, field, expected, threads)).into()
 }
 
 /// Each namespace is not the host's; that of users is the engine's to decide.

@@ -59,7 +59,7 @@ pub async fn with<C: Client, I: Input>(
     let mut result = result(heard, count)?;
     drop(guard);
     finish(daemon, &guest, &mut result, ordered).await;
-    tell_phases(&guest, &mut result, exec, began);
+    result.phases = phases(&guest, exec, began);
     daemon.metrics.took(&result.phases);
     Ok(result)
 }
@@ -122,10 +122,11 @@ async fn finish(daemon: &Daemon, guest: &Guest, result: &mut CommandResult, wait
     result.timed_out |= result.cause == Some(CauseOfDeath::Timeout);
 }
 
-fn tell_phases(guest: &Guest, result: &mut CommandResult, exec: std::time::Duration, began: Instant) {
+/// Where the time has gone of a sandbox that was made for one thing, which took `exec` of what there was since `began`.
+pub fn phases(guest: &Guest, exec: std::time::Duration, began: Instant) -> agentkernel_api::Phases {
     let made = guest.view.borrow().phases.clone();
     let time = |ns: Option<u64>| ns.map(std::time::Duration::from_nanos);
-    result.phases = convert::phases(&Phases {
+    convert::phases(&Phases {
         queue: time(made.queue_ns),
         acquire: time(made.acquire_ns),
         boot: time(made.boot_ns),
@@ -133,7 +134,7 @@ fn tell_phases(guest: &Guest, result: &mut CommandResult, exec: std::time::Durat
         exec: Some(exec),
         stop: time(made.stop_ns),
         total: began.elapsed(),
-    });
+    })
 }
 
 /// Whether the command, or the child whose status a shell passed on, died by SIGKILL.

@@ -8,6 +8,7 @@ use agentkernel_hardening::mountinfo::MountLine;
 
 use crate::inside::WORKSPACE;
 use crate::plan::{rlimits, shm_bytes};
+use crate::posture::PRIVILEGES;
 
 /// Interfaces that a kernel makes in every network namespace, without a way out: a loopback, and the ends of tunnels that
 /// nobody has dug.
@@ -64,23 +65,16 @@ impl Report {
             })
         };
         let four = |id: u32| format!("{id} {id} {id} {id}");
-        let (uid, gid, none) = (four(spec.user().uid), four(spec.user().gid), format!("{:016x}", 0));
-        let exact = [
-            ("user.uid", "Uid", &*uid),
-            ("user.gid", "Gid", &gid),
-            ("capabilities.bounding", "CapBnd", &none),
-            ("capabilities.permitted", "CapPrm", &none),
-            ("capabilities.effective", "CapEff", &none),
-            ("capabilities.inheritable", "CapInh", &none),
-            ("capabilities.ambient", "CapAmb", &none),
-            ("no_new_privs", "NoNewPrivs", "1"),
-            ("seccomp.mode", "Seccomp", "2"),
-        ];
-        let controls = exact.map(|(name, of, expected)| Control::exact(&named(name), expected, field(of)));
+        let (uid, gid) = (four(spec.user().uid), four(spec.user().gid));
+        let ids = [("user.uid", "Uid", &*uid), ("user.gid", "Gid", &gid)];
+        let controls = ids
+            .into_iter()
+            .chain(PRIVILEGES)
+            .map(|(name, of, expected)| Control::exact(&named(name), expected, field(of)));
         let groups = field("Groups");
         let has_no_other = groups.is_empty() || groups == spec.user().gid.to_string();
         let groups = Control::judged(&named("user.groups"), "no other", groups, has_no_other);
-        controls.into_iter().chain([groups]).collect()
+        controls.chain([groups]).collect()
     }
 
     fn limits(&self, spec: &SandboxSpec) -> Vec<Control> {
