@@ -1,7 +1,8 @@
 //! Wasm modules: run, and called.
 
 use std::fs;
-use std::time::Duration;
+use std::io::Read as _;
+use std::process::Stdio;
 
 use agentkernel_testkit::Finished;
 
@@ -119,11 +120,13 @@ fn what_is_no_module_is_told_before_anything_is_run() {
 #[test]
 fn a_module_can_be_ended() {
     let Some(trial) = tool() else { return };
-    let mut command = trial.command(&["run", "--", "tool.wasm", "loop"]);
-    let mut running = command.spawn().expect("started");
-    std::thread::park_timeout(Duration::from_millis(300));
+    let mut command = trial.command(&["run", "--", "tool.wasm", "out"]);
+    let mut running = command.stdout(Stdio::piped()).spawn().expect("started");
+    let mut output = running.stdout.take().expect("a pipe");
+    output.read_exact(&mut [0]).expect("it runs");
     let pid = rustix::process::Pid::from_child(&running);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    output.read_to_end(&mut Vec::new()).expect("its last words");
     assert_eq!(running.wait().expect("ended").code(), Some(130));
 }
 
