@@ -13,7 +13,7 @@ use crate::key::{KeyRules, NotPoolable, PoolKey};
 use crate::meter::Meter;
 use crate::refill;
 use crate::settings::{PoolSettings, check_target};
-use crate::shelf::Shelf;
+use crate::shelf::{Shelf, bytes_of};
 use crate::shelves::{Found, Shelves};
 use crate::stats::{Discard, PoolStats};
 
@@ -79,6 +79,15 @@ impl Pool {
         }
         self.shared.wake.notify_one();
         Ok(())
+    }
+
+    /// How many sandboxes of this key could be warm at once, if there were no other key, and as long as nobody has asked
+    /// for another size.
+    #[must_use]
+    pub fn room(&self, key: &PoolKey) -> usize {
+        let PoolSettings { memory_max, warm_max, .. } = &self.shared.settings.as_ref();
+        let by_memory = memory_max.get() / bytes_of(key.first_size()).max(1);
+        usize::try_from(by_memory).unwrap_or(usize::MAX).min(*warm_max)
     }
 
     /// Stops all warm sandboxes of a key and forgets it, targets included; returns when nothing of it is

@@ -265,6 +265,6 @@ impl State {
 }
 
 /// What a sandbox of this size is promised. Those without a limit are not pooled.
-fn bytes_of(size: Resize) -> u64 {
+pub(crate) fn bytes_of(size: Resize) -> u64 {
     size.memory.value().map_or(u64::MAX, ByteSize::get)
 }

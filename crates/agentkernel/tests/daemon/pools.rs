@@ -26,6 +26,18 @@ fn a_pool_is_filled_to_its_size_and_drained() {
 }
 
 #[test]
+fn what_there_is_no_room_for_is_refused_with_the_way_out() {
+    let Some(trial) = Trial::booting() else { return };
+    let said = trial.say(&["pool", "set", "500..500"]).assert_code(2).stderr_text();
+    assert!(
+        said.contains("500 of these cannot be warm: at most") && said.contains("--pool 500..500"),
+        "{said}"
+    );
+    // What is only a bound may be large.
+    trial.say(&["pool", "set", "0..500"]).assert_success();
+}
+
+#[test]
 fn the_size_of_a_pool_is_checked_when_it_is_typed() {
     let trial = Trial::new();
     for wrong in ["3..2", "x", "1.."] {

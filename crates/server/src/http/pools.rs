@@ -79,14 +79,32 @@ pub async fn set(
     Json(request): Json<PoolRequest>,
 ) -> Outcome<axum::Json<PoolStats>> {
     caller.check_operator()?;
-    set_target(&daemon, &request).await?;
+    let (pool, key) = find(&daemon, &request.sandbox).await?;
+    let room = pool.room(&key);
+    if size(request.low) > room {
+        return Err(no_room(request.low, room, &pool.stats()));
+    }
+    pool.set_target(&key, size(request.low)..=size(request.high))?;
     Ok(axum::Json(all(&daemon)))
 }
 
-/// The same, whoever asks for it.
+/// A promise that the limits of the pool would break in silence.
+fn no_room(low: u32, room: usize, stats: &agentkernel_pool::PoolStats) -> Failure {
+    let (most, memory) = (stats.warm_max, stats.memory_max_bytes >> 20);
+    let why = format!(
+        "{low} of these cannot be warm: at most {room} can, for the pool has room for {most} sandboxes and {memory} MiB of \
+         their memory; a daemon that is started with --pool {low}..{low} makes room for so many"
+    );
+    Failure::usage("low", why)
+}
+
+fn size(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// Says it from the start, with room that was made for it.
 pub async fn set_target(daemon: &Daemon, request: &PoolRequest) -> Outcome<()> {
     let (pool, key) = find(daemon, &request.sandbox).await?;
-    let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     Ok(pool.set_target(&key, size(request.low)..=size(request.high))?)
 }
 

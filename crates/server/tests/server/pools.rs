@@ -1,7 +1,9 @@
 //! Warm sandboxes are used, told, and never used twice.
 
 use agentkernel_api::ShutdownMode;
+use agentkernel_core::ByteSize;
 use agentkernel_pool::PoolSettings;
+use agentkernel_server::ServeSettings;
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -58,6 +60,28 @@ async fn what_makes_no_sense_is_refused() {
     ] {
         client.put("/v1/pools", "application/json", wrong.to_string().as_bytes()).await.refused(400, "usage");
     }
+    daemon.stop(ShutdownMode::Kill).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_there_is_room_for_is_not_promised() {
+    let folder = folder();
+    let settings = ServeSettings {
+        pool: PoolSettings { warm_max: 3, memory_max: ByteSize::mib(1024), ..PoolSettings::default() },
+        ..settings(folder.path())
+    };
+    let daemon = Daemon::start(settings).await;
+    let client = daemon.client();
+    let set = async |low: u32, profile: &str| {
+        let request = json!({"low": low, "high": 9, "sandbox": {"profile": profile}}).to_string();
+        client.put("/v1/pools", "application/json", request.as_bytes()).await
+    };
+    // 512 MiB each, and 2 GiB.
+    set(2, "restrictive").await.expect(200);
+    set(3, "restrictive").await.refused(400, "usage");
+    set(0, "moderate").await.expect(200);
+    let text = set(1, "moderate").await.refused(400, "usage").to_string();
+    assert!(text.contains("low") && text.contains("1024 MiB") && text.contains("--pool 1..1"), "{text}");
     daemon.stop(ShutdownMode::Kill).await;
 }
 

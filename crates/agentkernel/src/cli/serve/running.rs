@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use agentkernel_api::{PoolRequest, ShutdownMode};
-use agentkernel_core::{ByteSize, Error, ErrorKind, Result};
+use agentkernel_api::{PoolRequest, SandboxRequest, ShutdownMode};
+use agentkernel_core::{ByteSize, Error, ErrorKind, Limits, Profile, Result};
 use agentkernel_oci::Zygote;
 use agentkernel_runtime::RunSignal;
 use agentkernel_server::{ServeSettings, Serving, Traces};
@@ -60,14 +60,21 @@ fn settings(args: &Args, environment: &Environment, warm: Option<PoolRequest>) -
         let pool = &mut settings.pool;
         pool.warm_max = pool.warm_max.max(usize::try_from(*high).unwrap_or(usize::MAX));
         // What was asked for by number must not fail by the memory that so many promise.
-        let each = sandbox.memory.as_deref().and_then(|memory| memory.parse::<ByteSize>().ok());
-        let all = each.map_or(0, |each| each.get().saturating_mul(u64::from(*high)));
-        if let Some(all) = ByteSize::bytes(all) {
+        if let Some(all) = ByteSize::bytes(promised_to_one(sandbox).saturating_mul(u64::from(*high))) {
             pool.memory_max = pool.memory_max.max(all);
         }
     }
     settings.warm = warm;
     settings
+}
+
+/// The memory that a warm sandbox of this kind is promised. Until somebody asks for one, it is that of its profile where the
+/// size can be changed.
+fn promised_to_one(sandbox: &SandboxRequest) -> u64 {
+    let asked = sandbox.memory.as_deref().and_then(|memory| memory.parse::<ByteSize>().ok());
+    let profile = sandbox.profile.as_deref().and_then(|profile| profile.parse::<Profile>().ok());
+    let usual = Limits::of(profile.unwrap_or(Profile::Restrictive)).memory.value();
+    asked.max(usual).map_or(0, ByteSize::get)
 }
 
 /// What the daemon logs goes to stderr, which is its log when it runs in the background; spans go to a collector, too, if
