@@ -35,16 +35,19 @@ pub fn run(
     let folder = output.join(&facts.started_utc);
     std::fs::create_dir_all(&folder)
         .map_err(|why| host("make the folder of the results", folder.display(), why))?;
-    let save = |outcome: &Outcome| {
-        let document = document(&facts, outcome);
-        document.save(&folder)?;
-        results::save(&folder, TABLE, &table::of(&document))
-            .map_err(|why| host("save the table", folder.display(), why))?;
+    let outcome = measure(plan, machine, progress, &mut |outcome| {
+        save(&folder, &document(&facts, outcome))?;
         Ok(())
-    };
-    let outcome = measure(plan, machine, progress, &mut { save });
-    save(&outcome)?;
-    Ok((folder.clone(), document(&facts, &outcome), outcome.failure))
+    });
+    let document = document(&facts, &outcome);
+    save(&folder, &document)?;
+    Ok((folder, document, outcome.failure))
+}
+
+fn save(folder: &Path, document: &Document) -> Result<()> {
+    document.save(folder)?;
+    results::save(folder, TABLE, &table::of(document))
+        .map_err(|why| host("save the table", folder.display(), why))
 }
 
 fn document(facts: &Facts, outcome: &Outcome) -> Document {
