@@ -15,7 +15,7 @@ enum Place {
 /// Every crate of the workspace. The top layer holds programs, the bottom one vocabulary.
 const PLACES: &[(&str, Place)] = &[
     ("agentkernel", Place::Layer(6)),
-    ("agentkernel-bench", Place::Layer(6)),
+    ("agentkernel-bench", Place::Layer(5)),
     ("agentkernel-server", Place::Layer(5)),
     ("agentkernel-runtime", Place::Layer(4)),
     ("agentkernel-client", Place::Layer(4)),

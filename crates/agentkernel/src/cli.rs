@@ -1,6 +1,7 @@
 //! The command line: what is typed.
 
 mod attach;
+mod bench;
 mod call;
 mod change;
 mod command_flags;
@@ -104,6 +105,7 @@ enum Words {
     Shutdown(shutdown::Args),
     Service(service::Args),
     Doctor(doctor::Args),
+    Bench(bench::Args),
     Completion(completion::Args),
     #[command(hide = true)]
     Zygote,
@@ -155,6 +157,7 @@ impl Cli {
                 let zygote = forked(Zygote::fork())?;
                 doctor::main(&args, &Environment::read()?, zygote)
             }
+            Words::Bench(args) => bench::main(&args, &Environment::read()?),
             Words::Completion(args) => completion::main(&args),
             Words::Zygote => zygote::main(),
             words => words.ask(&Environment::read()?),
@@ -189,6 +192,7 @@ impl Words {
             | Self::Call(_)
             | Self::Serve(_)
             | Self::Doctor(_)
+            | Self::Bench(_)
             | Self::Completion(_)
             | Self::Zygote => Ok(0),
         }

@@ -87,6 +87,13 @@ impl Environment {
         named.filter(|folder| folder.is_absolute()).chain(standard).collect()
     }
 
+    /// What programs that are measured must know of this environment.
+    pub fn for_benchmarks(&self) -> Vec<(String, String)> {
+        let path = std::env::join_paths(self.search_path()).unwrap_or_default();
+        let variables = self.for_daemon().into_iter().chain([("PATH", path)]);
+        variables.map(|(name, value)| (name.to_owned(), value.to_string_lossy().into_owned())).collect()
+    }
+
     /// Where container engines are, and what they must know of us.
     pub fn engines(&self) -> EngineSettings {
         EngineSettings {

@@ -27,5 +27,6 @@ pub mod results;
 pub mod sandbox;
 pub mod self_test;
 pub mod statistics;
+pub mod suite;
 mod text;
 pub mod workload;

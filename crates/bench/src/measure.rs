@@ -76,7 +76,7 @@ fn count(series: &mut Series, failure: &Failure) {
         Failure::Refused(refusal) if matches!(refusal.cause, Cause::TimedOut { .. }) => series.timeouts += 1,
         Failure::Refused(_) => series.failures += 1,
         // Not the target's doing.
-        Failure::Error(_) => {}
+        Failure::Error(_) | Failure::Interrupted => {}
     }
 }
 

@@ -87,15 +87,9 @@ impl Plan {
     #[must_use]
     pub fn orders(&self, metric: Metric) -> Vec<Order> {
         let salt = Metric::ALL.iter().position(|one| *one == metric).unwrap_or(0) as u64;
-        let mut random = Random::new(self.seed.wrapping_add(salt));
-        let rounds = (0..self.warm_ups).map(|_| None).chain((0..self.iterations).map(Some));
-        rounds
-            .flat_map(|round| {
-                let mut targets: Vec<usize> = (0..self.targets.len()).collect();
-                random.shuffle(&mut targets);
-                targets.into_iter().map(move |target| Order { metric, target, round })
-            })
-            .collect()
+        let targets: Vec<usize> = (0..self.targets.len()).collect();
+        let rounds = rounds(self.seed.wrapping_add(salt), &targets, self.warm_ups, self.iterations);
+        rounds.into_iter().map(|(target, round)| Order { metric, target, round }).collect()
     }
 
     /// Index of the target that the others are compared with.
@@ -103,6 +97,21 @@ impl Plan {
     pub fn baseline(&self) -> usize {
         self.targets.len().saturating_sub(1)
     }
+}
+
+/// Every target once in each round, warm-ups (rounds without a number) first, in an order of each round's own that the
+/// seed gives again.
+#[must_use]
+pub fn rounds(seed: u64, targets: &[usize], warm_ups: u32, iterations: u32) -> Vec<(usize, Option<u32>)> {
+    let mut random = Random::new(seed);
+    let rounds = (0..warm_ups).map(|_| None).chain((0..iterations).map(Some));
+    rounds
+        .flat_map(|round| {
+            let mut targets = targets.to_vec();
+            random.shuffle(&mut targets);
+            targets.into_iter().map(move |target| (target, round))
+        })
+        .collect()
 }
 
 #[cfg(test)]

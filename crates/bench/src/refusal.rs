@@ -79,6 +79,8 @@ pub enum Failure {
     Refused(Refusal),
     /// Something else went wrong: usage, a missing program, the host.
     Error(Error),
+    /// Somebody wanted it to end.
+    Interrupted,
 }
 
 /// Who was refused, doing what, and why.
@@ -98,6 +100,8 @@ pub const REFUSED: u8 = 3;
 pub const USAGE: u8 = 2;
 /// Of everything else that is not a target's doing.
 pub const OURS: u8 = 125;
+/// Of a run that was interrupted: 128 + SIGINT.
+pub const INTERRUPTED: u8 = 130;
 
 impl Failure {
     /// How the program ends.
@@ -107,6 +111,7 @@ impl Failure {
             Self::Refused(_) => REFUSED,
             Self::Error(error) if error.kind == ErrorKind::Usage => USAGE,
             Self::Error(_) => OURS,
+            Self::Interrupted => INTERRUPTED,
         }
     }
 
@@ -121,6 +126,7 @@ impl Failure {
                 Some("a wrong sample ends the run: results.json has what was measured before it")
             }
             Self::Error(error) => error.hint.as_deref(),
+            Self::Interrupted => Some("what was finished before is kept"),
         }
     }
 }
@@ -132,6 +138,7 @@ impl fmt::Display for Failure {
                 write!(out, "refused: {target}: {while_measuring}: {cause}")
             }
             Self::Error(error) => write!(out, "{error}"),
+            Self::Interrupted => out.write_str("interrupted"),
         }
     }
 }

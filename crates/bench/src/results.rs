@@ -91,7 +91,7 @@ pub fn document(facts: &Facts, course: &Course, outcome: &Outcome) -> Value {
 fn failure(failure: &Failure) -> Value {
     match failure {
         Failure::Refused(refusal) => json!({"words": failure.to_string(), "refusal": refusal}),
-        Failure::Error(_) => json!({"words": failure.to_string(), "refusal": null}),
+        Failure::Error(_) | Failure::Interrupted => json!({"words": failure.to_string(), "refusal": null}),
     }
 }
 

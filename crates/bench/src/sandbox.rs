@@ -1,13 +1,13 @@
 //! Takes real samples: starts a sandbox by a runtime, judges what it did, and sees to it that nothing of it is left.
 
 pub mod bundle;
-mod client;
+pub(crate) mod client;
 mod group;
 mod memory;
 mod orphans;
 pub mod rootfs;
 pub mod target;
-mod verdict;
+pub(crate) mod verdict;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -109,7 +109,7 @@ fn verdict(work: &Path, fake: &Fake) -> Result<Option<(&'static str, String)>, F
     match sandboxes.sample(&Order { metric: fake.metric, target: 0, round: Some(0) }) {
         Ok(_) => Ok(None),
         Err(Failure::Refused(refusal)) => Ok(Some((name(&refusal.cause), refusal.cause.to_string()))),
-        Err(Failure::Error(error)) => Err(Failure::Error(error)),
+        Err(other) => Err(other),
     }
 }
 
@@ -129,7 +129,8 @@ fn target(work: &Path, fake: &Fake) -> io::Result<Target> {
     })
 }
 
-fn name(cause: &Cause) -> &'static str {
+/// The cause in short.
+pub(crate) fn name(cause: &Cause) -> &'static str {
     match cause {
         Cause::WrongExit { .. } => "wrong exit",
         Cause::EmptyOutput => "empty output",

@@ -41,6 +41,7 @@ fn the_program_says_what_it_is_for() {
       shutdown    End the daemon, and every sandbox with it
       service     Let systemd run the daemon for this user
       doctor      Try each backend, and say what works here and what the rest needs
+      bench       Measure the backends of this machine, and compare what was measured
       completion  Print a completion script for a shell
       help        Print this message or the help of the given subcommand(s)
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use agentkernel_process::{Attended, Program};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::target::ENVIRONMENT;
 
@@ -38,8 +38,13 @@ pub struct Ended {
 impl Client {
     /// Starts it; its input is open and empty.
     pub fn start(program: &Program) -> io::Result<Self> {
+        Self::start_with(program, ENVIRONMENT)
+    }
+
+    /// Starts it with these variables.
+    pub fn start_with(program: &Program, variables: &[(&str, &str)]) -> io::Result<Self> {
         let started = Instant::now();
-        let mut attended = program.spawn_attended(ENVIRONMENT)?;
+        let mut attended = program.spawn_attended(variables)?;
         let process = open_process(attended.pid())?;
         let stdout = Stream::of(attended.stdout.take());
         let stderr = Stream::of(attended.stderr.take());
@@ -66,6 +71,21 @@ impl Client {
         }
         let status = self.attended.wait()?;
         Ok(Some(Ended { status, wall: self.started.elapsed() }))
+    }
+
+    /// When it was started.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Its handle, to wait for.
+    pub fn process(&self) -> &OwnedFd {
+        &self.process
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&self) -> io::Result<()> {
+        Ok(pidfd_send_signal(&self.process, Signal::TERM)?)
     }
 
     /// Ends it now.

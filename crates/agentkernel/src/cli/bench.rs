@@ -1,0 +1,234 @@
+//! `agentkernel bench`: measures this machine's backends, and compares what was measured.
+
+use std::io::PipeWriter;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use agentkernel_bench::refusal::Failure as Refused;
+use agentkernel_bench::suite::machine::{Machine, Site};
+use agentkernel_bench::suite::{Benchmark, Document, Plan, compare, session, table};
+use agentkernel_core::{Error, ErrorKind, parse_duration};
+use clap::Subcommand;
+use indicatif::{ProgressBar, ProgressDrawTarget};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::environment::{self, Environment};
+use crate::errors::{self, Failure};
+use crate::output;
+
+/// Exit code where something is slower than it may be.
+const SLOWER: u8 = 1;
+
+/// Measure the backends of this machine, and compare what was measured
+///
+/// Every sample's exit code and output must be right: one that is not ends the run with exit code 3.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Args {
+    #[command(subcommand)]
+    subcommand: Words,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  agentkernel bench run startup phases
+  agentkernel bench run concurrent --backend oci --at-once 16 --vs docker,bwrap
+  agentkernel bench compare benchmark-results/A benchmark-results/B
+  agentkernel bench report benchmark-results/A
+
+Exit codes: 0 measured, 1 slower than --check allows, 2 wrong usage, 3 a target was refused, 125 it could not be
+measured, 130 interrupted; what was finished before is kept.";
+
+#[derive(Debug, Subcommand)]
+enum Words {
+    Run(Box<RunArgs>),
+    /// Compare two runs
+    Compare {
+        /// The folder of the first run
+        first: PathBuf,
+        /// The folder of the second run
+        second: PathBuf,
+    },
+    /// Print a run as Markdown
+    Report {
+        /// The folder of a run
+        run: PathBuf,
+    },
+}
+
+/// Measure
+#[derive(Debug, clap::Args)]
+struct RunArgs {
+    /// startup, phases, concurrent, stress
+    #[arg(value_name = "PLAN", required = true, value_parser = Benchmark::named)]
+    plans: Vec<Benchmark>,
+
+    /// Only these backends of ours [default: all that work here]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    backend: Vec<String>,
+
+    /// Also these tools of others: docker, podman, bwrap
+    #[arg(long, value_name = "TOOL,…", value_delimiter = ',')]
+    vs: Vec<String>,
+
+    /// The image that docker and podman are told to use; nothing is fetched
+    #[arg(long, value_name = "IMAGE", default_value = "docker.io/library/busybox")]
+    image: String,
+
+    /// Samples of each target
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    iterations: u32,
+
+    /// Samples before them that are thrown away
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    warm_ups: u32,
+
+    /// The most that are taken at once, in concurrent and stress
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    at_once: u32,
+
+    /// Commands of each target in stress
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    count: u32,
+
+    /// Of every random decision [default: a random one]
+    #[arg(long)]
+    seed: Option<u64>,
+
+    /// The most that one command may take
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    timeout: Duration,
+
+    /// Where the folder of the run is made
+    #[arg(long, value_name = "DIR", default_value = "benchmark-results")]
+    output: PathBuf,
+
+    /// Fail where something is slower than in this run
+    #[arg(long, value_name = "DIR")]
+    check: Option<PathBuf>,
+
+    /// By how much it may be, in percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    tolerance: u32,
+}
+
+/// Does it.
+pub fn main(args: &Args, environment: &Environment) -> Result<u8, Failure> {
+    match &args.subcommand {
+        Words::Run(args) => run(args, environment),
+        Words::Compare { first, second } => {
+            let changes = compare::changes(&Document::load(first)?, &Document::load(second)?);
+            output::print(&compare::table(&changes))?;
+            Ok(0)
+        }
+        Words::Report { run } => {
+            output::print(&table::of(&Document::load(run)?))?;
+            Ok(0)
+        }
+    }
+}
+
+fn run(args: &RunArgs, environment: &Environment) -> Result<u8, Failure> {
+    // What it is compared with is read first: a wrong name costs no run.
+    let before = args.check.as_deref().map(Document::load).transpose()?;
+    let seed = args.seed.map_or_else(random_seed, Ok)?;
+    let plan = plan(args, seed);
+    let site = Site {
+        program: environment::program().map_err(|why| host("find this program", why))?,
+        folders: environment.search_path(),
+        variables: environment.for_benchmarks(),
+        deadline: args.timeout,
+        token: format!("ready-{seed:016x}"),
+        image: args.image.clone(),
+    };
+    let (mut machine, trigger) = Machine::new(site.clone(), &args.backend, &args.vs)?;
+    listen(trigger)?;
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let mut progress = |benchmark: Benchmark, done: usize, of: usize| {
+        bar.set_length(of as u64);
+        bar.set_message(benchmark.key());
+        bar.set_position(done as u64);
+    };
+    let measured = session::run(&plan, &site, &mut machine, &args.output, &mut progress);
+    bar.finish_and_clear();
+    let (folder, document, failure) = match measured {
+        Ok(measured) => measured,
+        Err(failure) => return told(&failure),
+    };
+    output::print(&table::of(&document))?;
+    errors::say(&format!("the results are in {}", folder.display()));
+    match (failure, before) {
+        (Some(failure), _) => told(&failure),
+        (None, Some(before)) => check(&before, &document, args.tolerance),
+        (None, None) => Ok(0),
+    }
+}
+
+fn plan(args: &RunArgs, seed: u64) -> Plan {
+    Plan {
+        benchmarks: args.plans.clone(),
+        iterations: args.iterations,
+        warm_ups: args.warm_ups,
+        seed,
+        at_once_max: args.at_once,
+        stress_count: args.count,
+    }
+}
+
+fn told(failure: &Refused) -> Result<u8, Failure> {
+    match failure {
+        Refused::Error(error) => Err(error.clone().into()),
+        other => {
+            errors::say(&other.to_string());
+            other.hint().into_iter().for_each(errors::say_hint);
+            Ok(other.exit_code())
+        }
+    }
+}
+
+fn check(before: &Document, now: &Document, tolerance: u32) -> Result<u8, Failure> {
+    let changes = compare::changes(before, now);
+    if changes.is_empty() {
+        let why = "the two runs have no target in common";
+        return Err(Error::new(ErrorKind::Usage, "check the results", why).into());
+    }
+    let slower = compare::slower(&changes, f64::from(tolerance) / 100.0);
+    for change in &slower {
+        let ratio = change.ratio.p50;
+        errors::say(&format!("{} is slower than {tolerance} % allow: {ratio:.2} ×", change.what));
+    }
+    Ok(if slower.is_empty() { 0 } else { SLOWER })
+}
+
+/// The first signal that wants the end interrupts the run, which then ends what it has started.
+fn listen(trigger: PipeWriter) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|why| host("start the async runtime", why))?;
+    let guard = runtime.enter();
+    let listened = (|| Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)))();
+    let (mut interrupt, mut terminate) =
+        listened.map_err(|why: std::io::Error| host("listen to signals", why))?;
+    drop(guard);
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        });
+        drop(trigger);
+    });
+    Ok(())
+}
+
+/// A seed that nobody knew before, and that any reader of JSON keeps exactly.
+fn random_seed() -> Result<u64, Failure> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|why| host("take a random seed", why))?;
+    Ok(u64::from_le_bytes(bytes) >> 11)
+}
+
+fn host(what: &str, why: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Host, what, why)
+}

@@ -1,0 +1,92 @@
+//! A run from its plan to its files.
+
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
+
+use agentkernel_core::Result;
+
+use super::benchmark::Plan;
+use super::document::{Document, Facts, SCHEMA, SCHEMA_VERSION};
+use super::machine::{Machine, Site};
+use super::measure::{Outcome, Progress, measure};
+use super::{Benchmark, table};
+use crate::environment::{self, Environment};
+use crate::refusal::{Failure, host};
+use crate::{results, statistics, text};
+
+/// How often nothing is measured, to know what that takes.
+const NOTHINGS: usize = 1001;
+/// The table beside the results.
+const TABLE: &str = "table.md";
+
+/// Measures, saving after each benchmark into a folder of its own below `output`. The run that ended early comes with
+/// its failure.
+///
+/// # Errors
+/// Nothing could be begun.
+pub fn run(
+    plan: &Plan,
+    site: &Site,
+    machine: &mut Machine,
+    output: &Path,
+    progress: Progress<'_>,
+) -> Result<(PathBuf, Document, Option<Failure>), Failure> {
+    let facts = facts(plan, site, machine)?;
+    let folder = output.join(&facts.started_utc);
+    std::fs::create_dir_all(&folder)
+        .map_err(|why| host("make the folder of the results", folder.display(), why))?;
+    let outcome = measure(plan, machine, progress, &mut |outcome| {
+        save(&folder, &document(&facts, outcome))?;
+        Ok(())
+    });
+    let document = document(&facts, &outcome);
+    save(&folder, &document)?;
+    Ok((folder, document, outcome.failure))
+}
+
+fn save(folder: &Path, document: &Document) -> Result<()> {
+    document.save(folder)?;
+    results::save(folder, TABLE, &table::of(document))
+        .map_err(|why| host("save the table", folder.display(), why))
+}
+
+fn document(facts: &Facts, outcome: &Outcome) -> Document {
+    let done: Vec<Benchmark> = outcome.records.iter().map(|record| record.benchmark).collect();
+    Document {
+        schema: SCHEMA.into(),
+        schema_version: SCHEMA_VERSION,
+        complete: outcome.failure.is_none() && done == facts.plan.benchmarks,
+        failure: outcome.failure.as_ref().map(ToString::to_string),
+        facts: Facts { load_after: environment::load(), ..facts.clone() },
+        benchmarks: outcome.records.clone(),
+    }
+}
+
+fn facts(plan: &Plan, site: &Site, machine: &Machine) -> Result<Facts> {
+    let digest = text::sha256_of_file(&site.program);
+    Ok(Facts {
+        started_utc: text::utc(SystemTime::now()),
+        version: env!("CARGO_PKG_VERSION").into(),
+        program_sha256: digest.map_err(|why| host("read the program", site.program.display(), why))?,
+        build: if cfg!(debug_assertions) { "debug" } else { "release" }.into(),
+        plan: plan.clone(),
+        environment: Environment::gather(agentkernel_oci::HostFacts::gather().hierarchy.describe()),
+        load_before: environment::load(),
+        load_after: String::new(),
+        targets: machine.described(),
+        deadline_ms: u64::try_from(site.deadline.as_millis()).unwrap_or(u64::MAX),
+        harness_ns: nothing(),
+    })
+}
+
+/// What judging a result takes, p50. What else the harness has in a sample (fork, exec, wait) the bare host's row shows.
+fn nothing() -> u64 {
+    let mut taken: Vec<u64> = (0..NOTHINGS)
+        .map(|_| {
+            let began = Instant::now();
+            std::hint::black_box(text::sha256(std::hint::black_box(b"ready\n")));
+            u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        })
+        .collect();
+    statistics::middle(&mut taken)
+}

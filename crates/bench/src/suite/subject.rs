@@ -1,0 +1,70 @@
+//! Who takes samples: one implementation that starts programs, and in tests one that only counts.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::benchmark::Benchmark;
+use crate::refusal::Failure;
+
+/// One right piece of work. There is no sample of a wrong one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Which round it was taken in.
+    pub round: Option<u32>,
+    /// When it began, from an instant that all samples of a run share.
+    pub began_ns: u64,
+    /// From its beginning to its end by the monotonic clock.
+    pub total_ns: u64,
+    /// Its parts by name, which add up to the total; `null` where the target cannot tell.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, Option<u64>>,
+    /// Whether a warm sandbox was taken, where that is told: "warm", "cold".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// How it ended: always as the work ends.
+    pub exit_code: i32,
+    /// The digest of what it said: always that of the work's result.
+    pub stdout_sha256: String,
+}
+
+/// One sample to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Task {
+    /// Of what.
+    pub benchmark: Benchmark,
+    /// Index of the target.
+    pub target: usize,
+    /// `None` for a warm-up.
+    pub round: Option<u32>,
+}
+
+/// Why a target is not measured.
+#[derive(Debug, Clone)]
+pub enum NotReady {
+    /// It cannot run here: a row of its own, and no failure.
+    Absent(String),
+    /// The run ends.
+    Failure(Failure),
+}
+
+impl From<Failure> for NotReady {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+/// Takes samples, of which many may be taken at once.
+pub trait Subject: Sync {
+    /// The targets' names. The first is the baseline of the others.
+    fn targets(&self) -> Vec<String>;
+
+    /// Makes a target ready for a benchmark in which so many are taken at once at most, and takes nothing that is timed.
+    fn prepare(&mut self, target: usize, benchmark: Benchmark, at_once: u32) -> Result<(), NotReady>;
+
+    /// Takes one sample. It is guaranteed that what it returns was right.
+    fn take(&self, task: &Task) -> Result<Sample, Failure>;
+
+    /// Takes down what was made ready for this benchmark, also after a failure.
+    fn finish(&mut self, target: usize, benchmark: Benchmark) -> Result<(), Failure>;
+}
