@@ -19,7 +19,8 @@ const IDLE_SECONDS: u32 = 10;
 /// How long it may take to come up. It takes a tenth of a second; its first time on a host it makes its storage.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 
-/// How long it may take to end. It takes some milliseconds.
+/// How long it may take to end without root. It takes some milliseconds, unless a request of ours is open that nobody can
+/// close any more because the async runtime's one thread waits here: that of the engine's events (measured: all two seconds).
 const STOP_DEADLINE: Duration = Duration::from_secs(2);
 
 /// How long its last words are waited for.
@@ -55,11 +56,13 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // What it serves ends with it: conmon closes the standard input of each container. Told and not killed, for
-        // without root it is a process and its parent, who passes the word on.
+        // What it serves ends with it: conmon closes the standard input of each container. Without root it is told and not
+        // killed, for there it is a process and its parent, who passes the word on.
         let mut program = self.program.lock().unwrap_or_else(PoisonError::into_inner);
         let pid = i32::try_from(program.pid()).ok().and_then(rustix::process::Pid::from_raw);
-        if let Some(pid) = pid.filter(|_| program.has_ended().is_ok_and(|status| status.is_none())) {
+        let is_two = !rustix::process::geteuid().is_root();
+        if let Some(pid) = pid.filter(|_| is_two && program.has_ended().is_ok_and(|status| status.is_none()))
+        {
             rustix::process::kill_process(pid, rustix::process::Signal::TERM).ok();
             let until = std::time::Instant::now() + STOP_DEADLINE;
             while program.has_ended().is_ok_and(|status| status.is_none())
