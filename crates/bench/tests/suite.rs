@@ -63,7 +63,6 @@ impl Subject for Counting {
             began_ns: 0,
             total_ns: ms * 1_000_000 * (1 + 2 * task.target as u64),
             parts: BTreeMap::new(),
-            origin: None,
             exit_code: 0,
             stdout_sha256: "x".into(),
         })

@@ -178,8 +178,11 @@ mod tests {
         let podman = folder.path().join("podman");
         let script = "#!/bin/sh\necho $TMPDIR >$HOME/where\n: >$TMPDIR/api_load.tar123\n\
                       for last; do :; done\nexec /usr/bin/python3 -c '\
-                      import socket,sys,time\ns=socket.socket(socket.AF_UNIX)\ns.bind(sys.argv[1][7:])\n\
-                      s.listen()\ntime.sleep(1000)' \"$last\"\n";
+                      import os,signal,socket,sys,time\n\
+                      told=os.path.join(os.environ[\"HOME\"],\"told\")\n\
+                      signal.signal(signal.SIGTERM,lambda *_: open(told,\"w\"))\n\
+                      s=socket.socket(socket.AF_UNIX)\ns.bind(sys.argv[1][7:])\n\
+                      s.listen()\nwhile True: time.sleep(1000)' \"$last\"\n";
         std::fs::write(&podman, script).expect("written");
         std::fs::set_permissions(&podman, std::fs::Permissions::from_mode(0o755)).expect("executable");
         let settings = EngineSettings {
@@ -194,6 +197,8 @@ mod tests {
         assert!(scratch.starts_with("/var/tmp") && scratch.join("api_load.tar123").exists(), "{scratch:?}");
         drop(service);
         assert!(!scratch.exists());
+        // As root it is one process, which is killed: told, it would wait for requests that nobody closes any more.
+        assert_eq!(folder.path().join("told").exists(), !rustix::process::geteuid().is_root());
     }
 
     #[tokio::test]

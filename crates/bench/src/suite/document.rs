@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use agentkernel_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -157,12 +157,6 @@ impl Row {
         (whole > 0).then(|| self.samples.len() as f64 * 1e9 / whole as f64)
     }
 
-    /// How many of the samples took a warm sandbox, where they tell.
-    #[must_use]
-    pub fn warm(&self) -> usize {
-        self.samples.iter().filter(|sample| sample.origin.as_deref() == Some("warm")).count()
-    }
-
     fn summarise(&mut self, seed: u64) {
         let parts = self.samples.iter().flat_map(|sample| sample.parts.keys().cloned());
         let parts: std::collections::BTreeSet<String> = parts.chain([TOTAL.to_owned()]).collect();
@@ -247,15 +241,6 @@ impl Document {
         let failed = |why: std::io::Error| host("save the results", folder.display(), why);
         let text = serde_json::to_string(self).map_err(|why| failed(why.into()))?;
         results::save(folder, FILE, &text).map_err(failed)
-    }
-
-    /// All that lie below a folder, the oldest first; those of other schemas are left out.
-    #[must_use]
-    pub fn all_in(folder: &Path) -> Vec<(PathBuf, Self)> {
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-        folders.sort();
-        folders.into_iter().filter_map(|path| Some((path.clone(), Self::load(&path).ok()?))).collect()
     }
 
     /// The record of a benchmark.

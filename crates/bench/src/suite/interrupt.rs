@@ -33,14 +33,6 @@ impl Interrupt {
         Ok((Self { heard }, say))
     }
 
-    /// Whether it has come.
-    ///
-    /// # Errors
-    /// Those of poll(2).
-    pub fn has_come(&self) -> io::Result<bool> {
-        Ok(self.wait(None, Duration::ZERO)? == First::Interrupted)
-    }
-
     /// Waits for the process, the interruption or the deadline.
     pub fn wait(&self, process: Option<&OwnedFd>, deadline: Duration) -> io::Result<First> {
         let until = Instant::now() + deadline;

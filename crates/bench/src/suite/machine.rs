@@ -167,7 +167,6 @@ impl Machine {
             began_ns: nanoseconds(started.duration_since(self.origin)),
             total_ns,
             parts: parts.unwrap_or_default(),
-            origin: None,
             exit_code: run.ended.status.code().unwrap_or(-1),
             stdout_sha256: text::sha256(&run.stdout),
         })

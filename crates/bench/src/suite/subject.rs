@@ -19,9 +19,6 @@ pub struct Sample {
     /// Its parts by name, which add up to the total; `null` where the target cannot tell.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parts: BTreeMap<String, Option<u64>>,
-    /// Whether a warm sandbox was taken, where that is told: "warm", "cold".
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub origin: Option<String>,
     /// How it ended: always as the work ends.
     pub exit_code: i32,
     /// The digest of what it said: always that of the work's result.
