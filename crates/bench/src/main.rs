@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use agentkernel_bench::cli::{self, Arguments, Variables};
+use agentkernel_bench::random;
 use agentkernel_bench::refusal::{Failure, USAGE};
 
 fn main() -> ExitCode {
@@ -16,8 +17,8 @@ fn main() -> ExitCode {
             return ExitCode::from(if said.use_stderr() { USAGE } else { 0 });
         }
     };
-    let done =
-        seed().and_then(|seed| Ok(read(variables(), seed)?)).and_then(|arguments| cli::run(&arguments));
+    let arguments = random::seed().and_then(|seed| read(variables(), seed)).map_err(Failure::from);
+    let done = arguments.and_then(|arguments| cli::run(&arguments));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => ExitCode::from(report(&failure)),
@@ -47,13 +48,4 @@ fn variables() -> Variables {
 #[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
 fn variable(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
-}
-
-/// A seed that nobody knew before.
-fn seed() -> Result<u64, Failure> {
-    let mut bytes = [0; 8];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .map_err(|why| agentkernel_bench::refusal::host("take a random seed", "getrandom", why))?;
-    // Numbers that any reader of JSON keeps exactly.
-    Ok(u64::from_le_bytes(bytes) >> 11)
 }

@@ -1,5 +1,20 @@
 //! Random numbers that a stored seed gives again.
 
+use agentkernel_core::Result;
+
+use crate::refusal::host;
+
+/// A seed that nobody knew before, and that any reader of JSON keeps exactly.
+///
+/// # Errors
+/// The kernel has no random bytes.
+pub fn seed() -> Result<u64> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|why| host("take a random seed", "getrandom", why))?;
+    Ok(u64::from_le_bytes(bytes) >> 11)
+}
+
 /// SplitMix64: every seed is a good one.
 #[derive(Debug, Clone)]
 pub struct Random {

@@ -7,9 +7,9 @@ use crate::plan::{Metric, Plan};
 use crate::results::{self, Course, Facts};
 use crate::sandbox::Target;
 use crate::statistics::{self, Interval, Ratio, Summary};
+use crate::text::NANOSECONDS_OF_MS;
 use crate::workload;
 
-const NANOSECONDS_OF_MS: f64 = 1e6;
 /// The runtime's own client, which waits for the sandbox outside of its group.
 const OWN_SHARERS: usize = 1;
 const BYTES_OF_MIB: f64 = 1_048_576.0;

@@ -7,6 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
+/// Nanoseconds in a millisecond, in which people read them.
+pub const NANOSECONDS_OF_MS: f64 = 1e6;
+
 /// Hexadecimal digits of the digest.
 pub fn sha256(bytes: &[u8]) -> String {
     hexadecimal(Sha256::digest(bytes).as_slice())

@@ -35,7 +35,7 @@ impl Subject for Counting {
         ["host", "box", "gone"].map(str::to_owned).to_vec()
     }
 
-    fn prepare(&mut self, target: usize, _: Benchmark, _: u32) -> Result<(), NotReady> {
+    fn prepare(&mut self, target: usize, _: Benchmark) -> Result<(), NotReady> {
         if target == 2 { Err(NotReady::Absent("it is not installed".into())) } else { Ok(()) }
     }
 

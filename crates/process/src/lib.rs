@@ -12,12 +12,23 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 pub use finish::Finished;
+
+/// The first of these folders' programs of this name: a file that may be executed. Relative folders are passed over.
+#[must_use]
+pub fn locate(name: &str, folders: &[PathBuf]) -> Option<PathBuf> {
+    let is_program = |path: &PathBuf| {
+        std::fs::metadata(path).is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0)
+    };
+    let absolute = folders.iter().filter(|folder| folder.is_absolute());
+    absolute.map(|folder| folder.join(name)).find(is_program)
+}
 
 /// A program to spawn.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,17 +4,17 @@ use std::io::PipeWriter;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use agentkernel_bench::random;
 use agentkernel_bench::refusal::Failure as Refused;
 use agentkernel_bench::suite::machine::{Machine, Site};
 use agentkernel_bench::suite::{Benchmark, Document, Plan, compare, session, table};
 use agentkernel_core::{Error, ErrorKind, parse_duration};
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressDrawTarget};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::environment::{self, Environment};
 use crate::errors::{self, Failure};
-use crate::output;
+use crate::{output, signals};
 
 /// Exit code where something is slower than it may be.
 const SLOWER: u8 = 1;
@@ -63,7 +63,7 @@ struct RunArgs {
     #[arg(value_name = "PLAN", required = true, value_parser = Benchmark::named)]
     plans: Vec<Benchmark>,
 
-    /// Only these backends of ours [default: all that work here]
+    /// Only these backends of ours [default: all; one that cannot run here says why]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     backend: Vec<String>,
 
@@ -79,7 +79,7 @@ struct RunArgs {
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     iterations: u32,
 
-    /// Samples before them that are thrown away
+    /// Samples before them that are thrown away; of concurrent and stress one at most
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=1000))]
     warm_ups: u32,
 
@@ -131,7 +131,7 @@ pub fn main(args: &Args, environment: &Environment) -> Result<u8, Failure> {
 fn run(args: &RunArgs, environment: &Environment) -> Result<u8, Failure> {
     // What it is compared with is read first: a wrong name costs no run.
     let before = args.check.as_deref().map(Document::load).transpose()?;
-    let seed = args.seed.map_or_else(random_seed, Ok)?;
+    let seed = args.seed.map_or_else(random::seed, Ok)?;
     let plan = plan(args, seed);
     let site = Site {
         program: environment::program().map_err(|why| host("find this program", why))?,
@@ -205,28 +205,18 @@ fn listen(trigger: PipeWriter) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|why| host("start the async runtime", why))?;
     let guard = runtime.enter();
-    let listened = (|| Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)))();
-    let (mut interrupt, mut terminate) =
-        listened.map_err(|why: std::io::Error| host("listen to signals", why))?;
+    let mut signals = signals::listen(false).map_err(|why| host("listen to signals", why))?;
     drop(guard);
     std::thread::spawn(move || {
         runtime.block_on(async {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
+            // Of a caller who wants all of them ignored there is none.
+            if signals.recv().await.is_none() {
+                std::future::pending::<()>().await;
             }
         });
         drop(trigger);
     });
     Ok(())
-}
-
-/// A seed that nobody knew before, and that any reader of JSON keeps exactly.
-fn random_seed() -> Result<u64, Failure> {
-    let mut bytes = [0; 8];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .map_err(|why| host("take a random seed", why))?;
-    Ok(u64::from_le_bytes(bytes) >> 11)
 }
 
 fn host(what: &str, why: impl std::fmt::Display) -> Error {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use agentkernel_core::{Availability, Error, ErrorKind, Result};
-use agentkernel_process::Program;
+use agentkernel_process::{Program, locate};
 use serde_json::Value;
 
 use self::phases::{parts, told, with_phases};
@@ -57,6 +57,26 @@ pub struct Target {
     pub is_ours: bool,
 }
 
+impl Site {
+    /// Starts a program by its words; its input has ended.
+    fn start(&self, words: &[String]) -> std::io::Result<Client> {
+        let (first, rest) = words.split_first().ok_or(std::io::ErrorKind::NotFound)?;
+        let program =
+            rest.iter().map(String::as_str).fold(Program::new(Path::new(first))?, Program::argument);
+        let variables: Vec<(&str, &str)> =
+            self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let mut client = Client::start_with(&program, &variables)?;
+        client.close_input();
+        Ok(client)
+    }
+}
+
+impl Target {
+    fn refused(&self, doing: &str, cause: Cause) -> Failure {
+        Failure::Refused(Refusal { target: self.name.clone(), while_measuring: doing.to_owned(), cause })
+    }
+}
+
 /// Starts programs.
 #[derive(Debug)]
 pub struct Machine {
@@ -89,7 +109,7 @@ impl Machine {
         }
         let (interrupt, trigger) =
             Interrupt::new().map_err(|why| host("make ready for an interruption", "a pipe", why))?;
-        Ok((Self { site, targets, origin: Instant::now(), interrupt }, trigger))
+        Ok((Self::of(site, targets, interrupt), trigger))
     }
 
     /// For exactly these targets.
@@ -110,18 +130,8 @@ impl Machine {
 
     /// Runs the target's command to its end and judges it.
     fn run(&self, target: &Target, words: &[String]) -> std::result::Result<(Run, Instant), Failure> {
-        let refused = |cause| {
-            let while_measuring = "run".to_owned();
-            Failure::Refused(Refusal { target: target.name.clone(), while_measuring, cause })
-        };
         let failed = |why: std::io::Error| Failure::Error(host("run the target", &target.name, why));
-        let (first, rest) = words.split_first().ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
-        let program = Program::new(Path::new(first)).map_err(failed)?;
-        let program = rest.iter().map(String::as_str).fold(program, Program::argument);
-        let variables: Vec<(&str, &str)> =
-            self.site.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let mut client = Client::start_with(&program, &variables).map_err(failed)?;
-        client.close_input();
+        let mut client = self.site.start(words).map_err(failed)?;
         let started = client.started();
         let first = self.interrupt.wait(Some(client.process()), self.site.deadline).map_err(failed)?;
         let wall = started.elapsed();
@@ -130,10 +140,11 @@ impl Machine {
         }
         match first {
             First::Interrupted => Err(Failure::Interrupted),
-            First::Deadline => Err(refused(Cause::TimedOut {
-                awaited: "end".into(),
-                deadline_ms: u64::try_from(self.site.deadline.as_millis()).unwrap_or(u64::MAX),
-            })),
+            First::Deadline => {
+                let deadline_ms = u64::try_from(self.site.deadline.as_millis()).unwrap_or(u64::MAX);
+                let cause = Cause::TimedOut { awaited: "end".into(), deadline_ms };
+                Err(target.refused("run", cause))
+            }
             First::Ended => {
                 let ended = client.wait(GRACE).map_err(failed)?;
                 let status = ended.ok_or_else(|| failed(std::io::ErrorKind::TimedOut.into()))?.status;
@@ -144,10 +155,7 @@ impl Machine {
     }
 
     fn sample(&self, task: &Task, target: &Target) -> std::result::Result<Sample, Failure> {
-        let refused = |cause| {
-            let while_measuring = task.benchmark.key().to_owned();
-            Failure::Refused(Refusal { target: target.name.clone(), while_measuring, cause })
-        };
+        let refused = |cause| target.refused(task.benchmark.key(), cause);
         let words = target.words.as_ref().map_err(|why| {
             Failure::Error(Error::new(ErrorKind::Unavailable, "run the target", why).on(&target.name))
         })?;
@@ -184,12 +192,7 @@ impl Subject for Machine {
     }
 
     /// Tries each once. Others' tools that fail cannot run here; whatever says the wrong thing is refused.
-    fn prepare(
-        &mut self,
-        target: usize,
-        benchmark: Benchmark,
-        _at_once: u32,
-    ) -> std::result::Result<(), NotReady> {
+    fn prepare(&mut self, target: usize, benchmark: Benchmark) -> std::result::Result<(), NotReady> {
         let target = &self.targets[target];
         if let Err(why) = &target.words {
             return Err(NotReady::Absent(why.clone()));
@@ -229,13 +232,9 @@ fn end(client: &mut Client) -> std::io::Result<()> {
 /// Of the backends that doctor knows, what is in the way of each.
 fn doctor(site: &Site) -> Result<BTreeMap<String, Option<String>>> {
     let failed = |why: String| host("ask doctor", site.program.display(), why);
-    let program = Program::new(&site.program).map_err(|why| failed(why.to_string()))?;
     // Exit code 1 says that nothing works here: its words say why.
-    let said = ["doctor", "--format", "json"].into_iter().fold(program, Program::argument);
-    let variables: Vec<(&str, &str)> =
-        site.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let mut client = Client::start_with(&said, &variables).map_err(|why| failed(why.to_string()))?;
-    client.close_input();
+    let words = [site.program.display().to_string(), "doctor".into(), "--format".into(), "json".into()];
+    let mut client = site.start(&words).map_err(|why| failed(why.to_string()))?;
     let ended = client.wait(DOCTOR).map_err(|why| failed(why.to_string()))?;
     ended.ok_or_else(|| failed("it does not end".into()))?;
     let json: Value = serde_json::from_slice(&client.output().0).map_err(|why| failed(why.to_string()))?;
@@ -255,7 +254,7 @@ fn obstacle(backend: &Value) -> Option<String> {
 
 /// The host's own fork and exec of the same command.
 fn floor(site: &Site) -> Target {
-    let echo = site.folders.iter().map(|folder| folder.join("echo")).find(|path| path.is_file());
+    let echo = locate("echo", &site.folders);
     let words = echo.ok_or_else(|| "there is no echo".to_owned());
     let words = words.map(|echo| vec![echo.display().to_string(), site.token.clone()]);
     Target { name: HOST.into(), words, is_ours: false }

@@ -55,7 +55,7 @@ fn one(
     let levels = plan.levels(benchmark);
     let mut prepared = Vec::new();
     let mut rows = Vec::new();
-    let measured = ready(&targets, plan, benchmark, subject, &mut prepared, &mut rows).and_then(|ready| {
+    let measured = ready(&targets, benchmark, subject, &mut prepared, &mut rows).and_then(|ready| {
         if benchmark.is_rush() {
             rushes(plan, benchmark, &levels, &ready, &targets, subject, progress)
         } else {
@@ -75,18 +75,16 @@ fn one(
 /// Makes all ready; those that cannot run here have their row.
 fn ready(
     targets: &[String],
-    plan: &Plan,
     benchmark: Benchmark,
     subject: &mut dyn Subject,
     prepared: &mut Vec<usize>,
     rows: &mut Vec<Row>,
 ) -> Result<Vec<usize>, Failure> {
-    let at_once = plan.levels(benchmark).last().copied().unwrap_or(1);
     let mut ready = Vec::new();
     for (index, name) in targets.iter().enumerate() {
         // Also what failed half way has something to take down.
         prepared.push(index);
-        match subject.prepare(index, benchmark, at_once) {
+        match subject.prepare(index, benchmark) {
             Ok(()) => ready.push(index),
             Err(NotReady::Absent(why)) => rows.push(Row::absent(name, why)),
             Err(NotReady::Failure(failure)) => return Err(failure),

@@ -56,8 +56,8 @@ pub trait Subject: Sync {
     /// The targets' names. The first is the baseline of the others.
     fn targets(&self) -> Vec<String>;
 
-    /// Makes a target ready for a benchmark in which so many are taken at once at most, and takes nothing that is timed.
-    fn prepare(&mut self, target: usize, benchmark: Benchmark, at_once: u32) -> Result<(), NotReady>;
+    /// Makes a target ready for a benchmark, and takes nothing that is timed.
+    fn prepare(&mut self, target: usize, benchmark: Benchmark) -> Result<(), NotReady>;
 
     /// Takes one sample. It is guaranteed that what it returns was right.
     fn take(&self, task: &Task) -> Result<Sample, Failure>;

@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 use super::Benchmark;
 use super::document::{Document, Figures, Record, Row, TOTAL};
 use super::machine::phases::{PHASES, RESIDUAL};
-
-const NANOSECONDS_OF_MS: f64 = 1e6;
+use crate::text::NANOSECONDS_OF_MS;
 
 /// Every finished benchmark as a table of its own.
 #[must_use]
@@ -22,6 +21,8 @@ pub fn of(document: &Document) -> String {
 
 fn footing(document: &Document) -> String {
     let facts = &document.facts;
+    #[expect(clippy::cast_precision_loss, reason = "nanoseconds below 2^53")]
+    let harness_ns = facts.harness_ns as f64;
     let state = document.failure.as_ref().map_or(String::new(), |why| format!("It ended early: {why}.\n"));
     format!(
         "{} build, {}, {} processors, {}; load {} before and {} after; seed {}. Targets are interleaved, warm-ups dropped; \
@@ -33,13 +34,8 @@ fn footing(document: &Document) -> String {
         load(&facts.load_before),
         load(&facts.load_after),
         facts.plan.seed,
-        ms(document_overhead(document)),
+        ms(harness_ns),
     )
-}
-
-#[expect(clippy::cast_precision_loss, reason = "nanoseconds below 2^53")]
-fn document_overhead(document: &Document) -> f64 {
-    document.facts.harness_ns as f64
 }
 
 fn load(text: &str) -> &str {

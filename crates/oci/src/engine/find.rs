@@ -1,6 +1,5 @@
 //! Finds a container runtime on this host, and asks it what it is.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,11 +29,7 @@ pub fn find(engine: Engine, folders: &[PathBuf]) -> Result<Runtime, Availability
 /// Looks for the runtime's program in these folders, and nowhere else; relative ones are passed over.
 pub(crate) fn locate(engine: Engine, folders: &[PathBuf]) -> Result<PathBuf, Availability> {
     let name = engine.program();
-    let is_program = |path: &PathBuf| {
-        std::fs::metadata(path).is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0)
-    };
-    let absolute = folders.iter().filter(|folder| folder.is_absolute());
-    absolute.map(|folder| folder.join(name)).find(is_program).ok_or_else(|| {
+    agentkernel_process::locate(name, folders).ok_or_else(|| {
         unavailable(format!("the program {name}, which is not in PATH"), format!("apt-get install {name}"))
     })
 }
@@ -123,6 +118,8 @@ fn gvisor(mut found: Runtime) -> Result<Runtime, Availability> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 

@@ -79,13 +79,19 @@ pub async fn set(
     Json(request): Json<PoolRequest>,
 ) -> Outcome<axum::Json<PoolStats>> {
     caller.check_operator()?;
-    let (pool, key) = find(&daemon, &request.sandbox).await?;
+    set_target(&daemon, &request).await?;
+    Ok(axum::Json(all(&daemon)))
+}
+
+/// The same, whoever asks for it.
+pub async fn set_target(daemon: &Daemon, request: &PoolRequest) -> Outcome<()> {
+    let (pool, key) = find(daemon, &request.sandbox).await?;
+    let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let room = pool.room(&key);
     if size(request.low) > room {
         return Err(no_room(request.low, room, &pool.stats()));
     }
-    pool.set_target(&key, size(request.low)..=size(request.high))?;
-    Ok(axum::Json(all(&daemon)))
+    Ok(pool.set_target(&key, size(request.low)..=size(request.high))?)
 }
 
 /// A promise that the limits of the pool would break in silence.
@@ -96,16 +102,6 @@ fn no_room(low: u32, room: usize, stats: &agentkernel_pool::PoolStats) -> Failur
          their memory; a daemon that is started with --pool {low}..{low} makes room for so many"
     );
     Failure::usage("low", why)
-}
-
-fn size(number: u32) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
-}
-
-/// Says it from the start, with room that was made for it.
-pub async fn set_target(daemon: &Daemon, request: &PoolRequest) -> Outcome<()> {
-    let (pool, key) = find(daemon, &request.sandbox).await?;
-    Ok(pool.set_target(&key, size(request.low)..=size(request.high))?)
 }
 
 /// The pool of a kind of sandboxes.

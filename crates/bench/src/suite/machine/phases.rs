@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::refusal::Cause;
+use crate::text::NANOSECONDS_OF_MS;
 
 /// The parts that a run of ours tells, in their order.
 pub const PHASES: [&str; 6] = ["queue", "acquire", "boot", "ready", "exec", "stop"];
 /// What of the whole is in none of them.
 pub const RESIDUAL: &str = "residual";
-const NANOSECONDS_OF_MS: f64 = 1e6;
 
 /// The same command, telling its phases.
 pub fn with_phases(words: &[String]) -> Vec<String> {

@@ -8,7 +8,7 @@ pub const NAMES: [&str; 3] = ["docker", "podman", "bwrap"];
 /// The words of one, or why it cannot run here; `None` if nobody knows it.
 pub fn words(site: &Site, name: &str) -> Option<Result<Vec<String>, String>> {
     let name = NAMES.into_iter().find(|known| *known == name)?;
-    let program = site.folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file());
+    let program = agentkernel_process::locate(name, &site.folders);
     let flags: Vec<&str> = match name {
         // Nothing is fetched: an image that is not there is a reason.
         "docker" | "podman" => vec!["run", "--rm", "--pull=never", "--network=none", &site.image],
