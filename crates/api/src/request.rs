@@ -14,10 +14,13 @@ objects!(SandboxRequest, Mount, UnixSocket, CommandRequest, TerminalSize, RunReq
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default, remote = "Self")]
 pub struct SandboxRequest {
-    /// Its name among its owner's: 1 to 63 of a-z, 0-9 and `-`. Without it, its id. A sandbox with a name
-    /// is not a warm one, for the name is its host name, too.
+    /// Its name among its owner's: 1 to 63 of a-z, 0-9 and `-`. Without it, its id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// What it calls itself: 1 to 63 of a-z, 0-9 and `-`. Without it, the name that it has on the host. It is given at
+    /// boot, so that a sandbox with one is not a warm one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
     /// What holds it; `auto`, the default, is the strongest boundary that is available.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,

@@ -17,7 +17,7 @@ pub struct Sandbox {
     pub name: String,
     /// Whose it is.
     pub owner: String,
-    /// Its name on the host, and inside if it was given none; that of a warm one is older than the request for it.
+    /// Its name on the host, which it calls itself if it was given no host name; that of a warm one is older than the request for it.
     pub host_name: Option<String>,
     /// What holds it.
     pub backend: String,

@@ -31,8 +31,8 @@ pub fn spec(request: &SandboxRequest, name: SandboxName) -> Outcome<(BackendRequ
     if let Some(user) = word("sandbox.user", request.user.as_deref())? {
         spec = spec.user(user);
     }
-    if let Some(hostname) = &request.name {
-        spec = spec.hostname(self::name(hostname)?);
+    if let Some(hostname) = word("sandbox.hostname", request.hostname.as_deref())? {
+        spec = spec.hostname(hostname);
     }
     for (index, one) in request.mounts.iter().enumerate() {
         spec = spec.mount(mount(index, one)?);

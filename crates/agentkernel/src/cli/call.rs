@@ -170,7 +170,7 @@ fn perform(args: &Args, began: Instant, environment: &Environment) -> Result<Don
 fn by_daemon(environment: &Environment, request: &CallRequest) -> Result<Done, Failure> {
     let Call { function, arguments, timeout } = request.call.clone();
     let asked = api::CallRequest {
-        sandbox: wire::sandbox(&request.spec, request.backend, None),
+        sandbox: wire::sandbox(&request.spec, request.backend, None, None),
         call: api::FunctionCall { function, arguments, timeout_ms: timeout.map(wire::milliseconds) },
     };
     let client = Client::new(environment.daemon()?);

@@ -76,7 +76,7 @@ pub fn main(args: &Args, environment: &Environment) -> Result<u8, Failure> {
 fn request(args: &Args, environment: &Environment) -> Result<SandboxRequest> {
     let settings = flags::settings(&args.sandbox.layer(environment)?, environment)?;
     let spec = args.sandbox.spec(args.name.as_ref(), environment, &settings)?;
-    let request = wire::sandbox(&spec, settings.backend, args.name.as_ref());
+    let request = wire::sandbox(&spec, settings.backend, args.name.as_ref(), args.sandbox.hostname());
     Ok(SandboxRequest {
         env: wire::variables(&variables(&args.env)?)?,
         labels: args.labels.iter().map(|text| label(text)).collect::<Result<BTreeMap<_, _>>>()?,

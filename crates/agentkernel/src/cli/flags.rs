@@ -70,6 +70,10 @@ pub struct SandboxFlags {
     /// Size of each writable place, in bytes or with K, M, G, T [default: 1G; moderate 4G; permissive 16G]
     #[arg(long, value_name = "SIZE")]
     disk: Option<ByteSize>,
+
+    /// What it calls itself: a-z, 0-9 and -. Such a sandbox is never a warm one [default: random]
+    #[arg(long, value_name = "NAME")]
+    hostname: Option<SandboxName>,
 }
 
 /// A complaint about what was typed.
@@ -102,6 +106,7 @@ impl SandboxFlags {
             memory,
             pids,
             disk,
+            hostname,
         } = self;
         backend.is_none()
             && image.is_none()
@@ -115,6 +120,7 @@ impl SandboxFlags {
             && memory.is_none()
             && pids.is_none()
             && disk.is_none()
+            && hostname.is_none()
     }
 
     /// The layer of these flags.
@@ -133,18 +139,27 @@ impl SandboxFlags {
         })
     }
 
-    /// The description, with what the layers together say.
+    /// What it is to call itself, if that was said.
+    pub fn hostname(&self) -> Option<&SandboxName> {
+        self.hostname.as_ref()
+    }
+
+    /// The description, with what the layers together say. What it calls itself does not depend on its name, as it
+    /// does not in a daemon, whose warm sandboxes are older than the names that they are given.
     pub fn spec(
         &self,
         name: Option<&SandboxName>,
         environment: &Environment,
         settings: &Settings,
     ) -> Result<SandboxSpec> {
-        let name = name.cloned().map_or_else(run::random_name, Ok)?;
-        let mut spec = SandboxSpec::builder(name, settings.profile)
+        let random = run::random_name()?;
+        let mut spec = SandboxSpec::builder(name.unwrap_or(&random).clone(), settings.profile)
             .image(settings.image.clone())
             .limits(settings.limits)
             .lifetime(run::lifetime(settings.timeout));
+        if self.hostname.is_some() || name.is_some() {
+            spec = spec.hostname(self.hostname.clone().unwrap_or(random));
+        }
         if let Some(user) = self.user {
             spec = spec.user(user);
         }

@@ -108,7 +108,7 @@ pub fn main(args: &Args, environment: &Environment) -> Result<u8, Failure> {
 fn kind(flags: &SandboxFlags, environment: &Environment) -> Result<SandboxRequest, Failure> {
     let settings = flags::settings(&flags.layer(environment)?, environment)?;
     let spec = flags.spec(None, environment, &settings)?;
-    Ok(wire::sandbox(&spec, settings.backend, None))
+    Ok(wire::sandbox(&spec, settings.backend, None, flags.hostname()))
 }
 
 /// The kind of sandbox that a run without flags would take.

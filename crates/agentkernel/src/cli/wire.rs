@@ -17,6 +17,7 @@ pub fn sandbox(
     spec: &SandboxSpec,
     backend: BackendRequest,
     name: Option<&SandboxName>,
+    hostname: Option<&SandboxName>,
 ) -> api::SandboxRequest {
     let limits = spec.limits();
     let (mut image, mut rootfs, mut module) = (None, None, None);
@@ -28,6 +29,7 @@ pub fn sandbox(
     }
     api::SandboxRequest {
         name: name.map(ToString::to_string),
+        hostname: hostname.map(ToString::to_string),
         backend: Some(backend.to_string()),
         image,
         rootfs,
@@ -161,7 +163,7 @@ mod tests {
     fn a_description_arrives_as_it_is_meant() {
         let spec = SandboxSpec::builder(SandboxName::from_random(1), Profile::Moderate)
             .mount("/srv/a:/data:ro".parse().expect("a mount"));
-        let said = sandbox(&spec.build().expect("valid"), BackendRequest::Auto, None);
+        let said = sandbox(&spec.build().expect("valid"), BackendRequest::Auto, None, None);
         assert_eq!((said.name.as_deref(), said.backend.as_deref()), (None, Some("auto")));
         assert_eq!((said.profile.as_deref(), said.memory.as_deref()), (Some("moderate"), Some("2G")));
         assert_eq!(

@@ -4,6 +4,7 @@ use agentkernel_testkit::TestEngine;
 use serde_json::Value;
 
 use crate::support::{DEADLINE, Trial, comes_true};
+use crate::survival::told;
 
 /// How many are warm.
 fn warm(trial: &Trial, backend: &str) -> u64 {
@@ -34,8 +35,10 @@ fn containers_of_docker_are_kept_warm_used_once_and_gone_with_the_daemon() {
     }
     assert_ne!(names[0], names[1], "each is used once");
     trial.say(&["create", "--backend", "docker", "--name", "kept"]).assert_success();
-    let said = trial.say(&["exec", "kept", "--", "hostname"]).assert_success();
-    assert_eq!(said.stdout_text(), "kept\n");
+    assert_eq!(told(&trial, "kept")["origin"], "warm", "a name is given to a warm one, too");
+    trial.say(&["create", "--backend", "docker", "--name", "called", "--hostname", "web"]).assert_success();
+    let said = trial.say(&["exec", "called", "--", "hostname"]).assert_success();
+    assert_eq!(said.stdout_text(), "web\n");
     trial.say(&["shutdown", "--kill"]).assert_success();
     assert_eq!(engine.client(&["ps", "--all", "--quiet"]), "", "containers are left");
 }

@@ -50,7 +50,10 @@ fn over_tcp_with_a_token_every_word_works_as_over_the_socket() {
     assert!(json["memory_peak_bytes"].is_u64() || !json["backend"].is_null(), "{json}");
     say(&["run", "--", "sh", "-c", "exit 7"]).assert_code(7);
     let name = trial.name.as_str();
-    assert_eq!(say(&["create", "--name", name]).assert_success().stdout_text(), format!("{name}\n"));
+    assert_eq!(
+        say(&["create", "--name", name, "--hostname", name]).assert_success().stdout_text(),
+        format!("{name}\n")
+    );
     assert_eq!(say(&["exec", name, "--", "hostname"]).assert_success().stdout_text(), format!("{name}\n"));
     fs::write(work_file(&trial, "file"), "content").expect("write");
     say(&["cp", "file", &format!("{name}:file")]).assert_success();

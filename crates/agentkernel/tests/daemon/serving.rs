@@ -143,7 +143,7 @@ fn shutdown_returns_when_nothing_of_the_daemon_is_left_but_its_store() {
     let refused = trial.say(&["shutdown"]).assert_code(125);
     assert!(refused.stderr_text().contains("no daemon is running"), "{}", refused.stderr_text());
     trial.serve(&["--pool", "1..1"]);
-    trial.say(&["create", "--name", &trial.name]).assert_success();
+    trial.say(&["create"]).assert_success();
     let running = trial.start(&[], "echo ready; sleep 1; exit 7");
     let said = trial.say(&["shutdown"]).assert_success();
     assert_eq!(said.stdout_text(), "");

@@ -9,7 +9,7 @@ use crate::sockets;
 use crate::support::{DEADLINE, Trial, comes_true};
 
 /// What is told of one of the trial's sandboxes.
-fn told(trial: &Trial, name: &str) -> Value {
+pub fn told(trial: &Trial, name: &str) -> Value {
     let said = trial.say(&["ps", "-a", "--format", "json"]).assert_success();
     let json: Value = serde_json::from_slice(&said.stdout).expect("JSON");
     let sandboxes = json["sandboxes"].as_array().expect("a list");

@@ -17,12 +17,20 @@ fn a_run_says_which_way_it_took_and_whether_its_sandbox_was_warm() {
     let Some(trial) = Trial::booting() else { return };
     let warm = comes_true(DEADLINE, || json(&trial, &[])["origin"] == "warm");
     assert!(warm, "the pool does not get warm");
+    let named = comes_true(DEADLINE, || json(&trial, &["--name", &trial.name])["origin"] == "warm");
+    assert!(named, "a name is given to a warm one, too");
     let alone = json(&trial, &["--no-daemon"]);
     assert_eq!((&alone["way"], &alone["origin"]), (&Value::from("in-process"), &Value::from("cold")));
     // What the pool does not keep is booted for the run.
-    let cold = json(&trial, &["--pids", "77"]);
-    assert_eq!((&cold["way"], &cold["origin"]), (&Value::from("daemon"), &Value::from("cold")));
-    assert_eq!(cold["backend"], "oci");
+    for flags in [["--pids", "77"], ["--hostname", "web"]] {
+        let cold = json(&trial, &flags);
+        assert_eq!(
+            (&cold["way"], &cold["origin"]),
+            (&Value::from("daemon"), &Value::from("cold")),
+            "{flags:?}"
+        );
+        assert_eq!(cold["backend"], "oci");
+    }
 }
 
 #[test]

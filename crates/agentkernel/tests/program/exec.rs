@@ -1,5 +1,6 @@
 //! The command gets exactly what was typed, and its exit code is ours.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -106,10 +107,8 @@ fn a_mount_shows_what_lies_here_and_read_only_means_it() {
 #[test]
 fn a_name_can_be_used_by_one_live_sandbox_only() {
     let Some(trial) = Trial::booting() else { return };
-    let named = ["--name", &trial.name];
-    let named = if crate::BY_DAEMON { &named[..] } else { &[] };
-    let running = trial.start(named, "echo ready; sleep 60");
-    let said = trial.sh(named, "true").assert_code(125);
+    let running = trial.start(&[], "echo ready; sleep 60");
+    let said = trial.sh(&[], "true").assert_code(125);
     if crate::BY_DAEMON {
         // The daemon knows names of its own.
         assert!(said.stderr_text().contains("hint: "), "{}", said.stderr_text());
@@ -121,15 +120,30 @@ fn a_name_can_be_used_by_one_live_sandbox_only() {
     }
     running.signal(rustix::process::Signal::TERM);
     running.finish().assert_code(143);
-    trial.sh(named, "true").assert_success();
+    trial.sh(&[], "true").assert_success();
 }
 
 #[test]
-fn the_name_that_was_given_is_the_host_name_inside_time_after_time() {
+fn the_host_name_that_was_given_is_that_inside_time_after_time() {
     let Some(trial) = Trial::booting() else { return };
     let script = "hostname; cat /etc/hostname; getent hosts \"$(hostname)\"";
     for _ in 0..5 {
-        let said = trial.say(&["run", "--name", &trial.name, "--", "sh", "-c", script]).assert_success();
+        let said = trial.say(&["run", "--hostname", &trial.name, "--", "sh", "-c", script]).assert_success();
         assert_eq!(trial.neutral(&said.stdout_text()), "NAME\nNAME\n127.0.0.1       localhost NAME\n");
+    }
+}
+
+#[test]
+fn a_name_that_was_given_is_no_host_name_and_costs_no_warm_sandbox() {
+    let Some(trial) = Trial::booting() else { return };
+    let words = ["run", "--timing", "--name", &trial.name, "--", "sh", "-c", "hostname; cat /etc/hostname"];
+    let mut seen = BTreeSet::new();
+    for _ in 0..3 {
+        let said = trial.say(&words).assert_success();
+        let names: Vec<_> = said.stdout_text().lines().map(str::to_owned).collect();
+        assert!(names.len() == 2 && names[0] == names[1] && names[0] != trial.name, "{names:?}");
+        assert!(seen.insert(names[0].clone()), "{names:?} was there before");
+        let way = said.stderr_text();
+        assert!(way.contains(if crate::BY_DAEMON { "way: daemon" } else { "way: in-process" }), "{way}");
     }
 }

@@ -115,6 +115,8 @@ fn run_says_what_every_flag_does_with_its_unit_and_default() {
                                           1024; permissive 4096]
           --disk <SIZE>                   Size of each writable place, in bytes or with K, M, G, T
                                           [default: 1G; moderate 4G; permissive 16G]
+          --hostname <NAME>               What it calls itself: a-z, 0-9 and -. Such a sandbox is never
+                                          a warm one [default: random]
       -e, --env <KEY[=VALUE]>             Set a variable; with its name alone, to the value that it has
                                           here. May be repeated
       -w, --workdir <DIR>                 Start in this folder of the sandbox [default: /workspace]

@@ -5,15 +5,10 @@ use serde_json::Value;
 
 use crate::support::Trial;
 
-/// A daemon's run has no name unless it is given one.
-fn own_name(trial: &Trial) -> Vec<&str> {
-    if crate::BY_DAEMON { vec!["--name", &trial.name] } else { Vec::new() }
-}
-
 #[test]
 fn every_control_of_a_live_sandbox_is_shown_and_holds() {
     let Some(trial) = Trial::booting() else { return };
-    let running = trial.start(&own_name(&trial), "echo ready; exec sleep 60");
+    let running = trial.start(&[], "echo ready; exec sleep 60");
     let said = trial.say(&["inspect", &trial.name, "--posture", "--format", "json"]).assert_success();
     let json: Value = serde_json::from_slice(&said.stdout).expect("JSON");
     assert_eq!((&json["schema"], &json["backend"]), (&Value::from(1), &Value::from("oci")));
@@ -34,7 +29,7 @@ fn a_name_that_nobody_has_is_told_the_nearest_live_one() {
     let said = trial.say(&["inspect", &trial.name]).assert_code(125);
     insta::assert_snapshot!(trial.neutral(&said.stderr_text()), @"agentkernel: find the sandbox: NAME: no live sandbox has this name");
     let Some(trial) = Trial::booting() else { return };
-    let running = trial.start(&own_name(&trial), "echo ready; exec sleep 60");
+    let running = trial.start(&[], "echo ready; exec sleep 60");
     let wrong = format!("{}x", trial.name);
     let said = trial.say(&["inspect", &wrong]).assert_code(125);
     insta::assert_snapshot!(trial.neutral(&said.stderr_text()), @r#"

@@ -102,11 +102,10 @@ impl Trial {
         Finished::of(&mut self.sh_command(flags, script))
     }
 
-    /// `agentkernel run --name NAME FLAGS -- sh -c SCRIPT`. By a daemon, without the name: what has one is never warm.
+    /// `agentkernel run --name NAME FLAGS -- sh -c SCRIPT`.
     pub fn sh_command(&self, flags: &[&str], script: &str) -> Command {
-        let named: &[&str] = if crate::BY_DAEMON { &[] } else { &["--name", &self.name] };
-        let mut command = self.command(&["run"]);
-        command.args(named).args(flags).args(["--", "sh", "-c", script]);
+        let mut command = self.command(&["run", "--name", &self.name]);
+        command.args(flags).args(["--", "sh", "-c", script]);
         command
     }
 

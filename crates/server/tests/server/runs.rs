@@ -144,7 +144,7 @@ async fn the_name_of_a_run_can_be_given_again_as_soon_as_it_was_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_was_given_is_no_warm_sandboxs() {
+async fn a_name_is_given_to_a_warm_sandbox_and_a_host_name_is_not() {
     let folder = folder();
     let mut settings = settings(folder.path());
     settings.pool = agentkernel_pool::PoolSettings::default();
@@ -154,11 +154,12 @@ async fn a_name_that_was_given_is_no_warm_sandboxs() {
     client.put("/v1/pools", "application/json", set.to_string().as_bytes()).await.expect(200);
     let pools = async || client.get("/v1/pools").await.expect(200);
     until("one is warm", async || pools().await["pools"][0]["warm"] == 1).await;
-    let named = json!({"sandbox": {"name": "web"}, "command": {"argv": ["true"]}});
-    assert_eq!(client.post("/v1/runs", named).await.expect(200)["origin"], "cold");
+    let called = json!({"sandbox": {"hostname": "web"}, "command": {"argv": ["true"]}});
+    assert_eq!(client.post("/v1/runs", called).await.expect(200)["origin"], "cold");
     let keys = pools().await["pools"][0]["keys"].as_array().map(Vec::len);
-    assert_eq!(keys, Some(1), "nobody asks for that name again");
-    assert_eq!(client.post("/v1/runs", run(&["true"])).await.expect(200)["origin"], "warm");
+    assert_eq!(keys, Some(1), "nobody asks for that host name again");
+    let named = json!({"sandbox": {"name": "web"}, "command": {"argv": ["true"]}});
+    assert_eq!(client.post("/v1/runs", named).await.expect(200)["origin"], "warm");
     daemon.stop(ShutdownMode::Kill).await;
 }
 

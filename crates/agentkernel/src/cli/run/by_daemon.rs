@@ -49,7 +49,7 @@ pub fn find(args: &Args, environment: &Environment, request: &RunRequest) -> Res
         Err(_) if !environment.is_daemon_named() => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let sandbox = wire::sandbox(&request.spec, request.backend, args.name.as_ref());
+    let sandbox = wire::sandbox(&request.spec, request.backend, args.name.as_ref(), args.sandbox.hostname());
     Ok(Some(Daemon {
         client: Client::new(address),
         connection,
