@@ -13,12 +13,16 @@ use crate::closed::Closed;
 use crate::connect::Witness;
 use crate::table::{Table, wait_closed};
 
-/// Size of a fresh read buffer.
+/// Size of a fresh read buffer as long as no read has filled one: thousands of sandboxes wait, and say nothing but that
+/// they are well.
+const BUFFER_LEN_AT_FIRST: usize = 1024;
+
+/// Size of a fresh read buffer from then on.
 const BUFFER_LEN: usize = 256 * 1024;
 
-/// Room in the buffer below which a fresh one is taken: what is left over in each buffer is small
-/// against it, and a read is never shorter than most pipes are deep.
-const READ_LEN_MIN: usize = 64 * 1024;
+/// Part of a buffer's size that has to be free, or a fresh one is taken: what is left over in each buffer is small
+/// against it, and a read into a large one is never shorter than most pipes are deep.
+const ROOM_MIN: usize = 4;
 
 /// How long to wait for what else there is to know once the stream has ended: its last frames when
 /// writing failed first, and then the boundary's word.
@@ -87,11 +91,12 @@ async fn write(mut writer: WriteHalf<Box<dyn DuplexStream>>, table: &Table) -> s
 }
 
 async fn read(mut reader: ReadHalf<Box<dyn DuplexStream>>, mut decoder: Decoder, table: &Table) -> Closed {
+    let mut buffer_len = BUFFER_LEN_AT_FIRST;
     loop {
         if let Err(closed) = dispatch(&mut decoder, table) {
             return closed;
         }
-        match fill(&mut reader, decoder.buffer()).await {
+        match fill(&mut reader, decoder.buffer(), &mut buffer_len).await {
             Ok(0) if decoder.is_between_frames() => {
                 return Closed::ended("the guest agent closed its stream");
             }
@@ -114,9 +119,17 @@ fn dispatch(decoder: &mut Decoder, table: &Table) -> Result<(), Closed> {
 }
 
 /// Reads once, straight into the buffer that frames are cut from.
-async fn fill(reader: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) -> std::io::Result<usize> {
-    if buffer.capacity() - buffer.len() < READ_LEN_MIN {
-        buffer.reserve(BUFFER_LEN);
+async fn fill(
+    reader: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+    buffer_len: &mut usize,
+) -> std::io::Result<usize> {
+    if buffer.capacity() - buffer.len() < *buffer_len / ROOM_MIN {
+        buffer.reserve(*buffer_len);
     }
-    reader.read_buf(buffer).await
+    let length = reader.read_buf(buffer).await?;
+    if buffer.len() == buffer.capacity() {
+        *buffer_len = BUFFER_LEN;
+    }
+    Ok(length)
 }

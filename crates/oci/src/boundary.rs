@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
+use tokio::sync::{Mutex as AsyncMutex, watch};
 
 use crate::cgroup::Hierarchy;
 use crate::paths::RuntimeDir;
@@ -37,7 +37,9 @@ pub(crate) struct OciBoundary {
 /// One question at a time, and its answer.
 struct Asking {
     write: OwnedWriteHalf,
-    answers: mpsc::Receiver<Report>,
+    state: watch::Receiver<State>,
+    /// How many orders were given. They are answered in order, also those whose answers nobody waited for.
+    orders: u64,
 }
 
 /// What the supervisor has said so far.
@@ -45,12 +47,19 @@ struct Asking {
 struct State {
     ended: Option<Ended>,
     stopped: Option<Report>,
+    /// How many orders it has answered, and the last answer. A channel of its own for answers would have room for dozens,
+    /// in each of thousands of sandboxes.
+    answers: u64,
+    answer: Option<Report>,
 }
+
+/// Size of the buffer for reports, in bytes: each has some dozens, and thousands of sandboxes wait for the next one.
+const REPORT_LEN: usize = 256;
 
 /// Reads the first report: whether the container was started, and as which process.
 pub(crate) async fn first_report(control: UnixStream) -> Result<(Control, i32)> {
     let (read, write) = control.into_split();
-    let mut reader = BufReader::new(read);
+    let mut reader = BufReader::with_capacity(REPORT_LEN, read);
     match next_report(&mut reader).await {
         Some(Report::Started { pid }) => Ok((Control { reader, write }, pid)),
         Some(Report::Failed { what, why }) => Err(explain(&what, &why)),
@@ -88,9 +97,8 @@ pub(crate) struct Control {
 impl OciBoundary {
     pub(crate) fn new(control: Control, init: i32, record: Record, runtime: RuntimeDir) -> Self {
         let (sender, state) = watch::channel(State::default());
-        let (answer, answers) = mpsc::channel(1);
-        tokio::spawn(listen(control.reader, sender, answer, runtime.clone()));
-        let control = AsyncMutex::new(Asking { write: control.write, answers });
+        tokio::spawn(listen(control.reader, sender, runtime.clone()));
+        let control = AsyncMutex::new(Asking { write: control.write, state: state.clone(), orders: 0 });
         Self { init, record: Mutex::new(record), runtime, control, state }
     }
 
@@ -99,12 +107,15 @@ impl OciBoundary {
         let failed = |why: String| Error::new(ErrorKind::Boot, what, why).on(&self.record().name);
         let gone = || failed("its supervisor is gone".into());
         let mut asking = self.control.lock().await;
+        asking.orders += 1;
+        let orders = asking.orders;
         asking.write.write_all(&line_of(ask)).await.map_err(|_| gone())?;
-        let answer = tokio::time::timeout(ANSWER_DEADLINE, asking.answers.recv()).await;
-        match answer.map_err(|_| failed("its supervisor does not answer".into()))? {
-            Some(Report::Done) => Ok(()),
-            Some(Report::Refused { why }) => Err(failed(why)),
-            _ => Err(gone()),
+        let answered = asking.state.wait_for(|state| state.answers >= orders);
+        let answered = tokio::time::timeout(ANSWER_DEADLINE, answered).await;
+        let state = answered.map_err(|_| failed("its supervisor does not answer".into()))?;
+        match &state.map_err(|_| gone())?.answer {
+            Some(Report::Refused { why }) => Err(failed(why.clone())),
+            _ => Ok(()),
         }
     }
 
@@ -146,22 +157,18 @@ async fn next_report(reader: &mut BufReader<OwnedReadHalf>) -> Option<Report> {
     }
 }
 
-async fn listen(
-    mut reader: BufReader<OwnedReadHalf>,
-    state: watch::Sender<State>,
-    answer: mpsc::Sender<Report>,
-    runtime: RuntimeDir,
-) {
+async fn listen(mut reader: BufReader<OwnedReadHalf>, state: watch::Sender<State>, runtime: RuntimeDir) {
     while let Some(report) = next_report(&mut reader).await {
         match report {
-            Report::Done | Report::Refused { .. } => answer.send(report).await.unwrap_or_default(),
+            Report::Done | Report::Refused { .. } => state.send_modify(|state| {
+                (state.answers, state.answer) = (state.answers + 1, Some(report));
+            }),
             Report::Ended { cause, detail } => {
                 state.send_modify(|state| state.ended = Some(Ended { cause, detail }));
             }
             other => state.send_modify(|state| state.stopped = Some(other)),
         }
     }
-    drop(answer); // who waits for one need not wait longer
     if state.borrow().stopped.is_some() {
         return;
     }
