@@ -1,12 +1,13 @@
 //! The embedded backend: from a description to a sandbox whose posture is proven.
 
+mod prepare;
 mod proof;
 mod trial;
 
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Once};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use agentkernel_core::{
     Adopted, Availability, Backend, BackendKind, Booted, Capabilities, CommandUser, Error, ErrorKind, Result,
@@ -18,17 +19,13 @@ use tokio::net::UnixStream;
 
 use crate::adopt;
 use crate::boundary::{OciBoundary, first_report};
-use crate::bundle;
-use crate::engine::{AGENT, Engine, EngineSlot, Memory, Runtime};
+use crate::engine::{AGENT, Engine, EngineSlot, Memory};
 use crate::facts::HostFacts;
-use crate::idblock::{self, IdBlock};
-use crate::lock::LockFile;
 use crate::paths::RuntimeDir;
 use crate::plan::Plan;
-use crate::posture::Expected;
-use crate::random::random_bytes;
-use crate::record::{self, Init, Record, Stale};
+use crate::record::{self, Init, Record};
 use crate::zygote::Zygote;
+use prepare::{Prepared, write_record};
 
 /// How long a container may take to come up. It takes some milliseconds; a hundred at once on two
 /// busy cores take a second.
@@ -49,14 +46,6 @@ pub struct OciBackend {
 
 /// Changes a plan for a test that shows what a control is good for.
 type Weaken = Arc<dyn Fn(&mut Plan) + Send + Sync>;
-
-/// A description that has become a plan, with everything that is held for it.
-struct Prepared {
-    plan: Plan,
-    record: Record,
-    name_lock: LockFile,
-    block: Option<IdBlock>,
-}
 
 impl OciBackend {
     /// A backend that boots through this zygote and keeps its records in this folder.
@@ -114,61 +103,6 @@ impl OciBackend {
         &self.facts
     }
 
-    fn prepare(&self, spec: &SandboxSpec, runtime: Option<&Runtime>) -> Result<Prepared> {
-        self.runtime.prepare().map_err(|why| {
-            Error::new(ErrorKind::Host, "prepare the runtime folder", why).on(self.runtime.path().display())
-        })?;
-        // A zygote that cannot be told fails at the order, too.
-        self.told.call_once(|| drop(self.zygote.keeps_records_in(&self.runtime)));
-        let mut name_lock = record::take_name(&self.runtime, spec.name())?;
-        let mut block = None;
-        match self.plan(spec, runtime, &mut name_lock, &mut block) {
-            Ok((plan, record)) => Ok(Prepared { plan, record, name_lock, block }),
-            Err(error) => {
-                // Nobody else would: there is no supervisor yet. What cannot be removed is reaped by its lock.
-                drop(name_lock.remove());
-                drop(block.map(IdBlock::give_back));
-                Err(error)
-            }
-        }
-    }
-
-    /// Decides everything, and writes down what the next start must know if this one is killed.
-    fn plan(
-        &self,
-        spec: &SandboxSpec,
-        runtime: Option<&Runtime>,
-        name_lock: &mut LockFile,
-        block: &mut Option<IdBlock>,
-    ) -> Result<(Plan, Record)> {
-        if self.facts.root {
-            *block = Some(self.take_block(spec)?);
-        }
-        let mut facts = self.facts.for_plan(spec, block.as_ref().map(|block| block.first_id));
-        facts.runtime = runtime.cloned();
-        let mut plan = bundle::plan(spec, &facts)?;
-        let expected = Expected::of(spec, &facts, &plan);
-        if let Some(weaken) = &self.weaken {
-            weaken(&mut plan);
-        }
-        let record = Record {
-            name: spec.name().clone(),
-            backend: self.kind(),
-            cgroup: facts.cgroup.clone(),
-            init: None,
-            expected,
-            token: random_bytes()?,
-            created_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
-        };
-        write_record(name_lock, &record)?;
-        if let Some(block) = block {
-            let note = Stale { cgroup: facts.cgroup, init: None };
-            let note = serde_json::to_vec(&note).map_err(|why| unwritable(&why))?;
-            block.lock.write(&note).map_err(|why| unwritable(&why))?;
-        }
-        Ok((plan, record))
-    }
-
     /// As whom commands run that do not say so: as whoever the agent is, unless it had to be another; and what is
     /// rehearsed, where a kernel of its own has never run anything.
     fn defaults(&self, spec: &SandboxSpec) -> ExecDefaults {
@@ -181,16 +115,6 @@ impl OciBackend {
             rehearsal,
             ..ExecDefaults::default()
         }
-    }
-
-    fn take_block(&self, spec: &SandboxSpec) -> Result<IdBlock> {
-        // Neighbouring names begin at unrelated blocks, so that a hundred at once do not queue up.
-        let start = spec
-            .name()
-            .as_str()
-            .bytes()
-            .fold(std::process::id(), |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
-        idblock::allocate(start, record::reap)
     }
 
     async fn start(&self, prepared: Prepared) -> Result<(OciBoundary, UnixStream)> {
@@ -235,15 +159,6 @@ fn missing(kind: BackendKind, why: Availability) -> Error {
             error("it is there after all".into())
         }
     }
-}
-
-fn unwritable(why: &dyn std::fmt::Display) -> Error {
-    Error::new(ErrorKind::Host, "write the sandbox's record", why)
-}
-
-fn write_record(lock: &mut LockFile, record: &Record) -> Result<()> {
-    let json = record.to_json().map_err(|why| unwritable(&why))?;
-    lock.write(&json).map_err(|why| unwritable(&why).on(lock.path().display()))
 }
 
 #[async_trait]
