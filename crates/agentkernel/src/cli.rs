@@ -23,6 +23,7 @@ mod run;
 mod serve;
 mod service;
 mod session;
+mod setup;
 mod shutdown;
 mod stats;
 pub mod wire;
@@ -106,6 +107,7 @@ enum Words {
     Service(service::Args),
     Doctor(doctor::Args),
     Bench(bench::Args),
+    Setup(setup::Args),
     Completion(completion::Args),
     #[command(hide = true)]
     Zygote,
@@ -158,6 +160,7 @@ impl Cli {
                 doctor::main(&args, &Environment::read()?, zygote)
             }
             Words::Bench(args) => bench::main(&args, &Environment::read()?),
+            Words::Setup(args) => setup::main(&args, &Environment::read()?),
             Words::Completion(args) => completion::main(&args),
             Words::Zygote => zygote::main(),
             words => words.ask(&Environment::read()?),
@@ -193,6 +196,7 @@ impl Words {
             | Self::Serve(_)
             | Self::Doctor(_)
             | Self::Bench(_)
+            | Self::Setup(_)
             | Self::Completion(_)
             | Self::Zygote => Ok(0),
         }

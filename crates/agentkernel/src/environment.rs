@@ -8,6 +8,7 @@ use std::sync::Arc;
 use agentkernel_client::Address;
 use agentkernel_container::{EngineSettings, HostSystem};
 use agentkernel_core::{Error, ErrorKind, Result};
+use agentkernel_microvm::MicrovmSettings;
 use agentkernel_oci::{RuntimeDir, Zygote};
 use agentkernel_runtime::Registry;
 use agentkernel_runtime::config::{self, ConfigPaths, Layer};
@@ -108,7 +109,25 @@ impl Environment {
 
     /// Every backend, for this environment.
     pub fn registry(&self, zygote: Arc<Zygote>) -> Registry {
-        Registry::new(zygote, self.runtime_dir(), &self.engines(), self.wasm_cache())
+        self.registry_with(zygote, false)
+    }
+
+    /// The same; with `emulate`, machines are emulated, which is no security boundary.
+    pub fn registry_with(&self, zygote: Arc<Zygote>, emulate: bool) -> Registry {
+        let microvm = MicrovmSettings {
+            home: self.microvm_home(),
+            runtime_dir: self.runtime_dir().path().to_owned(),
+            search_path: self.search_path(),
+            emulate,
+            hardware: agentkernel_runtime::kvm::hardware,
+        };
+        Registry::new(zygote, self.runtime_dir(), &self.engines(), microvm, self.wasm_cache())
+    }
+
+    /// Where the kernel and the root devices of machines are kept.
+    pub fn microvm_home(&self) -> Option<PathBuf> {
+        let of_user = || Some(self.wasm_cache()?.with_file_name("microvm"));
+        self.agentkernel_home.as_ref().map(|home| home.join("microvm")).or_else(of_user)
     }
 
     /// Where compiled Wasm modules are kept.

@@ -40,3 +40,21 @@ impl Drop for Spinner {
         self.0.finish_and_clear();
     }
 }
+
+/// What is being done, step by step: a spinner on a terminal, a line for each step elsewhere.
+pub struct Steps(Option<Spinner>);
+
+impl Steps {
+    /// Shows nothing yet.
+    pub fn new() -> Self {
+        Self(terminal::is_stderr().then(Spinner::new))
+    }
+
+    /// Tells the step that begins.
+    pub fn say(&self, step: &str) {
+        match &self.0 {
+            Some(spinner) => spinner.0.set_message(step.to_owned()),
+            None => eprintln!("{step} …"),
+        }
+    }
+}

@@ -13,6 +13,8 @@ use crate::{Result, suggest};
 pub enum BackendKind {
     /// A virtual machine of Apple's `container`.
     Apple,
+    /// A micro VM under QEMU's `microvm` machine.
+    Qemu,
     /// The embedded hardened Linux container.
     Oci,
     /// The same container, made by runc.
@@ -35,6 +37,7 @@ impl BackendKind {
     /// Every kind that a user can name, strongest boundary first: the order in which `auto` chooses.
     pub const ALL: &'static [Self] = &[
         Self::Apple,
+        Self::Qemu,
         Self::Gvisor,
         Self::Oci,
         Self::Runc,
@@ -49,6 +52,7 @@ impl BackendKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Apple => "apple",
+            Self::Qemu => "qemu",
             Self::Oci => "oci",
             Self::Runc => "runc",
             Self::Crun => "crun",
@@ -65,6 +69,7 @@ impl BackendKind {
     pub fn description(self) -> &'static str {
         match self {
             Self::Apple => "virtual machine of Apple's container, on macOS (a kernel of its own)",
+            Self::Qemu => "micro VM of QEMU's microvm machine (a kernel of its own)",
             Self::Oci => "embedded hardened Linux container (shared kernel)",
             Self::Runc => "hardened Linux container made by runc (shared kernel)",
             Self::Crun => "hardened Linux container made by crun (shared kernel)",

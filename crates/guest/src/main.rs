@@ -2,7 +2,7 @@
 //! stream, and ends with everything it started when that stream ends. With a *door* (`--door`, a socket
 //! at descriptor 3) it outlives its host instead, and another one can come in. Where nobody can give it a stream, it
 //! waits for a caller (`await`), and the same program passes its caller's streams on (`pass`), or tells what the kernel
-//! says of the sandbox (`report`).
+//! says of the sandbox (`report`). In a micro VM it is the first program of all (`machine`).
 //!
 //! One thread, one `poll`, no runtime. It starts without the standard library's own preparations
 //! (`no_main`), which would end it where neither the standard streams nor `/dev/null` exist, as in a
@@ -28,6 +28,7 @@ mod caller;
 mod confine;
 mod door;
 mod files;
+mod machine;
 mod mounts;
 mod process;
 mod rehearsal;

@@ -5,7 +5,7 @@ pub mod raw;
 
 use std::io;
 use std::mem::{MaybeUninit, zeroed};
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, FromRawFd, OwnedFd, RawFd};
 
 use agentkernel_protocol::{Status, Usage};
 use rustix::event::Timespec;
@@ -205,6 +205,20 @@ pub fn raise_descriptor_limit() -> libc::rlimit {
     before
 }
 
+/// Brings a network interface up.
+pub fn interface_up(socket: &OwnedFd, name: &[u8]) -> io::Result<()> {
+    const IFF_UP: libc::c_short = 1; // linux/if.h; libc's constant is an int
+    // SAFETY: all fields are integers or unions of them, and SIOCSIFFLAGS reads the request, which lives across the call.
+    unsafe {
+        let mut request: libc::ifreq = zeroed();
+        for (to, from) in request.ifr_name.iter_mut().zip(name) {
+            *to = from.cast_signed();
+        }
+        request.ifr_ifru.ifru_flags = IFF_UP;
+        checked(libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request)).map(drop)
+    }
+}
+
 /// Puts this thread, and all that it starts, under a filter of system calls. There is no way back.
 pub fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
     let len = u16::try_from(program.len()).map_err(io::Error::other)?;
@@ -252,6 +266,13 @@ pub fn bounding_set() -> u64 {
     set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(u64::MAX)
 }
 
+/// Bytes of a page. Not by rustix: before Linux 6.4 it reads /proc/self/auxv, which is closed to a process that nobody may
+/// look into.
+pub fn page_size() -> usize {
+    // SAFETY: sysconf takes a number; the C library knows the answer from the start of the program.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
 /// Unmaps the pages of our own code, half of which nothing but a start ever needs. They stay in the page cache, and those
 /// that are needed come back when they are executed: a sandbox that waits to be used shall weigh little.
 pub fn forget_code() {
@@ -260,7 +281,7 @@ pub fn forget_code() {
         static __executable_start: u8;
         static etext: u8;
     }
-    let page = rustix::param::page_size();
+    let page = page_size();
     let (start, end) = ((&raw const __executable_start).addr(), (&raw const etext).addr() / page * page);
     if start < end {
         // SAFETY: these pages are mapped from our program, private and never written to: the next access reads the

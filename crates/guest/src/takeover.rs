@@ -16,6 +16,7 @@ use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stdin, stdout};
 use crate::caller;
 use crate::confine::confine;
 use crate::door::Door;
+use crate::machine;
 use crate::stream::Stream;
 use crate::sys;
 
@@ -28,7 +29,7 @@ const STDOUT_FD: RawFd = 1;
 
 /// What whoever started it by hand is told.
 pub const USAGE: &str = "usage: agentkernel-guest [--stdio] [--door | --door-on-stdout] [--lend-memory] \
-    | await NAME UID FILTERS | pass NAME | report";
+    | await NAME UID FILTERS | pass NAME | report | machine";
 
 /// Everything the agent owns from the start.
 pub struct TakenOver {
@@ -60,6 +61,8 @@ pub enum Source<'a> {
         /// See [`confine`].
         filters: &'a Path,
     },
+    /// A port of the machine that the initramfs describes, and that is made first.
+    Machine,
 }
 
 /// What whoever started us has said.
@@ -81,6 +84,9 @@ impl<'a> Words<'a> {
             let (user, filters) = (user.ok_or(USAGE)?, Path::new(OsStr::from_bytes(filters)));
             return Ok(Self { source: Source::Caller { name, user, filters }, ..said });
         }
+        if let [b"machine"] = words {
+            return Ok(Self { source: Source::Machine, ..said });
+        }
         for word in words {
             match *word {
                 b"--stdio" if said.source == Source::Socket => said.source = Source::Stdio,
@@ -98,7 +104,7 @@ impl<'a> Words<'a> {
 
     /// Whether the host came later than the program.
     pub fn had_to_wait(&self) -> bool {
-        matches!(self.source, Source::Caller { .. })
+        matches!(self.source, Source::Caller { .. } | Source::Machine)
     }
 }
 
@@ -115,6 +121,10 @@ impl Source<'_> {
                 let both = caller::first(name, user).map_err(|error| format!("no caller: {error}"))?;
                 Ok((moved(both.as_fd())?, moved(both.as_fd())?))
             }
+            Self::Machine => {
+                let both = machine::become_machine()?;
+                Ok((moved(both.as_fd())?, moved(both.as_fd())?))
+            }
         }
     }
 }
@@ -128,7 +138,8 @@ pub fn take_over(words: Words<'_>) -> Result<TakenOver, String> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("prctl(PR_SET_DUMPABLE)"))?;
     let (input, output) = source.open()?;
     let door = door.map(open_door).transpose()?;
-    occupy_standard_streams().map_err(failed("standard streams"))?;
+    // What a first process says when it fails is heard on the console of its machine, and nowhere else.
+    occupy_standard_streams(source != Source::Machine).map_err(failed("standard streams"))?;
     let mut kept = vec![input.as_raw_fd(), output.as_raw_fd()];
     kept.extend(door.as_ref().map(|door| door.wanted().as_raw_fd()));
     sys::close_all_but(&mut kept);
@@ -149,7 +160,7 @@ fn open_door(fd: RawFd) -> Result<Door, String> {
 }
 
 /// Puts something harmless at 0, 1 and 2, so that no pipe ever gets these numbers.
-fn occupy_standard_streams() -> rustix::io::Result<()> {
+fn occupy_standard_streams(with_errors: bool) -> rustix::io::Result<()> {
     let nothing = match open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
         Ok(null) => null,
         // Before the first mount there may be none; a pipe that nobody writes is as empty.
@@ -157,5 +168,5 @@ fn occupy_standard_streams() -> rustix::io::Result<()> {
     };
     dup2_stdin(&nothing)?;
     dup2_stdout(&nothing)?;
-    dup2_stderr(&nothing)
+    if with_errors { dup2_stderr(&nothing) } else { Ok(()) }
 }

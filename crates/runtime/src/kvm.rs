@@ -63,6 +63,17 @@ impl KvmLevel {
     }
 }
 
+/// Whether guests run on hardware virtualisation; if not, what there is instead.
+///
+/// # Errors
+/// The level that was found, in one line.
+pub fn hardware() -> Result<(), String> {
+    match probe() {
+        KvmLevel::Hardware => Ok(()),
+        other => Err(other.describe()),
+    }
+}
+
 /// Runs a guest, for at most [`DEADLINE`].
 #[cfg(target_arch = "x86_64")]
 #[must_use]

@@ -42,6 +42,7 @@ fn the_program_says_what_it_is_for() {
       service     Let systemd run the daemon for this user
       doctor      Try each backend, and say what works here and what the rest needs
       bench       Measure the backends of this machine, and compare what was measured
+      setup       Get what a backend needs beside its program
       completion  Print a completion script for a shell
       help        Print this message or the help of the given subcommand(s)
 
@@ -132,6 +133,8 @@ fn run_says_what_every_flag_does_with_its_unit_and_default() {
                                           json]
           --no-daemon                     Run it in this very process, even if there is a daemon with
                                           warm sandboxes
+          --emulate                       With --backend qemu: emulate the machine in software where
+                                          there is no KVM; not a security boundary
           --name <NAME>                   Name of the sandbox: a-z, 0-9 and - [default: random]
       -h, --help                          Print help (see more with '--help')
     "#);

@@ -4,7 +4,8 @@ use std::os::fd::OwnedFd;
 
 use rustix::io::Result;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mprotect, munmap};
-use rustix::param::page_size;
+
+use super::page_size;
 
 /// Most of a file that is touched, bytes: the C library of a distribution has two million.
 const LENGTH_MAX: usize = 2 << 20;

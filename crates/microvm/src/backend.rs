@@ -1,0 +1,139 @@
+//! The backend: from a description to a machine whose posture is proven.
+
+mod start;
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use agentkernel_core::{
+    Availability, Backend, BackendKind, Booted, Capabilities, Error, ErrorKind, Result, Sandbox, SandboxSpec,
+};
+use agentkernel_link::{ExecDefaults, HelloOptions, LinkedSandbox, Token};
+use agentkernel_process::locate;
+use async_trait::async_trait;
+
+use crate::boundary::VmBoundary;
+use crate::kernel::KernelStore;
+use crate::plan::Accelerator;
+use crate::probe::{QEMU, Unusable};
+use start::Started;
+
+/// How long a guest may take from its first instruction until its agent answers. Hardware takes less than a second; an
+/// emulator took 3 on an idle machine.
+const READY_DEADLINE: Duration = Duration::from_secs(10);
+const READY_DEADLINE_EMULATED: Duration = Duration::from_secs(90);
+
+/// What the backend must know of its host. It reads no environment.
+#[derive(Debug, Clone)]
+pub struct MicrovmSettings {
+    /// Where the kernel and the root devices are kept.
+    pub home: Option<PathBuf>,
+    /// Where sockets are while a machine begins.
+    pub runtime_dir: PathBuf,
+    /// Absolute folders in which programs are looked for, in this order.
+    pub search_path: Vec<PathBuf>,
+    /// Whether machines may be emulated, which is no security boundary.
+    pub emulate: bool,
+    /// Whether guests run on hardware virtualisation; if not, why.
+    pub hardware: fn() -> Result<(), String>,
+}
+
+/// Makes machines by QEMU.
+pub struct QemuBackend {
+    pub(crate) settings: MicrovmSettings,
+    pub(crate) version: OnceLock<Result<String, Unusable>>,
+    patience: Option<Duration>,
+}
+
+impl QemuBackend {
+    /// QEMU, as these settings say.
+    #[must_use]
+    pub fn new(settings: MicrovmSettings) -> Self {
+        Self { settings, version: OnceLock::new(), patience: None }
+    }
+
+    /// The same backend that waits no longer than this in each phase. For tests of what hangs.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn hasty(self, patience: Duration) -> Self {
+        Self { patience: Some(patience), ..self }
+    }
+
+    pub(crate) fn store(&self, home: &Path) -> KernelStore {
+        KernelStore::below(home)
+    }
+
+    /// So long at most.
+    fn at_most(&self, deadline: Duration) -> Duration {
+        self.patience.unwrap_or(deadline)
+    }
+
+    fn hello(&self, accelerator: Accelerator) -> Result<HelloOptions> {
+        let mut token = [0; 32];
+        rustix::rand::getrandom(&mut token, rustix::rand::GetRandomFlags::empty())
+            .map_err(|why| Error::new(ErrorKind::Host, "draw random bytes", why))?;
+        let deadline = match accelerator {
+            Accelerator::Kvm => READY_DEADLINE,
+            Accelerator::Tcg => READY_DEADLINE_EMULATED,
+        };
+        Ok(HelloOptions { token: Token(token), mounts: Vec::new(), deadline: self.at_most(deadline) })
+    }
+}
+
+#[async_trait]
+impl Backend for QemuBackend {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Qemu
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            linux_programs: true,
+            wasm_modules: false,
+            terminal: true,
+            bind_mounts: false,
+            pause: true,
+            adopt: false,
+            own_kernel: true,
+            resize: false,
+            host_socket: true,
+        }
+    }
+
+    fn glance(&self) -> Option<Availability> {
+        // Neither starts a program, and most hosts lack one of them.
+        let is_there = locate(QEMU, &self.settings.search_path).is_some();
+        let has_kernel = self.settings.home.as_deref().is_some_and(|home| self.store(home).image().exists());
+        (!is_there || !has_kernel).then(|| self.availability())
+    }
+
+    async fn probe(&self) -> Availability {
+        self.availability()
+    }
+
+    async fn boot(&self, spec: &SandboxSpec) -> Result<Booted> {
+        let began = Instant::now();
+        let Started { plan, vmm, qmp, stream } = self.start(spec).await?;
+        let boot = began.elapsed();
+        let hello = self.hello(plan.accelerator)?;
+        let log = vmm.log.clone();
+        let boundary = Box::new(VmBoundary::new(spec.name().clone(), plan, vmm, qmp));
+        let attached = LinkedSandbox::attach(spec, boundary, stream, hello, ExecDefaults::default());
+        let (sandbox, _ready) = attached.await.map_err(|mut error| {
+            if error.kind == ErrorKind::Boot && !error.why.contains("the VMM ") {
+                error.why.push_str(&log.last_lines());
+            }
+            error
+        })?;
+        let posture = sandbox.posture().await?;
+        let sandbox = sandbox.proven(&posture).await?;
+        if let Some(lifetime) = spec.lifetime() {
+            // Its own time begins when it can be used: an emulated machine takes seconds until then.
+            sandbox.set_lifetime(lifetime).await?;
+        }
+        // Not before the proof, by which the agent has nothing open but its stream.
+        let sandbox = sandbox.with_host_socket(spec).await?;
+        Ok(Booted { sandbox: Box::new(sandbox), boot, ready: began.elapsed().saturating_sub(boot) })
+    }
+}

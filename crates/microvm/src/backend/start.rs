@@ -1,0 +1,207 @@
+//! From a description to a VMM that has called on both of its sockets.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use agentkernel_core::{DuplexStream, Error, ErrorKind, Image, Result, SandboxSpec};
+use agentkernel_hardening::etc;
+use agentkernel_hardening::layout::program_folders;
+use agentkernel_hardening::seccomp::SeccompFilters;
+use agentkernel_link::GUEST;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
+
+use super::QemuBackend;
+use crate::cpio::Archive;
+use crate::folder::PrivateFolder;
+use crate::image::ImageStore;
+use crate::layout::{self, Entry, FILTERS, LAYER};
+use crate::plan::VmPlan;
+use crate::probe::Tools;
+use crate::qmp::Qmp;
+use crate::state::State;
+use crate::vmm::Vmm;
+
+const WHAT: &str = "start the sandbox";
+
+/// How long a VMM may take until it has called on both sockets, and answers: its own start, and the reading of the kernel.
+const CALL_DEADLINE: Duration = Duration::from_secs(20);
+
+/// How long it may take to answer a question.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Largest file of the host's /etc that is taken into a machine's memory, bytes: the list of certificates has 200 kB.
+const ETC_FILE_MAX: u64 = 2 << 20;
+
+/// A VMM that has called.
+pub(super) struct Started {
+    pub(super) plan: VmPlan,
+    pub(super) vmm: Vmm,
+    pub(super) qmp: Qmp,
+    pub(super) stream: Box<dyn DuplexStream>,
+}
+
+impl QemuBackend {
+    pub(super) async fn start(&self, spec: &SandboxSpec) -> Result<Started> {
+        let size = layout::size(spec)?;
+        let tools = self.tools()?;
+        let root = root_device(&tools, spec).await?;
+        let above = self.settings.runtime_dir.join("microvm");
+        let host = |why: io::Error| Error::new(ErrorKind::Host, WHAT, why).on(above.display());
+        let folder = PrivateFolder::make(&above).map_err(host)?;
+        let path = |name: &str| folder.path().join(name);
+        let plan = VmPlan {
+            name: spec.name().clone(),
+            accelerator: tools.accelerator,
+            kernel: self.store(&tools.home).image(),
+            initramfs: path("initramfs"),
+            root,
+            counter_khz: counter_khz(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
+            memory_mib: size.memory_mib,
+            processors: size.processors,
+            stream: path("stream"),
+            control: path("control"),
+        };
+        fs::write(&plan.initramfs, self.initramfs(&tools, spec)?).map_err(host)?;
+        let listen = |path: &Path| UnixListener::bind(path).map_err(host);
+        let (stream, control) = (listen(&plan.stream)?, listen(&plan.control)?);
+        let failed = |why: io::Error| Error::new(ErrorKind::Boot, WHAT, why).on(spec.name());
+        let vmm = Vmm::start(&tools.setpriv, &tools.qemu, &plan.argv()).map_err(failed)?;
+        // From here on an error drops it, which ends it.
+        let (stream, qmp) = self.calls(&vmm, &stream, &control).await.map_err(|why| {
+            let last = vmm.log.last_lines();
+            let why = format!("in phase {}: {why}{last}", State::Configured);
+            Error::new(ErrorKind::Boot, WHAT, why).on(spec.name())
+        })?;
+        // The folder goes here: the VMM has read what it needed, and nobody else can call.
+        Ok(Started { plan, vmm, qmp, stream: Box::new(stream) })
+    }
+
+    /// Waits until the VMM has called on both sockets and answers, unless it ends first.
+    async fn calls(
+        &self,
+        vmm: &Vmm,
+        stream: &UnixListener,
+        control: &UnixListener,
+    ) -> Result<(UnixStream, Qmp), String> {
+        let patience = self.at_most(CALL_DEADLINE);
+        let both = async {
+            let (stream, control) = tokio::try_join!(call_of(vmm, stream), call_of(vmm, control))?;
+            Ok::<_, io::Error>((stream, Qmp::greet(control, self.at_most(ANSWER_DEADLINE)).await?))
+        };
+        tokio::select! {
+            // Whatever else it does: one that has ended has said why.
+            biased;
+            how = vmm.ended() => Err(format!("the VMM {how}")),
+            both = timeout(patience, both) => match both {
+                Ok(Ok(both)) => Ok(both),
+                Ok(Err(why)) => Err(format!("the VMM: {why}")),
+                Err(_) => Err(format!("the VMM has not called and answered within {} ms", patience.as_millis())),
+            },
+        }
+    }
+
+    fn initramfs(&self, tools: &Tools, spec: &SandboxSpec) -> Result<Vec<u8>> {
+        let failed = |why: io::Error| {
+            Error::new(ErrorKind::Host, "make the initramfs", why).hint("agentkernel setup microvm")
+        };
+        let mut archive = Archive::default();
+        for folder in ["dev", "proc", "sys", "groups", "image", "new"] {
+            archive.folder(folder, 0o755);
+        }
+        archive.character_device("dev/console", (5, 1));
+        archive.file("init", GUEST, 0o700);
+        let mut modules = Vec::new();
+        for (name, content) in self.store(&tools.home).modules(&tools.kernel).map_err(failed)? {
+            archive.file(&format!("agentkernel/{name}"), &content, 0o600);
+            modules.push(format!("/agentkernel/{name}"));
+        }
+        archive.file("agentkernel/steps", layout::steps(spec, &modules).as_bytes(), 0o600);
+        let filters = SeccompFilters::compile().map_err(|why| failed(io::Error::other(why)))?;
+        archive.file(&format!("{LAYER}/{FILTERS}"), &filters.bytes(), 0o444);
+        add_layer(&mut archive, spec).map_err(failed)?;
+        Ok(archive.finish())
+    }
+}
+
+/// Frequency of the time stamp counter, kHz: Linux tells its own loops, of which there are two in each of its ticks, in
+/// millions a second (`arch/x86/kernel/cpu/proc.c`).
+fn counter_khz(cpuinfo: &str) -> Option<u64> {
+    let line = cpuinfo.lines().find(|line| line.starts_with("bogomips"))?;
+    let (whole, part) = line.split_once(':')?.1.trim().split_once('.')?;
+    let hundredths = part.get(..2)?.parse::<u64>().ok()? + whole.parse::<u64>().ok()?.checked_mul(100)?;
+    Some(hundredths * 5).filter(|khz| *khz > 0)
+}
+
+/// One call, by the VMM and nobody else.
+async fn call_of(vmm: &Vmm, listener: &UnixListener) -> io::Result<UnixStream> {
+    let (stream, _) = listener.accept().await?;
+    let caller = stream.peer_cred()?.pid();
+    if caller == Some(vmm.pid().as_raw_pid()) {
+        return Ok(stream);
+    }
+    Err(io::Error::other(format!("process {caller:?} has called in its place")))
+}
+
+async fn root_device(tools: &Tools, spec: &SandboxSpec) -> Result<PathBuf> {
+    let (folder, images) = match spec.image() {
+        Image::Rootfs(folder) => (folder.clone(), ImageStore::below(&tools.home)),
+        // Others were refused.
+        _ => (PathBuf::from("/usr"), ImageStore::below(&tools.home)),
+    };
+    let maker = tools.mke2fs.clone();
+    let made = tokio::task::spawn_blocking(move || images.of_folder(&folder, &maker)).await;
+    made.map_err(|why| Error::new(ErrorKind::Internal, "make the root device", why))?
+}
+
+/// The sandbox's own files, and for the host's programs what they need of /etc.
+fn add_layer(archive: &mut Archive, spec: &SandboxSpec) -> io::Result<()> {
+    let linked = program_folders()
+        .into_iter()
+        .filter_map(|(name, target)| Some((name, target?.to_string_lossy().into_owned())));
+    let folders: Vec<_> = linked.collect();
+    for entry in layout::layer(spec, &folders) {
+        match entry {
+            Entry::Folder(path, mode) => archive.folder(&format!("{LAYER}/{path}"), mode),
+            Entry::File(path, content) => archive.file(&format!("{LAYER}/{path}"), &content, 0o644),
+            Entry::Link(path, target) => archive.link(&format!("{LAYER}/{path}"), &target),
+        }
+    }
+    if *spec.image() == Image::Host {
+        for name in etc::HOST_FOLDERS.iter().chain(etc::HOST_FILES) {
+            add_tree(archive, &Path::new("/etc").join(name), &format!("{LAYER}/etc/{name}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Files, folders and links; what is not there, or is something else, is left out.
+fn add_tree(archive: &mut Archive, from: &Path, to: &str) -> io::Result<()> {
+    let Ok(facts) = fs::symlink_metadata(from) else { return Ok(()) };
+    if facts.is_symlink() {
+        archive.link(to, &fs::read_link(from)?.to_string_lossy());
+    } else if facts.is_file() && facts.len() <= ETC_FILE_MAX {
+        archive.file(to, &fs::read(from)?, 0o644);
+    } else if facts.is_dir() {
+        archive.folder(to, 0o755);
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            add_tree(archive, &entry.path(), &format!("{to}/{}", entry.file_name().to_string_lossy()))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counters_frequency_is_half_of_what_linux_tells() {
+        assert_eq!(counter_khz("cpu MHz\t\t: 1.0\nbogomips\t: 5192.28\n"), Some(2_596_140));
+        assert_eq!(counter_khz("bogomips\t: 5192\n"), None);
+        assert_eq!(counter_khz(""), None);
+    }
+}

@@ -1,0 +1,219 @@
+//! One machine, held.
+
+use std::fs;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use agentkernel_core::{
+    BackendKind, Boundary, CauseOfDeath, Ended, Error, ErrorKind, Posture, Result, SandboxName, SandboxUsage,
+    Stopped,
+};
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+use crate::plan::VmPlan;
+use crate::posture;
+use crate::qmp::Qmp;
+use crate::state::State;
+use crate::vmm::Vmm;
+
+/// How long a VMM may take to end when it was asked to.
+const QUIT_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long the kernel may take to end one that it has killed.
+const KILL_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Units of the kernel's clock in `/proc/PID/stat`: 100 a second for every program on Linux (`USER_HZ`).
+const TICK: Duration = Duration::from_millis(10);
+
+/// A machine that runs.
+pub(crate) struct VmBoundary {
+    name: SandboxName,
+    plan: VmPlan,
+    vmm: Arc<Vmm>,
+    qmp: tokio::sync::Mutex<Qmp>,
+    state: Mutex<State>,
+    /// Why we have ended it, if we have.
+    cause: Arc<Mutex<Option<CauseOfDeath>>>,
+    lifetime: watch::Sender<Option<Instant>>,
+    keeper: JoinHandle<()>,
+}
+
+impl VmBoundary {
+    pub(crate) fn new(name: SandboxName, plan: VmPlan, vmm: Vmm, qmp: Qmp) -> Self {
+        let (vmm, cause) = (Arc::new(vmm), Arc::new(Mutex::new(None)));
+        let sender = watch::Sender::new(None);
+        let keeper = tokio::spawn(keep_time(Arc::clone(&vmm), Arc::clone(&cause), sender.subscribe()));
+        let (qmp, state) = (tokio::sync::Mutex::new(qmp), Mutex::new(State::Booting));
+        Self { name, plan, vmm, qmp, state, cause, lifetime: sender, keeper }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that is done under the lock can panic halfway.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The posture is read of a machine whose agent has answered, and of no other.
+    fn has_answered(&self) {
+        let mut state = self.state();
+        if *state == State::Booting {
+            *state = State::Ready;
+        }
+    }
+
+    fn failed(&self, what: &'static str) -> impl Fn(io::Error) -> Error {
+        let (name, last) = (self.name.clone(), self.vmm.log.last_lines());
+        let kind = if self.vmm.has_ended().is_some() { ErrorKind::SandboxGone } else { ErrorKind::Host };
+        move |why| Error::new(kind, what, format!("{why}{last}")).on(&name)
+    }
+
+    /// Asks the VMM for one thing after which the machine is in another state; nothing if it is in that already.
+    async fn change(&self, what: &'static str, command: &str, next: State) -> Result<()> {
+        let mut qmp = self.qmp.lock().await;
+        let now = *self.state();
+        if now == next {
+            return Ok(());
+        }
+        if !now.may_become(next) {
+            return Err(Error::new(ErrorKind::SandboxGone, what, format!("it is {now}")).on(&self.name));
+        }
+        qmp.ask(command, None).await.map_err(self.failed(what))?;
+        *self.state() = next;
+        Ok(())
+    }
+
+    /// How it has ended.
+    fn told(&self, how: &str) -> Ended {
+        let cause = *self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        match cause {
+            Some(CauseOfDeath::Timeout) => {
+                Ended { cause: CauseOfDeath::Timeout, detail: "the sandbox's lifetime is over".into() }
+            }
+            Some(cause) => Ended { cause, detail: "the sandbox was stopped".into() },
+            None => {
+                let last = self.vmm.log.last_lines();
+                Ended {
+                    cause: CauseOfDeath::BoundaryCrashed,
+                    detail: format!("the VMM {how} in phase {}{last}", *self.state()),
+                }
+            }
+        }
+    }
+}
+
+/// Ends the machine when its time is up.
+async fn keep_time(
+    vmm: Arc<Vmm>,
+    cause: Arc<Mutex<Option<CauseOfDeath>>>,
+    mut lifetime: watch::Receiver<Option<Instant>>,
+) {
+    loop {
+        let until = *lifetime.borrow_and_update();
+        let passes = async {
+            match until {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = passes => {
+                cause.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(CauseOfDeath::Timeout);
+                return vmm.kill();
+            }
+            _ = vmm.ended() => return,
+            changed = lifetime.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+impl Drop for VmBoundary {
+    fn drop(&mut self) {
+        self.keeper.abort();
+        self.vmm.kill();
+    }
+}
+
+#[async_trait]
+impl Boundary for VmBoundary {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Qemu
+    }
+
+    async fn posture(&self) -> Result<Posture> {
+        self.has_answered();
+        let mut qmp = self.qmp.lock().await;
+        posture::read(&self.plan, self.vmm.pid(), &mut qmp).await.map_err(self.failed("read the posture"))
+    }
+
+    async fn ended(&self) -> Ended {
+        let how = self.vmm.ended().await;
+        self.told(&how)
+    }
+
+    async fn pause(&self) -> Result<()> {
+        self.change("pause the sandbox", "stop", State::Paused).await
+    }
+
+    async fn resume(&self) -> Result<()> {
+        self.change("resume the sandbox", "cont", State::Ready).await
+    }
+
+    async fn set_lifetime(&self, lifetime: Duration) -> Result<()> {
+        self.lifetime.send_replace(Instant::now().checked_add(lifetime));
+        Ok(())
+    }
+
+    async fn usage(&self) -> Result<SandboxUsage> {
+        let pid = self.vmm.pid().as_raw_pid();
+        let memory = |name: &str| status_bytes(pid, name);
+        let (memory_bytes, memory_peak_bytes) = (memory("VmRSS"), memory("VmHWM"));
+        Ok(SandboxUsage { memory_bytes, memory_peak_bytes, cpu: processor_time(pid), pids: None })
+    }
+
+    async fn stop(self: Box<Self>) -> Result<Stopped> {
+        let seen = self.vmm.has_ended().map(|how| self.told(&how).cause);
+        let memory_peak_bytes = status_bytes(self.vmm.pid().as_raw_pid(), "VmHWM");
+        if seen.is_none() {
+            self.cause.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(CauseOfDeath::Killed);
+            let quit = async { self.qmp.lock().await.ask("quit", None).await };
+            // Whether it answers or not: that it ends is what counts.
+            let gone = async {
+                quit.await.ok();
+                self.vmm.ended().await
+            };
+            if timeout(QUIT_DEADLINE, gone).await.is_err() {
+                self.vmm.kill();
+            }
+        }
+        *self.state() = State::Stopped;
+        if timeout(KILL_DEADLINE, self.vmm.ended()).await.is_err() {
+            let why =
+                format!("the VMM, process {}, was killed and does not end", self.vmm.pid().as_raw_pid());
+            return Err(Error::new(ErrorKind::Cleanup, "stop the sandbox", why).on(&self.name));
+        }
+        Ok(Stopped {
+            cause: seen,
+            out_of_memory_kills: self.vmm.log.out_of_memory_kills(),
+            memory_peak_bytes,
+        })
+    }
+}
+
+/// A size in `/proc/PID/status`.
+fn status_bytes(pid: i32, name: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+fn processor_time(pid: i32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Fields 14 and 15 (proc(5)); the second is a name in parentheses, which may hold anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let ticks = fields.next()?.parse::<u32>().ok()?.checked_add(fields.next()?.parse().ok()?)?;
+    Some(TICK * ticks)
+}

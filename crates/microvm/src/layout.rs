@@ -1,0 +1,211 @@
+//! What the guest finds and does before its first command: the steps of the agent, and the files of the sandbox itself.
+//! A pure function of the description.
+
+mod refusals;
+
+use agentkernel_core::{HostSocket, Image, Limits, SandboxSpec};
+use agentkernel_hardening::limits::{
+    CPU_PERIOD_US, LOCKED_MEMORY_MAX, SHM_BYTES, SIGNALS_MAX, cpu_quota_us, tmpfs_inodes,
+};
+use agentkernel_hardening::{etc, lists};
+
+use crate::plan::{ROOT_DEVICE, STREAM_PORT};
+pub use refusals::{Size, size};
+
+/// Where the initramfs has the sandbox's own files: a layer above the root device.
+pub const LAYER: &str = "layer";
+
+/// Where the agent finds its filters of system calls, as it sees the root that it enters.
+pub const FILTERS: &str = ".agentkernel/filters";
+
+/// Where the root is built.
+const NEW: &str = "/new";
+
+/// Flags of `mount(2)`.
+const RDONLY: u32 = 1;
+const NOSUID: u32 = 2;
+const NODEV: u32 = 4;
+const NOEXEC: u32 = 8;
+const REMOUNT: u32 = 32;
+const BIND: u32 = 4096;
+
+/// The device number of terminals' multiplexer is devpts' own; of the others, `devices.txt` of the kernel.
+const DEVICES: [(&str, u32, u32); 6] =
+    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+
+/// Links in /dev that programs look for.
+const DEVICE_LINKS: [(&str, &str); 5] = [
+    ("/proc/self/fd", "fd"),
+    ("/proc/self/fd/0", "stdin"),
+    ("/proc/self/fd/1", "stdout"),
+    ("/proc/self/fd/2", "stderr"),
+    ("pts/ptmx", "ptmx"),
+];
+
+/// A file, folder or link of the layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// Path from the root, and mode.
+    Folder(String, u32),
+    /// Path from the root, and content. Everybody reads it.
+    File(String, Vec<u8>),
+    /// Path from the root, and what it leads to.
+    Link(String, String),
+}
+
+/// The files of this sandbox alone. Of the host's programs, `folders` are those beside /usr: links into it, as
+/// [`agentkernel_hardening::layout::program_folders`] tells them.
+#[must_use]
+pub fn layer(spec: &SandboxSpec, folders: &[(String, String)]) -> Vec<Entry> {
+    let folder = |(name, mode): &(&str, u32)| Entry::Folder((*name).to_owned(), *mode);
+    let mut entries: Vec<Entry> = lists::OWN_FOLDERS.iter().map(folder).collect();
+    let shown = HostSocket::SHOWN_FOLDER.trim_start_matches('/').to_owned();
+    entries.push(Entry::Link(shown, HostSocket::FOLDER.into()));
+    if *spec.image() == Image::Host {
+        entries.push(Entry::Folder("usr".into(), 0o755));
+        entries.extend(folders.iter().map(|(name, target)| Entry::Link(name.clone(), target.clone())));
+        entries.extend(lists::EMPTY_FOLDERS.iter().map(folder));
+        entries.push(Entry::Link("var/tmp".into(), "../tmp".into()));
+        let files = etc::files(spec.user(), spec.hostname()).into_iter();
+        entries.extend(files.map(|(path, text)| Entry::File(path.into(), text.into_bytes())));
+        entries.extend(etc::LINKS.map(|(path, target)| Entry::Link(path.into(), target.into())));
+    }
+    entries
+}
+
+/// What the agent does, a line for each step; `modules` are paths in the initramfs, in the order of loading.
+#[must_use]
+pub fn steps(spec: &SandboxSpec, modules: &[String]) -> String {
+    let mut steps = Steps::default();
+    steps.mount("none", "/proc", "proc", NOSUID | NODEV | NOEXEC, "");
+    steps.mount("none", "/sys", "sysfs", NOSUID | NODEV | NOEXEC, "");
+    steps.mount("none", "/dev", "devtmpfs", NOSUID | NOEXEC, "");
+    for module in modules {
+        steps.say(&["module", module]);
+    }
+    steps.say(&["await", ROOT_DEVICE]);
+    steps.root(spec);
+    steps.places(spec);
+    steps.kernel_files();
+    steps.limits(spec.limits());
+    steps.say(&["hostname", spec.hostname().as_str()]);
+    steps.say(&["loopback"]);
+    steps.say(&["stream", STREAM_PORT]);
+    steps.say(&["root", NEW]);
+    // The limits of each process, once nothing more is to be read that could be too large.
+    for (name, soft, hard) in rlimits(spec.limits()) {
+        steps.say(&["rlimit", name, &soft.to_string(), &hard.to_string()]);
+    }
+    let user = spec.user();
+    steps.say(&["user", &user.uid.to_string(), &user.gid.to_string()]);
+    steps.say(&["filters", &format!("/{FILTERS}")]);
+    steps.0
+}
+
+/// The lines.
+#[derive(Default)]
+struct Steps(String);
+
+impl Steps {
+    fn say(&mut self, words: &[&str]) {
+        self.0.push_str(&words.join("\t"));
+        self.0.push('\n');
+    }
+
+    fn mount(&mut self, source: &str, target: &str, fstype: &str, flags: u32, data: &str) {
+        self.say(&["mount", source, target, fstype, &flags.to_string(), data]);
+    }
+
+    /// The layer above the device, and neither can be written to.
+    fn root(&mut self, spec: &SandboxSpec) {
+        if *spec.image() == Image::Host {
+            self.mount(&format!("/{LAYER}"), NEW, "none", BIND, "");
+            self.mount(ROOT_DEVICE, &format!("{NEW}/usr"), "ext4", RDONLY | NOSUID | NODEV, "");
+            self.mount("none", NEW, "none", BIND | REMOUNT | RDONLY | NOSUID | NODEV, "");
+        } else {
+            self.mount(ROOT_DEVICE, "/image", "ext4", RDONLY | NOSUID | NODEV, "");
+            let layers = format!("lowerdir=/{LAYER}:/image");
+            self.mount("none", NEW, "overlay", RDONLY | NOSUID | NODEV, &layers);
+        }
+    }
+
+    /// Everything that is not on a disk.
+    fn places(&mut self, spec: &SandboxSpec) {
+        let (disk, user) = (spec.limits().disk.get(), spec.user());
+        let memory = |bytes: u64| format!("size={bytes},nr_inodes={}", tmpfs_inodes(bytes));
+        self.mount("none", &at("proc"), "proc", NOSUID | NODEV | NOEXEC, "");
+        self.mount("none", &at("dev"), "tmpfs", NOSUID | NOEXEC, "size=64k,mode=755");
+        for (name, major, minor) in DEVICES {
+            self.say(&["device", &at(&format!("dev/{name}")), &major.to_string(), &minor.to_string()]);
+        }
+        for (target, name) in DEVICE_LINKS {
+            self.say(&["link", target, &at(&format!("dev/{name}"))]);
+        }
+        self.say(&["folder", "755", &at("dev/pts")]);
+        // Group 5 is Debian's `tty`, as every runtime has it.
+        self.mount(
+            "none",
+            &at("dev/pts"),
+            "devpts",
+            NOSUID | NOEXEC,
+            "newinstance,ptmxmode=666,mode=620,gid=5",
+        );
+        self.say(&["folder", "1777", &at("dev/shm")]);
+        let shm = format!("mode=1777,{}", memory(SHM_BYTES.min(disk)));
+        self.mount("none", &at("dev/shm"), "tmpfs", NOSUID | NODEV, &shm);
+        self.mount("none", &at("tmp"), "tmpfs", NOSUID | NODEV, &format!("mode=1777,{}", memory(disk)));
+        let own = format!("mode=755,uid={},gid={},{}", user.uid, user.gid, memory(disk));
+        self.mount("none", &at("workspace"), "tmpfs", NOSUID | NODEV, &own);
+    }
+
+    /// What says too much of the kernel, or changes it.
+    fn kernel_files(&mut self) {
+        for path in lists::MASKED_PATHS {
+            self.say(&["hide", &format!("{NEW}{path}")]);
+        }
+        for path in lists::READ_ONLY_PATHS.iter().filter(|path| **path != "/dev") {
+            self.say(&["fix", &format!("{NEW}{path}")]);
+        }
+    }
+
+    /// The agent and all that it starts are one group: what wants too much is killed, and never the agent, which is the
+    /// kernel's first process.
+    fn limits(&mut self, limits: &Limits) {
+        const GROUP: &str = "/groups/sandbox";
+        let mut files = Vec::new();
+        files.extend(limits.memory.value().map(|memory| ("memory.max", memory.get().to_string())));
+        files.extend(limits.pids.value().map(|pids| ("pids.max", pids.to_string())));
+        files.extend(
+            limits
+                .cpus
+                .value()
+                .map(|cpus| ("cpu.max", format!("{} {CPU_PERIOD_US}", cpu_quota_us(cpus.as_milli().into())))),
+        );
+        self.mount("none", "/groups", "cgroup2", NOSUID | NODEV | NOEXEC, "");
+        self.say(&["write", "/groups/cgroup.subtree_control", "+memory +pids +cpu"]);
+        self.say(&["folder", "755", GROUP]);
+        for (name, value) in files {
+            self.say(&["write", &format!("{GROUP}/{name}"), &value]);
+        }
+        self.say(&["write", &format!("{GROUP}/cgroup.procs"), "1"]);
+    }
+}
+
+fn at(path: &str) -> String {
+    format!("{NEW}/{path}")
+}
+
+/// The limits of each process: name, soft, hard.
+fn rlimits(limits: &Limits) -> [(&'static str, u64, u64); 5] {
+    let (files, disk) = (u64::from(limits.open_files), limits.disk.get());
+    [
+        ("nofile", files, files * 4),
+        ("core", 0, 0),
+        ("memlock", LOCKED_MEMORY_MAX, LOCKED_MEMORY_MAX),
+        ("fsize", disk, disk),
+        ("sigpending", SIGNALS_MAX, SIGNALS_MAX),
+    ]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! What a machine cannot be, each refused with the name of what was asked for.
+
+use agentkernel_core::{ByteSize, CpuCount, Error, ErrorKind, Image, Limit, Result, SandboxSpec};
+
+/// Memory that the guest's kernel and the agent need beside the sandbox's own, MiB: a stock kernel with its pages' table
+/// and the initramfs took 80 of a guest of 640 (measured, Debian's 6.1).
+const KERNEL_MIB: u64 = 128;
+
+/// Fewest memory of a sandbox, MiB: programs are read into it.
+const MEMORY_MIN_MIB: u64 = 16;
+
+/// Size of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Memory of the guest, MiB.
+    pub memory_mib: u64,
+    /// Processors of the guest.
+    pub processors: u32,
+}
+
+/// The size of the machine for this description, or why there can be none.
+pub fn size(spec: &SandboxSpec) -> Result<Size> {
+    refuse_other_images(spec)?;
+    if let Some(mount) = spec.mounts().first() {
+        return Err(refused("nothing of the host's files is shown to a machine")
+            .on(format!("mount {}", mount.source().display()))
+            .hint("copy the files in (agentkernel cp), or use --backend oci"));
+    }
+    if spec.user().uid == 0 || spec.user().gid == 0 {
+        return Err(refused("root's rights in a machine are not limited yet")
+            .on(format!("user {}", spec.user()))
+            .hint("leave --user out, or use --backend oci"));
+    }
+    let memory = spec.limits().memory;
+    let Limit::At(memory) = memory else {
+        return Err(refused("a machine has a fixed size").on("memory unlimited").hint("name a size"));
+    };
+    if memory < ByteSize::mib(MEMORY_MIN_MIB) {
+        let why = format!("programs need {MEMORY_MIN_MIB}M");
+        return Err(refused(why).on(format!("memory {memory}")).hint("name a higher one"));
+    }
+    let Limit::At(cpus) = spec.limits().cpus else {
+        return Err(refused("a machine has a number of processors")
+            .on("cpus unlimited")
+            .hint("name a number"));
+    };
+    let memory_mib = memory.get().div_ceil(1 << 20) + KERNEL_MIB;
+    Ok(Size { memory_mib, processors: whole(cpus) })
+}
+
+/// Of a part of a processor, the rest is held back by the guest's kernel.
+fn whole(cpus: CpuCount) -> u32 {
+    cpus.as_milli().div_ceil(1000)
+}
+
+fn refuse_other_images(spec: &SandboxSpec) -> Result<()> {
+    match spec.image() {
+        Image::Host | Image::Rootfs(_) => Ok(()),
+        Image::Named(name) => Err(refused("this backend keeps no images")
+            .on(format!("image {name}"))
+            .hint("use --backend docker or podman, or a folder with --rootfs")),
+        Image::Module(module) => Err(refused("this backend runs Linux programs")
+            .on(format!("module {}", module.path().display()))
+            .hint("use --backend wasm")),
+    }
+}
+
+fn refused(why: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::ControlRefused, "start the sandbox", why)
+}

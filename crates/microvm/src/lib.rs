@@ -1,0 +1,37 @@
+//! The boundary of a micro VM: a kernel of its own under QEMU's `microvm` machine, and our agent as its first process.
+//!
+//! ```text
+//! QemuBackend::boot
+//!   layout: pure data ──▶ initramfs: agent, modules of the kernel, steps, the sandbox's own files
+//!   plan: pure data   ──▶ argv ──▶ VMM, under its own filter of system calls, which ends with us
+//!   QMP ◀── unix socket ── VMM       stream ◀── unix socket ── virtio-serial ── guest agent = PID 1
+//! VmBoundary::stop ──▶ QMP quit, else kill; wait until nothing is left
+//! ```
+//!
+//! The kernel is the distribution's own, taken from its package by [`setup`]. The root is a read-only device, made of a
+//! folder without privileges and kept by its digest; all that can be written lies in the guest's memory.
+//!
+//! Architecture invariants:
+//! - What a machine is, is decided by [`plan`] and [`layout`], pure functions, and nowhere else.
+//! - There is no network device, and no way to ask for one.
+//! - A machine without hardware virtualisation is no security boundary: it is made only where that was asked for.
+//! - The VMM ends with the thread that holds it, by the kernel's hand; its sockets have no names once it has called.
+
+mod backend;
+mod boundary;
+mod cpio;
+mod folder;
+mod image;
+mod kernel;
+pub mod layout;
+mod log;
+pub mod plan;
+mod posture;
+mod probe;
+mod qmp;
+pub mod setup;
+mod state;
+mod vmm;
+
+pub use backend::{MicrovmSettings, QemuBackend};
+pub use kernel::{Kernel, KernelStore};

@@ -1,0 +1,180 @@
+//! What a VMM is asked to be, in QEMU's words: a pure function.
+
+use std::path::PathBuf;
+
+use agentkernel_core::SandboxName;
+
+/// What the guest's stream is called, among the ports that its kernel lists.
+pub const STREAM_PORT: &str = "agentkernel";
+
+/// Where the guest finds its root.
+pub const ROOT_DEVICE: &str = "/dev/vda";
+
+/// Memory of an emulator's translated code, MiB. The default grows to a gigabyte.
+const TRANSLATION_MIB: u32 = 256;
+
+/// What executes the guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accelerator {
+    /// The processor itself.
+    Kvm,
+    /// QEMU's emulator: a way to run, and no security boundary (QEMU's own docs/system/security.rst).
+    Tcg,
+}
+
+/// One machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VmPlan {
+    /// In the process list, where a person looks for it.
+    pub name: SandboxName,
+    /// What executes it.
+    pub accelerator: Accelerator,
+    /// The kernel: an ELF file, for this machine unpacks none.
+    pub kernel: PathBuf,
+    /// Everything that the guest begins with.
+    pub initramfs: PathBuf,
+    /// A file system, shown read-only.
+    pub root: PathBuf,
+    /// Frequency of the host's time stamp counter, which an emulated guest sees too: kHz, if it is known.
+    pub counter_khz: Option<u64>,
+    /// Memory of the guest, MiB.
+    pub memory_mib: u64,
+    /// Processors of the guest.
+    pub processors: u32,
+    /// Unix socket on which we wait for the agent's stream.
+    pub stream: PathBuf,
+    /// Unix socket on which we wait for the VMM's own words.
+    pub control: PathBuf,
+}
+
+impl VmPlan {
+    /// The words after the program's name.
+    #[must_use]
+    pub fn argv(&self) -> Vec<String> {
+        let mut words = self.machine();
+        words.extend(self.boot());
+        words.extend(self.devices());
+        words.extend(self.control());
+        words
+    }
+
+    /// The board and its size.
+    fn machine(&self) -> Vec<String> {
+        let (accelerator, processor) = match self.accelerator {
+            Accelerator::Kvm => ("kvm".to_owned(), "host"),
+            // The processor that every program of an amd64 distribution runs on, and no feature that is dear to emulate.
+            Accelerator::Tcg => (format!("tcg,thread=multi,tb-size={TRANSLATION_MIB}"), "Nehalem"),
+        };
+        words(&[
+            "-name",
+            &escaped(self.name.as_str()),
+            // Without a clock chip, boots hang; by ACPI the kernel finds its devices.
+            "-M",
+            "microvm,rtc=on,acpi=on",
+            "-accel",
+            &accelerator,
+            "-cpu",
+            processor,
+            "-m",
+            &format!("{}M", self.memory_mib),
+            "-smp",
+            &self.processors.to_string(),
+            // No device, and no file of anybody's settings, but what is named here.
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            // The guest's end, or its panic, is the machine's.
+            "-no-reboot",
+            // The VMM may start nothing, and gain and change no right.
+            "-sandbox",
+            "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+        ])
+    }
+
+    fn boot(&self) -> Vec<String> {
+        let (kernel, initramfs) = (self.kernel.display().to_string(), self.initramfs.display().to_string());
+        words(&["-kernel", &kernel, "-initrd", &initramfs, "-append", &self.kernel_arguments()])
+    }
+
+    /// What the kernel is told; behind `--` the words of its first program.
+    fn kernel_arguments(&self) -> String {
+        let mut arguments = vec![
+            "console=ttyS0",
+            "quiet",        // errors alone are told, such as that memory ran out
+            "panic=-1",     // a panic ends the machine at once
+            "rdinit=/init", // the agent
+            "oops=panic",   // a kernel that has erred is trusted no further
+        ];
+        if self.accelerator == Accelerator::Tcg {
+            // The emulator is no boundary, and what defends against a processor's leaks only slows it. It translates code
+            // anew at each address. Its counter is the host's own.
+            arguments.extend(["mitigations=off", "norandmaps", "no_timer_check", "tsc=reliable"]);
+        }
+        let counter = self.counter_khz.filter(|_| self.accelerator == Accelerator::Tcg);
+        // Measured on a busy host, it comes out wrong or not at all, and then the kernel hangs.
+        let counter = counter.map(|khz| format!("tsc_early_khz={khz}"));
+        arguments.extend(counter.as_deref());
+        arguments.extend(["--", "machine"]);
+        arguments.join(" ")
+    }
+
+    /// No network, no screen, no USB: a disk that cannot be written to, a port, a source of randomness.
+    fn devices(&self) -> Vec<String> {
+        let file = format!(
+            "driver=file,node-name=file,filename={},read-only=on,auto-read-only=off,locking=off",
+            escaped(&self.root.display().to_string())
+        );
+        let stream = format!("socket,id=stream,path={}", escaped(&self.stream.display().to_string()));
+        words(&[
+            // The devices' present form, which ACPI's table of them speaks of.
+            "-global",
+            "virtio-mmio.force-legacy=false",
+            "-blockdev",
+            &file,
+            "-blockdev",
+            "driver=raw,node-name=root,file=file,read-only=on",
+            "-device",
+            "virtio-blk-device,drive=root",
+            // Two ports: the first is reserved for a console.
+            "-device",
+            "virtio-serial-device,max_ports=2",
+            "-chardev",
+            &stream,
+            "-device",
+            &format!("virtserialport,chardev=stream,nr=1,name={STREAM_PORT}"),
+            // A guest without one waits for randomness, and two of one snapshot would share theirs.
+            "-object",
+            "rng-random,id=random,filename=/dev/urandom",
+            "-device",
+            "virtio-rng-device,rng=random",
+        ])
+    }
+
+    /// Where the machine is controlled, and where its kernel complains.
+    fn control(&self) -> Vec<String> {
+        let control = format!("socket,id=control,path={}", escaped(&self.control.display().to_string()));
+        words(&[
+            "-chardev",
+            &control,
+            "-mon",
+            "chardev=control,mode=control",
+            "-chardev",
+            "stdio,id=log,signal=off",
+            "-serial",
+            "chardev:log",
+        ])
+    }
+}
+
+/// A comma ends a value of QEMU's, and two are one.
+fn escaped(value: &str) -> String {
+    value.replace(',', ",,")
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests;

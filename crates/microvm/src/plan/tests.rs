@@ -1,0 +1,79 @@
+use super::*;
+
+fn plan(accelerator: Accelerator) -> VmPlan {
+    VmPlan {
+        name: SandboxName::from_random(7),
+        accelerator,
+        kernel: "/home/kernel/vmlinux".into(),
+        initramfs: "/run/a,b/initramfs".into(),
+        root: "/home/images/a.ext4".into(),
+        counter_khz: Some(2_596_140),
+        memory_mib: 640,
+        processors: 2,
+        stream: "/run/a,b/stream".into(),
+        control: "/run/a,b/control".into(),
+    }
+}
+
+#[test]
+fn an_emulated_machine_is_these_words_and_no_others() {
+    let argv = plan(Accelerator::Tcg).argv().join(" ");
+    insta::assert_snapshot!(argv.replace(" -", "\n-"), @r"
+    -name ak-0000000000000007
+    -M microvm,rtc=on,acpi=on
+    -accel tcg,thread=multi,tb-size=256
+    -cpu Nehalem
+    -m 640M
+    -smp 2
+    -nodefaults
+    -no-user-config
+    -display none
+    -no-reboot
+    -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+    -kernel /home/kernel/vmlinux
+    -initrd /run/a,b/initramfs
+    -append console=ttyS0 quiet panic=-1 rdinit=/init oops=panic mitigations=off norandmaps no_timer_check tsc=reliable tsc_early_khz=2596140
+    -- machine
+    -global virtio-mmio.force-legacy=false
+    -blockdev driver=file,node-name=file,filename=/home/images/a.ext4,read-only=on,auto-read-only=off,locking=off
+    -blockdev driver=raw,node-name=root,file=file,read-only=on
+    -device virtio-blk-device,drive=root
+    -device virtio-serial-device,max_ports=2
+    -chardev socket,id=stream,path=/run/a,,b/stream
+    -device virtserialport,chardev=stream,nr=1,name=agentkernel
+    -object rng-random,id=random,filename=/dev/urandom
+    -device virtio-rng-device,rng=random
+    -chardev socket,id=control,path=/run/a,,b/control
+    -mon chardev=control,mode=control
+    -chardev stdio,id=log,signal=off
+    -serial chardev:log
+    ");
+}
+
+#[test]
+fn a_machine_on_hardware_differs_in_its_processor_and_keeps_every_mitigation() {
+    let emulated = plan(Accelerator::Tcg).argv();
+    let words = plan(Accelerator::Kvm).argv();
+    let different: Vec<_> = words.iter().filter(|word| !emulated.contains(word)).cloned().collect();
+    insta::assert_snapshot!(different.join("\n"), @r"
+    kvm
+    host
+    console=ttyS0 quiet panic=-1 rdinit=/init oops=panic -- machine
+    ");
+}
+
+#[test]
+fn no_plan_has_a_network_device_or_a_way_to_write_to_its_disk() {
+    for accelerator in [Accelerator::Kvm, Accelerator::Tcg] {
+        let argv = plan(accelerator).argv().join(" ");
+        assert!(["-net", "-nic", "-net-"].iter().all(|word| !argv.contains(word)), "{argv}");
+        assert_eq!(argv.matches("-blockdev").count(), argv.matches("read-only=on").count());
+        assert!(argv.contains("-nodefaults") && argv.contains("spawn=deny"), "{argv}");
+    }
+}
+
+#[test]
+fn a_comma_in_a_path_begins_no_option() {
+    let argv = plan(Accelerator::Tcg).argv().join(" ");
+    assert!(argv.contains("path=/run/a,,b/stream") && argv.contains("-initrd /run/a,b/initramfs"), "{argv}");
+}

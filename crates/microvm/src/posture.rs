@@ -1,0 +1,69 @@
+//! The posture of a live machine: what the host sees of the VMM, and what the VMM says of the machine.
+//!
+//! What holds inside is the guest kernel's affair, which is set up by the agent before the first command and refused
+//! by it where it cannot be.
+
+use std::fs;
+use std::io;
+
+use agentkernel_core::{Control, Posture};
+use rustix::process::Pid;
+use serde_json::Value;
+
+use crate::plan::{Accelerator, VmPlan};
+use crate::qmp::Qmp;
+
+/// Fields of `/proc/PID/status` of the VMM: no right, none to be had, and a filter of system calls.
+const PROCESS: [(&str, &str, &str); 6] = [
+    ("vmm.capabilities.permitted", "CapPrm", "0000000000000000"),
+    ("vmm.capabilities.effective", "CapEff", "0000000000000000"),
+    ("vmm.capabilities.bounding", "CapBnd", "0000000000000000"),
+    ("vmm.capabilities.inheritable", "CapInh", "0000000000000000"),
+    ("vmm.no_new_privileges", "NoNewPrivs", "1"),
+    ("vmm.seccomp", "Seccomp", "2"),
+];
+
+/// Every control of a machine.
+pub(crate) async fn read(plan: &VmPlan, pid: Pid, qmp: &mut Qmp) -> io::Result<Posture> {
+    let mut controls = process(plan, pid);
+    controls.extend(machine(plan, qmp).await?);
+    Ok(Posture { controls })
+}
+
+fn process(plan: &VmPlan, pid: Pid) -> Vec<Control> {
+    let read =
+        |file: &str| fs::read_to_string(format!("/proc/{}/{file}", pid.as_raw_pid())).unwrap_or_default();
+    let status = read("status");
+    let field = |name: &str| {
+        let lines = status.lines().filter_map(|line| line.split_once(':'));
+        lines.into_iter().find(|(field, _)| *field == name).map_or("missing", |(_, value)| value.trim())
+    };
+    let mut controls: Vec<Control> =
+        PROCESS.iter().map(|(name, of, expected)| Control::exact(name, *expected, field(of))).collect();
+    let words = read("cmdline");
+    let words: Vec<&str> = words.trim_end_matches('\0').split('\0').skip(1).collect();
+    controls.push(Control::exact("vmm.command_line", plan.argv().join(" "), words.join(" ")));
+    controls
+}
+
+async fn machine(plan: &VmPlan, qmp: &mut Qmp) -> io::Result<Vec<Control>> {
+    let kvm = qmp.ask("query-kvm", None).await?["enabled"] == true;
+    let memory = qmp.ask("query-memory-size-summary", None).await?["base-memory"].to_string();
+    let processors = qmp.ask("query-cpus-fast", None).await?.as_array().map_or(0, Vec::len);
+    let disks = qmp.ask("query-block", None).await?;
+    let network = qmp.ask("query-rx-filter", None).await?;
+    let writable = list(&disks).filter(|disk| disk["inserted"]["ro"] != true).count();
+    let of_kvm = plan.accelerator == Accelerator::Kvm;
+    Ok(vec![
+        Control::exact("machine.kvm", of_kvm.to_string(), kvm.to_string()),
+        Control::exact("machine.memory", (plan.memory_mib << 20).to_string(), memory),
+        Control::exact("machine.processors", plan.processors.to_string(), processors.to_string()),
+        Control::exact("machine.disks", "1", list(&disks).count().to_string()),
+        Control::exact("machine.writable_disks", "0", writable.to_string()),
+        Control::exact("machine.network_devices", "0", list(&network).count().to_string()),
+    ])
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}

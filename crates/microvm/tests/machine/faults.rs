@@ -1,0 +1,167 @@
+//! VMMs that fail, in each phase and in each way: what is told, and that nothing is left.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use agentkernel_core::{
+    Availability, Backend as _, CauseOfDeath, Command, Error, ErrorKind, Image, Profile, SandboxName,
+    SandboxSpec,
+};
+use agentkernel_microvm::{MicrovmSettings, QemuBackend, setup};
+use agentkernel_testkit::leaks::{Marks, Snapshot, describe};
+use agentkernel_testkit::{random_u64, tool_or_skip};
+use tempfile::TempDir;
+
+use crate::fixture::{self, fixture, search_path};
+
+/// How long each phase may last.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// A host whose QEMU is the stand-in.
+struct Host(TempDir);
+
+impl Host {
+    fn new(mode: &str) -> Option<Self> {
+        for tool in ["mke2fs", "setpriv", "python3"] {
+            tool_or_skip(tool)?;
+        }
+        let host = Self(tempfile::tempdir().expect("a folder"));
+        let vmm = host.path("bin/qemu-system-x86_64");
+        fs::create_dir_all(host.path("bin")).expect("made");
+        fs::create_dir_all(host.path("root/bin")).expect("made");
+        fs::write(&vmm, include_str!("fake_vmm.py")).expect("written");
+        fs::set_permissions(&vmm, fs::Permissions::from_mode(0o755)).expect("changed");
+        fs::write(host.path("bin/mode"), mode).expect("written");
+        let mut kernel = vec![0; 64];
+        kernel[..5].copy_from_slice(b"\x7fELF\x02");
+        kernel[18] = 62;
+        fs::write(host.path("vmlinux"), kernel).expect("written");
+        setup::from_file(&host.path("home"), &host.path("vmlinux")).expect("kept");
+        Some(host)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn settings(&self) -> MicrovmSettings {
+        let mut settings = fixture::settings(self.0.path(), self.path("home"));
+        settings.search_path.insert(0, self.path("bin"));
+        settings
+    }
+
+    fn backend(&self) -> QemuBackend {
+        QemuBackend::new(self.settings()).hasty(PATIENCE)
+    }
+
+    fn spec(&self) -> SandboxSpec {
+        let name = SandboxName::from_random(random_u64());
+        let image = Image::Rootfs(self.path("root"));
+        SandboxSpec::builder(name, Profile::Restrictive).image(image).build().expect("sound")
+    }
+}
+
+/// The error of a boot after which nothing is left.
+async fn fails(mode: &str) -> Option<Error> {
+    let host = Host::new(mode)?;
+    let (backend, spec) = (host.backend(), host.spec());
+    let before = Snapshot::take(&Marks::of_this_process().word(spec.name().as_str()));
+    let error = backend.boot(&spec).await.err().expect("it fails");
+    let leaks = before.settled(Duration::from_secs(10)).await;
+    assert!(leaks.is_empty(), "{mode}: left on the host:{}", describe(&leaks));
+    let left = fs::read_dir(host.path("microvm")).map_or(0, Iterator::count);
+    assert_eq!(left, 0, "{mode}: its folder is left");
+    Some(error)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vmm_that_fails_before_it_has_called_is_told_with_its_last_words() {
+    for (mode, says) in [
+        (
+            "hang-before-calling",
+            "in phase configured: the VMM has not called and answered within 1500 ms: fake: begun",
+        ),
+        ("die-before-calling", "in phase configured: the VMM ended with exit status: 7"),
+        ("hang-before-greeting", "the VMM has not called and answered within 1500 ms"),
+        ("talk-nonsense", "it does not speak QMP"),
+    ] {
+        let Some(error) = fails(mode).await else { return };
+        assert_eq!(error.kind, ErrorKind::Boot, "{mode}: {error}");
+        assert!(error.to_string().contains(says), "{mode}: {error}");
+        assert!(error.why.contains("fake: "), "{mode}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_never_answers_and_a_vmm_that_dies_under_it_are_told() {
+    for (mode, says) in [
+        ("silent", "it was not ready within 1500 ms: fake: begun"),
+        ("deaf", "it was not ready within 1500 ms"),
+        ("stays", "it was not ready within 1500 ms"),
+        ("die-while-booting", "fake: something is wrong"),
+    ] {
+        let Some(error) = fails(mode).await else { return };
+        assert_eq!(error.kind, ErrorKind::Boot, "{mode}: {error}");
+        assert!(error.to_string().contains(says), "{mode}: {error}");
+    }
+    let Some(error) = fails("nonsense-on-the-stream").await else { return };
+    assert_eq!(error.kind, ErrorKind::ProtocolBroken, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_is_named_with_the_way_to_it() {
+    let Some(host) = Host::new("silent") else { return };
+    let told = async |settings: MicrovmSettings| match QemuBackend::new(settings).probe().await {
+        Availability::Unavailable { needs, hint } => (needs, hint),
+        other => panic!("{other:?}"),
+    };
+    let nowhere = vec![PathBuf::from("/nowhere")];
+    let (needs, hint) = told(MicrovmSettings { search_path: nowhere, ..host.settings() }).await;
+    assert!(needs.contains("qemu-system-x86_64") && hint.contains("apt-get install"), "{needs}: {hint}");
+    let (needs, hint) = told(MicrovmSettings { home: Some(host.path("other")), ..host.settings() }).await;
+    assert!(needs.contains("a kernel") && hint == "agentkernel setup microvm", "{needs}: {hint}");
+    let no_hardware =
+        MicrovmSettings { emulate: false, hardware: || Err("a moon".into()), ..host.settings() };
+    let (needs, hint) = told(no_hardware.clone()).await;
+    assert!(needs.contains("a moon") && hint.contains("not a security boundary"), "{needs}: {hint}");
+    let error = QemuBackend::new(no_hardware).boot(&host.spec()).await.err().expect("refused");
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+    let emulated = QemuBackend::new(host.settings()).probe().await;
+    assert!(matches!(emulated, Availability::Limited { limitation, .. } if limitation.contains("emulated")));
+    assert!(search_path().iter().all(|folder| Path::is_absolute(folder)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vmm_that_is_killed_under_a_command_is_a_crash_of_the_boundary() {
+    let Some(fixture) = fixture().await else { return };
+    let spec = fixture.spec().build().expect("sound");
+    let before = Snapshot::take(&Marks::of_this_process().word(spec.name().as_str()));
+    let sandbox = fixture.backend.boot(&spec).await.expect("booted").sandbox;
+    let mut process = sandbox.exec(&Command::new(["sleep", "1000"])).await.expect("started");
+    kill_vmm(spec.name().as_str());
+    let error = process.next().await.expect_err("it is gone");
+    assert_eq!(error.kind, ErrorKind::SandboxGone, "{error}");
+    assert!(error.why.contains("boundary crashed") && error.why.contains("signal: 9"), "{error}");
+    drop(process);
+    assert_eq!(sandbox.ended().await.cause, CauseOfDeath::BoundaryCrashed);
+    let stopped = sandbox.stop().await.expect("stopped");
+    assert_eq!(stopped.cause, Some(CauseOfDeath::BoundaryCrashed));
+    let leaks = before.settled(Duration::from_secs(10)).await;
+    assert!(leaks.is_empty(), "left on the host:{}", describe(&leaks));
+}
+
+/// Kills the VMM of the machine with this name, known by its words.
+fn kill_vmm(name: &str) {
+    let pids = fs::read_dir("/proc").expect("listed").flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let is_it = |pid: &i32| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = words.split(|byte| *byte == 0);
+        words.next().is_some_and(|program| program.ends_with(b"qemu-system-x86_64"))
+            && words.any(|word| word == name.as_bytes())
+    };
+    let pid = pids.into_iter().find(is_it).and_then(rustix::process::Pid::from_raw).expect("it runs");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
+}

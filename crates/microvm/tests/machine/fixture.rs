@@ -1,0 +1,105 @@
+//! A real QEMU with Debian's kernel, which is downloaded once and kept below the target folder.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use agentkernel_core::{
+    Availability, Backend as _, Image, Profile, SandboxName, SandboxSpec, SandboxSpecBuilder,
+};
+use agentkernel_microvm::{MicrovmSettings, QemuBackend, setup};
+use agentkernel_testkit::{available_or_skip, random_u64, tool_or_skip};
+use tempfile::TempDir;
+
+/// The feature that a run may require.
+pub const FEATURE: &str = "qemu";
+
+/// One download at a time.
+static DOWNLOAD: LazyLock<Mutex<()>> = LazyLock::new(Mutex::default);
+
+/// Where programs are on a Debian system.
+pub fn search_path() -> Vec<PathBuf> {
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from).into()
+}
+
+/// Kept from run to run.
+fn home() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("microvm")
+}
+
+pub struct Fixture {
+    pub backend: QemuBackend,
+    /// Where sockets are while a machine begins.
+    pub runtime: TempDir,
+    pub image: Image,
+}
+
+/// What the machines of a test run on.
+pub fn settings(runtime: &Path, home: PathBuf) -> MicrovmSettings {
+    MicrovmSettings {
+        home: Some(home),
+        runtime_dir: runtime.to_owned(),
+        search_path: search_path(),
+        emulate: true,
+        hardware: || Err("not asked for".into()),
+    }
+}
+
+/// A backend that works, or a loud skip.
+pub async fn fixture() -> Option<Fixture> {
+    let runtime = tempfile::tempdir().expect("a folder");
+    let unavailable = tokio::task::spawn_blocking(download).await.expect("it ends");
+    if let Some(unavailable) = unavailable {
+        assert!(!available_or_skip(FEATURE, &unavailable));
+        return None;
+    }
+    let backend = QemuBackend::new(settings(runtime.path(), home()));
+    if !available_or_skip(FEATURE, &backend.probe().await) {
+        return None;
+    }
+    let image = Image::Rootfs(root()?);
+    Some(Fixture { backend, runtime, image })
+}
+
+/// The kernel, unless it is there; why it cannot be had.
+fn download() -> Option<Availability> {
+    let _turn = DOWNLOAD.lock().unwrap_or_else(PoisonError::into_inner);
+    if home().join("kernel/about.json").exists() {
+        return None;
+    }
+    let error = setup::from_debian(&home(), &search_path(), &mut |_| {}).err()?;
+    Some(Availability::Unavailable { needs: error.to_string(), hint: error.hint.unwrap_or_default() })
+}
+
+/// A small system: busybox and all its words.
+fn root() -> Option<PathBuf> {
+    let busybox = tool_or_skip("busybox")?;
+    let _turn = DOWNLOAD.lock().unwrap_or_else(PoisonError::into_inner);
+    let root = home().join("busybox");
+    if root.exists() {
+        return Some(root);
+    }
+    let new = home().join("busybox.new");
+    fs::remove_dir_all(&new).ok();
+    for place in ["bin", "usr/bin", "etc"] {
+        fs::create_dir_all(new.join(place)).expect("made");
+    }
+    fs::copy(&busybox, new.join("bin/busybox")).expect("copied");
+    #[expect(clippy::disallowed_methods, reason = "it says its own words")]
+    let words = Command::new(&busybox).arg("--list").output().expect("run busybox").stdout;
+    for word in String::from_utf8_lossy(&words).lines().filter(|word| *word != "busybox") {
+        symlink("busybox", new.join("bin").join(word)).expect("linked");
+    }
+    symlink("/bin/busybox", new.join("usr/bin/env")).expect("linked");
+    fs::rename(&new, &root).expect("renamed");
+    Some(root)
+}
+
+impl Fixture {
+    pub fn spec(&self) -> SandboxSpecBuilder {
+        let name = SandboxName::from_random(random_u64());
+        SandboxSpec::builder(name, Profile::Restrictive).image(self.image.clone())
+    }
+}

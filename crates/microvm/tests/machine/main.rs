@@ -1,0 +1,34 @@
+//! Machines of a real QEMU, emulated: what is shared with hardware is all but the processor.
+
+mod conformance;
+mod faults;
+mod fixture;
+
+use std::time::Instant;
+
+use agentkernel_core::{Backend as _, Command, ExitStatus, Sandbox};
+use agentkernel_testkit::{Said, listen};
+
+use fixture::fixture;
+
+async fn said(sandbox: &dyn Sandbox, words: &[&str]) -> Said {
+    listen(sandbox.exec(&Command::new(words.iter().copied())).await.expect("started")).await.expect("heard")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_runs_in_a_machine_with_a_kernel_of_its_own() {
+    let Some(fixture) = fixture().await else { return };
+    let began = Instant::now();
+    let booted = fixture.backend.boot(&fixture.spec().build().expect("sound")).await.expect("booted");
+    println!("boot {:?}, ready {:?}, {:?} in all", booted.boot, booted.ready, began.elapsed());
+    let sandbox = booted.sandbox;
+    let hello = said(&*sandbox, &["echo", "hello"]).await;
+    assert_eq!((hello.exited.status, hello.text().as_str()), (ExitStatus::Code(0), "hello"));
+    let kernel = said(&*sandbox, &["cat", "/proc/sys/kernel/osrelease"]).await.text();
+    let ours = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("read");
+    assert_ne!(kernel, ours, "the kernel is the host's");
+    let posture = sandbox.posture().await.expect("read");
+    assert!(posture.holds(), "{posture:?}");
+    sandbox.stop().await.expect("stopped");
+    assert_eq!(std::fs::read_dir(fixture.runtime.path().join("microvm")).expect("listed").count(), 0);
+}
