@@ -69,7 +69,7 @@ pub fn run(taken: TakenOver, started_ns: u64) -> i32 {
         identity: None,
         last_words: LastWords::default(),
         children: taken.children,
-        spawner: Spawner::new(taken.descriptors, taken.lends_memory),
+        spawner: Spawner::new(taken.descriptors, taken.lends_memory, taken.group),
         processes: BTreeMap::new(),
         last_channel: 0,
         first_served: 0,
@@ -131,6 +131,11 @@ impl Agent {
             Source::Children => {
                 sys::drain_signals(&self.children);
                 self.reap();
+            }
+            Source::Pressure => {
+                if let Some(group) = self.spawner.group() {
+                    group.relieve();
+                }
             }
             Source::Status(channel) => self.hear_status(channel),
             Source::Input(channel) => {

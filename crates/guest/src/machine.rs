@@ -22,6 +22,7 @@ use rustix::system::{finit_module, sethostname};
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 
 use crate::confine::confine;
+use crate::group::Group;
 use crate::sys;
 use step::Step;
 
@@ -38,20 +39,30 @@ const DEVICE_WAIT_NS: u64 = 20_000_000_000;
 /// How long to wait before a device is looked for again.
 const DEVICE_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
-/// Carries the description out; returns the stream to the host. An error says which step failed, and why.
-pub fn become_machine() -> Result<OwnedFd, String> {
+/// What a machine has, once it is made.
+pub struct Machine {
+    /// Leads to the host.
+    pub stream: OwnedFd,
+    /// The control group of commands.
+    pub group: Option<Group>,
+}
+
+/// Carries the description out. An error says which step failed, and why.
+pub fn become_machine() -> Result<Machine, String> {
     let text = fs::read_to_string(DESCRIPTION).map_err(|error| format!("{DESCRIPTION}: {error}"))?;
-    let mut stream = None;
+    let (mut stream, mut group) = (None, None);
     for line in text.lines() {
         let failed = |why: String| format!("{}: {why}", line.replace('\t', " "));
         let step = Step::parse(line).map_err(failed)?;
-        if let Step::Stream(name) = step {
-            stream = Some(open_port(name).map_err(|errno| failed(errno.to_string()))?);
-        } else {
-            carry_out(&step).map_err(|errno| failed(errno.to_string()))?;
-        }
+        let done = match step {
+            Step::Stream(name) => open_port(name).map(|port| stream = Some(port)),
+            Step::Group(path) => Group::open(path).map(|opened| group = Some(opened)),
+            step => carry_out(&step),
+        };
+        done.map_err(|errno| failed(errno.to_string()))?;
     }
-    stream.ok_or_else(|| format!("{DESCRIPTION}: it names no stream"))
+    let stream = stream.ok_or_else(|| format!("{DESCRIPTION}: it names no stream"))?;
+    Ok(Machine { stream, group })
 }
 
 fn carry_out(step: &Step<'_>) -> rustix::io::Result<()> {
@@ -71,8 +82,8 @@ fn carry_out(step: &Step<'_>) -> rustix::io::Result<()> {
         Step::Rlimit(name, soft, hard) => limit(name, soft, hard),
         Step::User(uid, gid) => become_user(uid, gid),
         Step::Filters(path) => confine(Path::new(path)).map_err(|error| sys::errno_of(&error)),
-        // The caller opens it, and keeps it.
-        Step::Stream(_) => Ok(()),
+        // The caller opens them, and keeps them.
+        Step::Stream(_) | Step::Group(_) => Ok(()),
     }
 }
 

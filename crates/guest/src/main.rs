@@ -28,6 +28,7 @@ mod caller;
 mod confine;
 mod door;
 mod files;
+mod group;
 mod machine;
 mod mounts;
 mod process;

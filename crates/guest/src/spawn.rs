@@ -22,6 +22,7 @@ pub use self::plan::{Failure, Plan, Work, refused};
 
 use self::child::{Job, Stdio};
 use crate::accept::Sockets;
+use crate::group::Group;
 use crate::process::{Process, Sink, Wiring};
 use crate::sys::Stack;
 use crate::{sys, terminal};
@@ -36,6 +37,8 @@ pub struct Spawner {
     bounding: OnceCell<u64>,
     /// Programs start in the agent's own memory.
     lends_memory: bool,
+    /// The control group that children enter, where the agent is not in it.
+    group: Option<Group>,
     /// What is lent to children that may not have executed anything yet, by their PIDs.
     loans: BTreeMap<i32, Loan>,
     /// A stack that was lent before, and is in memory already.
@@ -50,10 +53,10 @@ struct Loan {
 }
 
 impl Spawner {
-    /// Children get this limit of open descriptors.
-    pub fn new(descriptors: libc::rlimit, lends_memory: bool) -> Self {
+    /// Children get this limit of open descriptors, and enter this group.
+    pub fn new(descriptors: libc::rlimit, lends_memory: bool, group: Option<Group>) -> Self {
         let (sockets, bounding, loans) = (Sockets::default(), OnceCell::new(), BTreeMap::new());
-        Self { descriptors, sockets, bounding, lends_memory, loans, spare: None }
+        Self { descriptors, sockets, bounding, lends_memory, group, loans, spare: None }
     }
 
     /// Starts what the host asks for. Whether it could be executed is known only later, when the process
@@ -67,7 +70,8 @@ impl Spawner {
         let bounding = if plan.user.is_some() { *self.bounding.get_or_init(sys::bounding_set) } else { 0 };
         let status = connection.status.as_raw_fd();
         let (plan_of_child, descriptors) = (plan.clone(), self.descriptors);
-        let job = Job { plan: plan_of_child, stdio: connection.stdio, status, descriptors, bounding };
+        let group = self.group.as_ref().map(Group::entrance);
+        let job = Job { plan: plan_of_child, stdio: connection.stdio, status, group, descriptors, bounding };
         let pid = self.start(job).map_err(prepare)?;
         let deadline_ns = timeout_ms.map(|limit| started_ns.saturating_add(limit.saturating_mul(1_000_000)));
         Ok(Process::new(pid, plan, connection.ours, window, started_ns, deadline_ns))
@@ -93,6 +97,11 @@ impl Spawner {
         let pid = started.map_err(|error| sys::errno_of(&error))?;
         self.loans.insert(pid, loan);
         Ok(pid)
+    }
+
+    /// The control group of children, if the agent is not in it.
+    pub fn group(&self) -> Option<&Group> {
+        self.group.as_ref()
     }
 
     /// A child has executed its program, or was waited for: it has nothing of ours any more.

@@ -16,6 +16,7 @@ use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stdin, stdout};
 use crate::caller;
 use crate::confine::confine;
 use crate::door::Door;
+use crate::group::Group;
 use crate::machine;
 use crate::stream::Stream;
 use crate::sys;
@@ -43,6 +44,15 @@ pub struct TakenOver {
     pub descriptors: libc::rlimit,
     /// Whether programs start in the agent's own memory.
     pub lends_memory: bool,
+    /// The control group of all that the agent starts, where it is not in that itself.
+    pub group: Option<Group>,
+}
+
+/// What a source gives.
+struct Opened {
+    input: OwnedFd,
+    output: OwnedFd,
+    group: Option<Group>,
 }
 
 /// Where the stream comes from.
@@ -109,21 +119,26 @@ impl<'a> Words<'a> {
 }
 
 impl Source<'_> {
-    /// The reading and the writing end, moved away from the standard streams.
-    fn open(self) -> Result<(OwnedFd, OwnedFd), String> {
+    /// The reading and the writing end, and what else there is, moved away from the standard streams.
+    fn open(self) -> Result<Opened, String> {
         let no_stream = |error: Errno| format!("no stream: {error}");
         let moved = |fd: BorrowedFd<'_>| fcntl_dupfd_cloexec(fd, STREAM_FD_MIN).map_err(no_stream);
+        let opened = |input: BorrowedFd<'_>, output: BorrowedFd<'_>| {
+            Ok(Opened { input: moved(input)?, output: moved(output)?, group: None })
+        };
         match self {
-            Self::Socket => Ok((moved(stdin())?, moved(stdin())?)),
-            Self::Stdio => Ok((moved(stdin())?, moved(stdout())?)),
+            Self::Socket => opened(stdin(), stdin()),
+            Self::Stdio => opened(stdin(), stdout()),
             Self::Caller { name, user, filters } => {
                 confine(filters).map_err(|error| format!("{}: {error}", filters.display()))?;
                 let both = caller::first(name, user).map_err(|error| format!("no caller: {error}"))?;
-                Ok((moved(both.as_fd())?, moved(both.as_fd())?))
+                opened(both.as_fd(), both.as_fd())
             }
             Self::Machine => {
-                let both = machine::become_machine()?;
-                Ok((moved(both.as_fd())?, moved(both.as_fd())?))
+                let machine = machine::become_machine()?;
+                let group =
+                    machine.group.map(|group| group.moved(STREAM_FD_MIN)).transpose().map_err(no_stream)?;
+                Ok(Opened { group, ..opened(machine.stream.as_fd(), machine.stream.as_fd())? })
             }
         }
     }
@@ -136,12 +151,13 @@ pub fn take_over(words: Words<'_>) -> Result<TakenOver, String> {
     // our descriptors through /proc.
     let failed = |what: &'static str| move |error: rustix::io::Errno| format!("{what}: {error}");
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("prctl(PR_SET_DUMPABLE)"))?;
-    let (input, output) = source.open()?;
+    let Opened { input, output, group } = source.open()?;
     let door = door.map(open_door).transpose()?;
     // What a first process says when it fails is heard on the console of its machine, and nowhere else.
     occupy_standard_streams(source != Source::Machine).map_err(failed("standard streams"))?;
     let mut kept = vec![input.as_raw_fd(), output.as_raw_fd()];
     kept.extend(door.as_ref().map(|door| door.wanted().as_raw_fd()));
+    kept.extend(group.iter().flat_map(Group::descriptors));
     sys::close_all_but(&mut kept);
     let children = sys::adopt_signals().map_err(|error| format!("signals: {error}"))?;
     if !getpid().is_init() {
@@ -151,7 +167,8 @@ pub fn take_over(words: Words<'_>) -> Result<TakenOver, String> {
     umask(Mode::WGRP | Mode::WOTH);
     chdir("/").ok(); // so that no folder is kept busy; where it cannot be, nothing is lost
     let stream = Stream::new(input, output).map_err(failed("stream"))?;
-    Ok(TakenOver { stream, door, children, descriptors: sys::raise_descriptor_limit(), lends_memory })
+    let descriptors = sys::raise_descriptor_limit();
+    Ok(TakenOver { stream, door, children, descriptors, lends_memory, group })
 }
 
 /// The door, moved away from where children have their own descriptors.

@@ -168,26 +168,38 @@ impl Steps {
         }
     }
 
-    /// The agent and all that it starts are one group: what wants too much is killed, and never the agent, which is the
-    /// kernel's first process.
+    /// All that the agent starts is one group, and the agent is beside it: the kernel can kill no first process, so that
+    /// one that wants memory where there is none waits for ever. Processes are counted above both, for whoever enters a
+    /// group is not counted against its limit: the agent's commands would get round it.
     fn limits(&mut self, limits: &Limits) {
-        const GROUP: &str = "/groups/sandbox";
+        const ALL: &str = "/groups/all";
+        const AGENT: &str = "/groups/all/agent";
+        const COMMANDS: &str = "/groups/all/commands";
         let mut files = Vec::new();
         files.extend(limits.memory.value().map(|memory| ("memory.max", memory.get().to_string())));
-        files.extend(limits.pids.value().map(|pids| ("pids.max", pids.to_string())));
         files.extend(
             limits
                 .cpus
                 .value()
                 .map(|cpus| ("cpu.max", format!("{} {CPU_PERIOD_US}", cpu_quota_us(cpus.as_milli().into())))),
         );
+        // As on a host with memory enough: what is wanted is given, and who uses it beyond the limit is killed. The kernel's
+        // guess would refuse a program's reserve, which is beyond a small machine's memory.
+        self.say(&["write", "/proc/sys/vm/overcommit_memory", "1"]);
         self.mount("none", "/groups", "cgroup2", NOSUID | NODEV | NOEXEC, "");
         self.say(&["write", "/groups/cgroup.subtree_control", "+memory +pids +cpu"]);
-        self.say(&["folder", "755", GROUP]);
-        for (name, value) in files {
-            self.say(&["write", &format!("{GROUP}/{name}"), &value]);
+        self.say(&["folder", "755", ALL]);
+        if let Some(pids) = limits.pids.value() {
+            self.say(&["write", &format!("{ALL}/pids.max"), &pids.to_string()]);
         }
-        self.say(&["write", &format!("{GROUP}/cgroup.procs"), "1"]);
+        self.say(&["write", &format!("{ALL}/cgroup.subtree_control"), "+memory +cpu"]);
+        self.say(&["folder", "755", AGENT]);
+        self.say(&["folder", "755", COMMANDS]);
+        for (name, value) in files {
+            self.say(&["write", &format!("{COMMANDS}/{name}"), &value]);
+        }
+        self.say(&["write", &format!("{AGENT}/cgroup.procs"), "1"]);
+        self.say(&["group", COMMANDS]);
     }
 }
 

@@ -13,8 +13,8 @@ const LINES_SHOWN: usize = 6;
 /// Bytes of a line that are kept: a guest may say anything.
 const LINE_MAX: u64 = 400;
 
-/// How the kernel begins to tell that it has killed what wanted too much memory (`mm/oom_kill.c`).
-const OUT_OF_MEMORY: &str = "emory cgroup out of memory: Killed process";
+/// How the kernel tells that it has killed what wanted too much memory, of its group's or of all (`mm/oom_kill.c`).
+const OUT_OF_MEMORY: &str = "ut of memory: Killed process";
 
 /// How the kernel says that it has given up. What follows are its registers.
 const PANIC: &str = "Kernel panic";

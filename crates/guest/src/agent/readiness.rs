@@ -7,6 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Agent;
 use crate::door::Door;
+use crate::group::Group;
 use crate::sys;
 
 /// Who became ready.
@@ -17,6 +18,7 @@ pub(super) enum Source {
     Door,
     ToHost,
     Children,
+    Pressure,
     Status(u32),
     Input(u32),
     Output(u32, OutputStream),
@@ -53,6 +55,7 @@ impl Agent {
         let mut set = PollSet::default();
         set.add(self.stream.output(), PollFlags::OUT, Source::ToHost);
         set.add(Some(self.children.as_fd()), PollFlags::IN, Source::Children);
+        set.add(self.spawner.group().and_then(Group::pressure), PollFlags::PRI, Source::Pressure);
         for (channel, process) in &self.processes {
             set.add(process.status(), PollFlags::IN, Source::Status(*channel));
             set.add(process.wanted_input(), PollFlags::OUT, Source::Input(*channel));

@@ -46,6 +46,8 @@ pub enum Step<'a> {
     Filters(&'a str),
     /// Opens the stream to the host.
     Stream(&'a str),
+    /// Opens the control group that commands enter, by its folder.
+    Group(&'a str),
 }
 
 impl<'a> Step<'a> {
@@ -75,6 +77,7 @@ impl<'a> Step<'a> {
             ["user", uid, gid] => number(uid).zip(number(gid)).map(|(uid, gid)| Self::User(uid, gid)),
             ["filters", path] => Some(Self::Filters(path)),
             ["stream", path] => Some(Self::Stream(path)),
+            ["group", path] => Some(Self::Group(path)),
             _ => None,
         };
         step.ok_or_else(|| "no step that this agent knows".to_owned())

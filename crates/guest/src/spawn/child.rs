@@ -27,6 +27,8 @@ pub struct Job {
     pub stdio: Stdio,
     /// Where it reports a failure.
     pub status: RawFd,
+    /// The list of processes of the control group that it enters, if it is not in its group already.
+    pub group: Option<RawFd>,
     /// The limit of open descriptors that the agent was started with.
     pub descriptors: libc::rlimit,
     /// Capabilities that the agent could pass on, bit by bit.
@@ -71,13 +73,18 @@ pub fn run(job: &Job) -> ! {
 
 /// Tells the agent why there will be no program.
 fn report(status: RawFd, failure: Failure) -> i32 {
-    raw::write(status, &failure.encode());
+    // If nobody reads it, nobody waits for it either.
+    raw::write(status, &failure.encode()).ok();
     127
 }
 
 fn enter(job: &Job, status: &mut RawFd) -> Result<(), Failure> {
     let prepare = |errno| Failure::new(Stage::Prepare, errno);
     let plan = &job.plan;
+    if let Some(group) = job.group {
+        // First, so that whatever it uses is counted there. 0 is whoever writes it (cgroups(7)).
+        raw::write(group, b"0").map_err(prepare)?;
+    }
     setsid().map_err(prepare)?;
     attach(&job.stdio, plan.user.as_ref()).map_err(prepare)?;
     move_to(*status, STATUS_FD, libc::O_CLOEXEC).map_err(prepare)?;

@@ -66,9 +66,10 @@ pub fn close(fd: RawFd) {
 }
 
 /// Writes once.
-pub fn write(fd: RawFd, bytes: &[u8]) {
-    // SAFETY: the bytes live through the call. If nobody reads them, nobody waits for them either.
-    unsafe { call(libc::SYS_write, [number(fd), bytes.as_ptr().expose_provenance(), bytes.len(), 0]) }.ok();
+pub fn write(fd: RawFd, bytes: &[u8]) -> Result<()> {
+    // SAFETY: the bytes live through the call.
+    unsafe { call(libc::SYS_write, [number(fd), bytes.as_ptr().expose_provenance(), bytes.len(), 0]) }
+        .map(drop)
 }
 
 /// Sets the limit of open descriptors.

@@ -46,16 +46,16 @@ fn every_limit_is_written_where_the_kernel_holds_it() {
     });
     let steps = steps(&spec, &[]);
     for line in [
-        "write\t/groups/sandbox/memory.max\t67108864",
-        "write\t/groups/sandbox/pids.max\t32",
-        "write\t/groups/sandbox/cpu.max\t50000 100000",
+        "write\t/groups/all/commands/memory.max\t67108864",
+        "write\t/groups/all/pids.max\t32",
+        "write\t/groups/all/commands/cpu.max\t50000 100000",
         "mount\tnone\t/new/tmp\ttmpfs\t6\tmode=1777,size=8388608,nr_inodes=2048",
         "rlimit\tnofile\t333\t1332",
         "rlimit\tfsize\t8388608\t8388608",
     ] {
         assert!(steps.lines().any(|step| step == line), "{line} in\n{steps}");
     }
-    assert_eq!(size(&spec).expect("a size"), Size { memory_mib: 64 + 128, processors: 1 });
+    assert_eq!(size(&spec).expect("a size"), Size { memory_mib: 64 + 128 + 4, processors: 1 });
 }
 
 #[test]
