@@ -17,6 +17,7 @@ use crate::boundary::VmBoundary;
 use crate::kernel::KernelStore;
 use crate::plan::Accelerator;
 use crate::probe::{QEMU, Unusable};
+pub(crate) use start::Holdings;
 use start::Started;
 
 /// How long a guest may take from its first instruction until its agent answers. Hardware takes less than a second; an
@@ -114,18 +115,23 @@ impl Backend for QemuBackend {
 
     async fn boot(&self, spec: &SandboxSpec) -> Result<Booted> {
         let began = Instant::now();
-        let Started { plan, vmm, qmp, stream } = self.start(spec).await?;
+        let Started { holdings, plan, vmm, qmp, stream } = self.start(spec).await?;
         let boot = began.elapsed();
         let hello = self.hello(plan.accelerator)?;
-        let log = vmm.log.clone();
-        let boundary = Box::new(VmBoundary::new(spec.name().clone(), plan, vmm, qmp));
+        let end = vmm.end();
+        let boundary = Box::new(VmBoundary::new(spec.name().clone(), plan, vmm, qmp, holdings));
         let attached = LinkedSandbox::attach(spec, boundary, stream, hello, ExecDefaults::default());
-        let (sandbox, _ready) = attached.await.map_err(|mut error| {
-            if error.kind == ErrorKind::Boot && !error.why.contains("the VMM ") {
-                error.why.push_str(&log.last_lines());
+        let sandbox = match attached.await {
+            Ok((sandbox, _ready)) => sandbox,
+            Err(mut error) => {
+                // It was dropped with what it held, and is gone when this is told.
+                let last = end.last_words().await;
+                if error.kind == ErrorKind::Boot && !error.why.contains("the VMM ") {
+                    error.why.push_str(&last);
+                }
+                return Err(error);
             }
-            error
-        })?;
+        };
         let posture = sandbox.posture().await?;
         let sandbox = sandbox.proven(&posture).await?;
         if let Some(lifetime) = spec.lifetime() {

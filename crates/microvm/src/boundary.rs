@@ -14,17 +14,15 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
+use crate::backend::Holdings;
 use crate::plan::VmPlan;
 use crate::posture;
 use crate::qmp::Qmp;
 use crate::state::State;
-use crate::vmm::Vmm;
+use crate::vmm::{KILL_DEADLINE, Vmm};
 
 /// How long a VMM may take to end when it was asked to.
 const QUIT_DEADLINE: Duration = Duration::from_secs(2);
-
-/// How long the kernel may take to end one that it has killed.
-const KILL_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Units of the kernel's clock in `/proc/PID/stat`: 100 a second for every program on Linux (`USER_HZ`).
 const TICK: Duration = Duration::from_millis(10);
@@ -40,15 +38,17 @@ pub(crate) struct VmBoundary {
     cause: Arc<Mutex<Option<CauseOfDeath>>>,
     lifetime: watch::Sender<Option<Instant>>,
     keeper: JoinHandle<()>,
+    /// Given up last, when the VMM is gone or killed.
+    _holdings: Holdings,
 }
 
 impl VmBoundary {
-    pub(crate) fn new(name: SandboxName, plan: VmPlan, vmm: Vmm, qmp: Qmp) -> Self {
+    pub(crate) fn new(name: SandboxName, plan: VmPlan, vmm: Vmm, qmp: Qmp, holdings: Holdings) -> Self {
         let (vmm, cause) = (Arc::new(vmm), Arc::new(Mutex::new(None)));
         let sender = watch::Sender::new(None);
         let keeper = tokio::spawn(keep_time(Arc::clone(&vmm), Arc::clone(&cause), sender.subscribe()));
         let (qmp, state) = (tokio::sync::Mutex::new(qmp), Mutex::new(State::Booting));
-        Self { name, plan, vmm, qmp, state, cause, lifetime: sender, keeper }
+        Self { name, plan, vmm, qmp, state, cause, lifetime: sender, keeper, _holdings: holdings }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -1,13 +1,12 @@
-//! A private folder for the files and sockets with which a machine begins, gone once it has begun.
+//! A private folder for the files and sockets with which a machine begins. While it is held, its name is taken.
 
-use std::fs::{self, File};
+use std::fs::{self, DirEntry, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-/// How old a folder without an owner must be: one that was made just now is not locked yet.
-const AGE_MIN: Duration = Duration::from_secs(60);
+/// How often making one is tried: whoever clears up may come in between.
+const TRIALS: usize = 16;
 
 /// A folder that nobody else can look into. Dropping it removes it.
 #[derive(Debug)]
@@ -18,21 +17,66 @@ pub(crate) struct PrivateFolder {
 }
 
 impl PrivateFolder {
-    /// Makes one below `above`, which is made as well, and removes what owners that were killed have left there.
-    pub(crate) fn make(above: &Path) -> io::Result<Self> {
+    /// Makes the one of this name below `above`, which is made as well, and removes what owners that were killed have left
+    /// there. [`io::ErrorKind::AlreadyExists`] while somebody holds that name.
+    pub(crate) fn make(above: &Path, name: &str) -> io::Result<Self> {
         make_private(above)?;
-        reap(above);
-        let mut bytes = [0; 8];
-        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-        let path = above.join(format!("{:016x}", u64::from_ne_bytes(bytes)));
-        fs::DirBuilder::new().mode(0o700).create(&path)?;
-        let lock = File::open(&path)?;
-        lock.lock()?;
-        Ok(Self { path, _lock: lock })
+        fs::read_dir(above)?.flatten().for_each(|entry| reap(&entry));
+        let (path, mut is_taken) = (above.join(name), false);
+        for _ in 0..TRIALS {
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Err(why) if why.kind() != io::ErrorKind::AlreadyExists => return Err(why),
+                // Whoever has just made it, or has been killed, has not locked it.
+                _ => {}
+            }
+            let Ok(lock) = File::open(&path) else { continue };
+            match lock.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    // By its owner; or by whoever clears up, and then not for long.
+                    is_taken = true;
+                    std::thread::yield_now();
+                    continue;
+                }
+                Err(TryLockError::Error(why)) => return Err(why),
+            }
+            // The lock may be that of a folder that is gone.
+            if fs::metadata(&path).is_ok_and(|now| lock.metadata().is_ok_and(|held| held.ino() == now.ino()))
+            {
+                let folder = Self { path, _lock: lock };
+                folder.clear()?;
+                return Ok(folder);
+            }
+        }
+        if is_taken {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        Err(io::Error::other(format!("{} is removed each time it is made", path.display())))
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Gives it, and all that is in it, to another user.
+    pub(crate) fn give(&self, user: u32) -> io::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            chown(entry?.path(), Some(user), Some(user))?;
+        }
+        chown(&self.path, Some(user), Some(user))
+    }
+
+    /// Removes what is in it. The name stays taken.
+    pub(crate) fn clear(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -53,43 +97,62 @@ pub(crate) fn make_private(path: &Path) -> io::Result<()> {
     Err(io::Error::other(format!("{} is not a folder of ours; remove it", path.display())))
 }
 
-fn reap(above: &Path) {
-    for entry in fs::read_dir(above).into_iter().flatten().flatten() {
-        let age = entry.metadata().and_then(|facts| facts.modified()).map(|time| time.elapsed());
-        let is_old = age.is_ok_and(|age| age.is_ok_and(|age| age > AGE_MIN));
-        if is_old && File::open(entry.path()).is_ok_and(|folder| folder.try_lock().is_ok()) {
-            fs::remove_dir_all(entry.path()).ok();
-        }
+/// Removes a folder that nobody holds. One that was made just now is locked by us instead, and its maker tries again.
+fn reap(entry: &DirEntry) {
+    if File::open(entry.path()).is_ok_and(|folder| folder.try_lock().is_ok()) {
+        fs::remove_dir_all(entry.path()).ok();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use super::*;
 
     #[test]
-    fn it_is_private_goes_with_its_owner_and_is_reaped_where_that_was_killed() {
+    fn it_is_private_and_goes_with_its_owner() {
         let home = tempfile::tempdir().expect("a folder");
         let above = home.path().join("microvm");
-        let folder = PrivateFolder::make(&above).expect("made");
+        let folder = PrivateFolder::make(&above, "one").expect("made");
         assert_eq!(fs::metadata(folder.path()).expect("there").mode() & 0o7777, 0o700);
-        fs::create_dir(above.join("left")).expect("made");
-        File::open(above.join("left"))
-            .expect("opened")
-            .set_modified(SystemTime::now() - AGE_MIN * 2)
-            .expect("aged");
-        File::open(folder.path())
-            .expect("opened")
-            .set_modified(SystemTime::now() - AGE_MIN * 2)
-            .expect("aged");
-        fs::create_dir(above.join("new")).expect("made");
-        let other = PrivateFolder::make(&above).expect("made");
-        assert!(folder.path().exists() && above.join("new").exists(), "who lives, or may");
-        assert!(!above.join("left").exists());
-        let path = other.path().to_owned();
-        drop(other);
+        let path = folder.path().to_owned();
+        drop(folder);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_name_is_taken_while_its_folder_is_held_and_not_when_its_owner_was_killed() {
+        let home = tempfile::tempdir().expect("a folder");
+        let above = home.path().join("microvm");
+        for left in ["left", "other"] {
+            fs::create_dir_all(above.join(left)).expect("made");
+            fs::write(above.join(left).join("file"), "x").expect("written");
+        }
+        let folder = PrivateFolder::make(&above, "left").expect("made");
+        assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 0, "what was left is gone");
+        assert!(!above.join("other").exists(), "what nobody holds is gone");
+        let taken = PrivateFolder::make(&above, "left").expect_err("taken");
+        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+        fs::write(folder.path().join("file"), "x").expect("written");
+        folder.clear().expect("cleared");
+        assert!(PrivateFolder::make(&above, "left").is_err(), "an empty one is held as well");
+        drop(folder);
+        PrivateFolder::make(&above, "left").expect("free again");
+    }
+
+    #[test]
+    fn who_makes_folders_while_others_clear_up_gets_them_all() {
+        let home = tempfile::tempdir().expect("a folder");
+        let above = &home.path().join("microvm");
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                scope.spawn(move || {
+                    for round in 0..100 {
+                        let folder = PrivateFolder::make(above, &format!("{thread}-{round}")).expect("made");
+                        fs::write(folder.path().join("file"), "x").expect("it is there");
+                    }
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(above).expect("listed").count(), 0);
     }
 }

@@ -1,9 +1,9 @@
 //! The root device: an ext4 file system made of a folder, without privileges, and kept by what it was made of.
 
-use std::fs::{self, Metadata};
+use std::fs::{self, Metadata, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -57,13 +57,20 @@ impl ImageStore {
         }
         make_private(&self.0).map_err(failed)?;
         let new = self.0.join(format!("{name}.new-{}-{:?}", std::process::id(), std::thread::current().id()));
-        let made = make(folder, maker, &new, size, files).and_then(|()| fs::rename(&new, &path));
+        let made = make(folder, maker, &new, size, files).and_then(|()| publish(&new, &path));
         if made.is_err() {
             // The error is what counts.
             fs::remove_file(&new).ok();
         }
         made.map(|()| path).map_err(failed)
     }
+}
+
+/// It is there as a whole, and the VMM, which is another user where we are root, may read it: by a descriptor, for the
+/// folder is closed to it.
+fn publish(new: &Path, path: &Path) -> io::Result<()> {
+    fs::set_permissions(new, Permissions::from_mode(0o444))?;
+    fs::rename(new, path)
 }
 
 fn make(folder: &Path, maker: &Path, image: &Path, size: u64, files: u64) -> io::Result<()> {

@@ -1,8 +1,9 @@
 //! The kernel that machines run: kept in a folder, with the modules it needs and what it is.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use agentkernel_core::{Error, ErrorKind, Result};
@@ -83,6 +84,8 @@ impl KernelStore {
         let made = (|| {
             fs::create_dir_all(&new)?;
             fs::write(new.join(KERNEL), image)?;
+            // A VMM of root's is another user.
+            fs::set_permissions(new.join(KERNEL), Permissions::from_mode(0o644))?;
             for (name, content) in modules {
                 fs::write(new.join(format!("{name}.ko")), content)?;
             }

@@ -3,7 +3,7 @@
 //! ```text
 //! QemuBackend::boot
 //!   layout: pure data ──▶ initramfs: agent, modules of the kernel, steps, the sandbox's own files
-//!   plan: pure data   ──▶ argv ──▶ VMM, under its own filter of system calls, which ends with us
+//!   plan: pure data   ──▶ argv ──▶ VMM, as a user of its own, filtered by itself, which ends with us
 //!   QMP ◀── unix socket ── VMM       stream ◀── unix socket ── virtio-serial ── guest agent = PID 1
 //! VmBoundary::stop ──▶ QMP quit, else kill; wait until nothing is left
 //! ```
@@ -21,6 +21,7 @@ mod backend;
 mod boundary;
 mod cpio;
 mod folder;
+mod identity;
 mod image;
 mod kernel;
 pub mod layout;

@@ -1,7 +1,5 @@
 //! What a VMM is asked to be, in QEMU's words: a pure function.
 
-use std::path::PathBuf;
-
 use agentkernel_core::SandboxName;
 
 /// What the guest's stream is called, among the ports that its kernel lists.
@@ -9,6 +7,20 @@ pub const STREAM_PORT: &str = "agentkernel";
 
 /// Where the guest finds its root.
 pub const ROOT_DEVICE: &str = "/dev/vda";
+
+/// The descriptors with which a VMM begins: it may not look where these lie, and needs no name of any.
+pub const KERNEL_FD: u8 = 3;
+/// The root device, likewise.
+pub const ROOT_FD: u8 = 4;
+/// The folder of its own, likewise: with the initramfs, and the sockets on which we wait for it.
+pub const FOLDER_FD: u8 = 5;
+
+/// What is in the folder: everything that the guest begins with.
+pub const INITRAMFS: &str = "initramfs";
+/// Where we wait for the agent's stream.
+pub const STREAM: &str = "stream";
+/// Where we wait for the VMM's own words.
+pub const CONTROL: &str = "control";
 
 /// Memory of an emulator's translated code, MiB. The default grows to a gigabyte.
 const TRANSLATION_MIB: u32 = 256;
@@ -29,22 +41,14 @@ pub struct VmPlan {
     pub name: SandboxName,
     /// What executes it.
     pub accelerator: Accelerator,
-    /// The kernel: an ELF file, for this machine unpacks none.
-    pub kernel: PathBuf,
-    /// Everything that the guest begins with.
-    pub initramfs: PathBuf,
-    /// A file system, shown read-only.
-    pub root: PathBuf,
     /// Frequency of the host's time stamp counter, which an emulated guest sees too: kHz, if it is known.
     pub counter_khz: Option<u64>,
     /// Memory of the guest, MiB.
     pub memory_mib: u64,
     /// Processors of the guest.
     pub processors: u32,
-    /// Unix socket on which we wait for the agent's stream.
-    pub stream: PathBuf,
-    /// Unix socket on which we wait for the VMM's own words.
-    pub control: PathBuf,
+    /// The user as whom the VMM runs.
+    pub user: u32,
 }
 
 impl VmPlan {
@@ -53,8 +57,8 @@ impl VmPlan {
     pub fn argv(&self) -> Vec<String> {
         let mut words = self.machine();
         words.extend(self.boot());
-        words.extend(self.devices());
-        words.extend(self.control());
+        words.extend(Self::devices());
+        words.extend(Self::control());
         words
     }
 
@@ -67,7 +71,7 @@ impl VmPlan {
         };
         words(&[
             "-name",
-            &escaped(self.name.as_str()),
+            self.name.as_str(),
             // Without a clock chip, boots hang; by ACPI the kernel finds its devices.
             "-M",
             "microvm,rtc=on,acpi=on",
@@ -93,7 +97,7 @@ impl VmPlan {
     }
 
     fn boot(&self) -> Vec<String> {
-        let (kernel, initramfs) = (self.kernel.display().to_string(), self.initramfs.display().to_string());
+        let (kernel, initramfs) = (given(KERNEL_FD), in_folder(INITRAMFS));
         words(&["-kernel", &kernel, "-initrd", &initramfs, "-append", &self.kernel_arguments()])
     }
 
@@ -120,12 +124,12 @@ impl VmPlan {
     }
 
     /// No network, no screen, no USB: a disk that cannot be written to, a port, a source of randomness.
-    fn devices(&self) -> Vec<String> {
+    fn devices() -> Vec<String> {
         let file = format!(
             "driver=file,node-name=file,filename={},read-only=on,auto-read-only=off,locking=off",
-            escaped(&self.root.display().to_string())
+            given(ROOT_FD)
         );
-        let stream = format!("socket,id=stream,path={}", escaped(&self.stream.display().to_string()));
+        let stream = format!("socket,id=stream,path={}", in_folder(STREAM));
         words(&[
             // The devices' present form, which ACPI's table of them speaks of.
             "-global",
@@ -152,8 +156,8 @@ impl VmPlan {
     }
 
     /// Where the machine is controlled, and where its kernel complains.
-    fn control(&self) -> Vec<String> {
-        let control = format!("socket,id=control,path={}", escaped(&self.control.display().to_string()));
+    fn control() -> Vec<String> {
+        let control = format!("socket,id=control,path={}", in_folder(CONTROL));
         words(&[
             "-chardev",
             &control,
@@ -167,9 +171,13 @@ impl VmPlan {
     }
 }
 
-/// A comma ends a value of QEMU's, and two are one.
-fn escaped(value: &str) -> String {
-    value.replace(',', ",,")
+/// The path of what it was given.
+fn given(fd: u8) -> String {
+    format!("/proc/self/fd/{fd}")
+}
+
+fn in_folder(name: &str) -> String {
+    format!("{}/{name}", given(FOLDER_FD))
 }
 
 fn words(words: &[&str]) -> Vec<String> {

@@ -42,6 +42,8 @@ fn process(plan: &VmPlan, pid: Pid) -> Vec<Control> {
         PROCESS.iter().map(|(name, of, expected)| Control::exact(name, *expected, field(of))).collect();
     let words = read("cmdline");
     let words: Vec<&str> = words.trim_end_matches('\0').split('\0').skip(1).collect();
+    let user = plan.user.to_string();
+    controls.push(Control::exact("vmm.user", [user.as_str(); 4].join(" "), words_of(field("Uid"))));
     controls.push(Control::exact("vmm.command_line", plan.argv().join(" "), words.join(" ")));
     controls
 }
@@ -62,6 +64,10 @@ async fn machine(plan: &VmPlan, qmp: &mut Qmp) -> io::Result<Vec<Control>> {
         Control::exact("machine.writable_disks", "0", writable.to_string()),
         Control::exact("machine.network_devices", "0", list(&network).count().to_string()),
     ])
+}
+
+fn words_of(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {

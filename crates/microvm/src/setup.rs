@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,8 +30,12 @@ const LZ4_BLOCK_MAX: usize = 8 << 20;
 /// Downloads Debian's kernel. `say` is told what is being done; programs are looked for in the folders of `search_path`.
 pub fn from_debian(home: &Path, search_path: &[PathBuf], say: &mut dyn FnMut(&str)) -> Result<Kernel> {
     let tools = Tools::find(search_path)?;
-    let folder = PrivateFolder::make(&home.join("download"))
-        .map_err(|why| Error::new(ErrorKind::Host, WHAT, why).on(home.display()))?;
+    let folder = PrivateFolder::make(&home.join("download"), "kernel").map_err(|why| match why.kind() {
+        io::ErrorKind::AlreadyExists => Error::new(ErrorKind::Host, WHAT, "another setup is at work")
+            .on(home.display())
+            .hint("wait for it"),
+        _ => Error::new(ErrorKind::Host, WHAT, why).on(home.display()),
+    })?;
     say("asking for the current kernel");
     let package = tools.current_package()?;
     say(&format!("downloading {package}"));

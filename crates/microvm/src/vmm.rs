@@ -5,12 +5,18 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use agentkernel_process::Program;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::log::Log;
+use crate::plan::{FOLDER_FD, KERNEL_FD, ROOT_FD};
+
+/// How long the kernel may take to end one that it has killed.
+pub(crate) const KILL_DEADLINE: Duration = Duration::from_secs(20);
 
 /// A VMM that runs, or has run. Dropping it kills it; its holder, a thread, waits for it in any case.
 #[derive(Debug)]
@@ -23,14 +29,9 @@ pub(crate) struct Vmm {
 }
 
 impl Vmm {
-    /// Starts `program` with these words. `setpriv` takes every right from it first, and has the kernel kill it when its
-    /// holder ends: however we end, it does.
-    pub(crate) fn start(setpriv: &Path, program: &Path, words: &[String]) -> io::Result<Self> {
-        let line = ["--pdeathsig", "KILL", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"];
-        let begin = Program::new(setpriv)?;
-        let begin = line.iter().fold(begin, |program, word| program.argument(word));
-        let begin = begin.argument("--").argument(&program.display().to_string());
-        let command = words.iter().fold(begin, |program, word| program.argument(word));
+    /// Starts it.
+    pub(crate) fn start(launch: &Launch<'_>, words: &[String]) -> io::Result<Self> {
+        let command = launch.command(words)?;
         let (started, heard) = mpsc::channel();
         let (end, ended) = watch::channel(None);
         let log = Log::default();
@@ -59,9 +60,62 @@ impl Vmm {
         ended.ok().flatten().unwrap_or_else(|| "has ended".into())
     }
 
+    /// Its end, for whoever does not hold it.
+    pub(crate) fn end(&self) -> End {
+        End { ended: self.ended.clone(), log: self.log.clone() }
+    }
+
     /// Ends it now. It is no error that it has ended.
     pub(crate) fn kill(&self) {
         pidfd_send_signal(&self.process, Signal::KILL).ok();
+    }
+}
+
+/// The end of a VMM that somebody else holds, or has held.
+pub(crate) struct End {
+    ended: watch::Receiver<Option<String>>,
+    log: Log,
+}
+
+impl End {
+    /// Waits for the end of one that was killed, not for ever; then it has said all. Its last words, behind a colon.
+    pub(crate) async fn last_words(mut self) -> String {
+        drop(timeout(KILL_DEADLINE, self.ended.wait_for(Option::is_some)).await);
+        self.log.last_lines()
+    }
+}
+
+/// How a VMM is started.
+pub(crate) struct Launch<'a> {
+    pub(crate) setpriv: &'a Path,
+    pub(crate) program: &'a Path,
+    /// Becomes its descriptors, from [`KERNEL_FD`] on: the kernel, the root device, the folder.
+    pub(crate) given: [&'a Path; 3],
+    /// As whom it runs, if not as us.
+    pub(crate) user: Option<u32>,
+    /// The group whose members may use the processor's virtualisation, if it is used.
+    pub(crate) group: Option<u32>,
+}
+
+impl Launch<'_> {
+    /// A shell opens what it is given; then `setpriv` takes every right from it, and has the kernel kill it when its holder
+    /// ends: however we end, it does.
+    fn command(&self, words: &[String]) -> io::Result<Program> {
+        let script = format!(
+            "exec {KERNEL_FD}<\"$1\" {ROOT_FD}<\"$2\" {FOLDER_FD}<\"$3\" || exit; shift 3; exec \"$@\""
+        );
+        let mut all = vec!["-c".to_owned(), script, "sh".into()];
+        all.extend(self.given.iter().map(|path| path.display().to_string()));
+        all.push(self.setpriv.display().to_string());
+        let rights = ["--pdeathsig", "KILL", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"];
+        all.extend(rights.map(str::to_owned));
+        if let Some(user) = self.user {
+            all.extend([format!("--reuid={user}"), format!("--regid={user}")]);
+            all.push(self.group.map_or("--clear-groups".into(), |group| format!("--groups={group}")));
+        }
+        all.extend(["--".into(), self.program.display().to_string()]);
+        let shell = Program::new(Path::new("/bin/sh"))?;
+        Ok(all.iter().chain(words).fold(shell, |program, word| program.argument(word)))
     }
 }
 

@@ -2,6 +2,7 @@
 //! they count the descriptors of their own process.
 
 mod containers;
+mod machines;
 #[path = "../boundary/support.rs"]
 #[expect(dead_code, reason = "the other tests of the boundary use the rest")]
 mod support;

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use agentkernel_core::{DuplexStream, Error, ErrorKind, Image, Result, SandboxSpec};
+use agentkernel_core::{DuplexStream, Error, ErrorKind, Image, Result, SandboxName, SandboxSpec};
 use agentkernel_hardening::etc;
 use agentkernel_hardening::layout::program_folders;
 use agentkernel_hardening::seccomp::SeccompFilters;
@@ -16,13 +17,14 @@ use tokio::time::timeout;
 use super::QemuBackend;
 use crate::cpio::Archive;
 use crate::folder::PrivateFolder;
+use crate::identity::OwnId;
 use crate::image::ImageStore;
-use crate::layout::{self, Entry, FILTERS, LAYER};
-use crate::plan::VmPlan;
+use crate::layout::{self, Entry, FILTERS, LAYER, Size};
+use crate::plan::{Accelerator, CONTROL, INITRAMFS, STREAM, VmPlan};
 use crate::probe::Tools;
 use crate::qmp::Qmp;
 use crate::state::State;
-use crate::vmm::Vmm;
+use crate::vmm::{Launch, Vmm};
 
 const WHAT: &str = "start the sandbox";
 
@@ -35,8 +37,17 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 /// Largest file of the host's /etc that is taken into a machine's memory, bytes: the list of certificates has 200 kB.
 const ETC_FILE_MAX: u64 = 2 << 20;
 
+/// What a machine holds on the host as long as it lives, beside its VMM.
+#[derive(Debug)]
+pub(crate) struct Holdings {
+    /// Its name is taken by it.
+    folder: PrivateFolder,
+    user: Option<OwnId>,
+}
+
 /// A VMM that has called.
 pub(super) struct Started {
+    pub(super) holdings: Holdings,
     pub(super) plan: VmPlan,
     pub(super) vmm: Vmm,
     pub(super) qmp: Qmp,
@@ -50,33 +61,34 @@ impl QemuBackend {
         let root = root_device(&tools, spec).await?;
         let above = self.settings.runtime_dir.join("microvm");
         let host = |why: io::Error| Error::new(ErrorKind::Host, WHAT, why).on(above.display());
-        let folder = PrivateFolder::make(&above).map_err(host)?;
-        let path = |name: &str| folder.path().join(name);
-        let plan = VmPlan {
-            name: spec.name().clone(),
-            accelerator: tools.accelerator,
-            kernel: self.store(&tools.home).image(),
-            initramfs: path("initramfs"),
-            root,
-            counter_khz: counter_khz(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
-            memory_mib: size.memory_mib,
-            processors: size.processors,
-            stream: path("stream"),
-            control: path("control"),
-        };
-        fs::write(&plan.initramfs, self.initramfs(&tools, spec)?).map_err(host)?;
-        let listen = |path: &Path| UnixListener::bind(path).map_err(host);
-        let (stream, control) = (listen(&plan.stream)?, listen(&plan.control)?);
+        let holdings = Holdings::take(&above, spec.name())?;
+        let plan = plan(&tools, spec, size, holdings.user());
+        let path = |name: &str| holdings.folder.path().join(name);
+        fs::write(path(INITRAMFS), self.initramfs(&tools, spec)?).map_err(host)?;
+        let listen = |name: &str| UnixListener::bind(path(name)).map_err(host);
+        let (stream, control) = (listen(STREAM)?, listen(CONTROL)?);
+        holdings.give().map_err(host)?;
         let failed = |why: io::Error| Error::new(ErrorKind::Boot, WHAT, why).on(spec.name());
-        let vmm = Vmm::start(&tools.setpriv, &tools.qemu, &plan.argv()).map_err(failed)?;
+        let launch = Launch {
+            setpriv: &tools.setpriv,
+            program: &tools.qemu,
+            given: [&self.store(&tools.home).image(), &root, holdings.folder.path()],
+            user: holdings.user.as_ref().map(OwnId::get),
+            group: kvm_group(tools.accelerator),
+        };
+        let vmm = Vmm::start(&launch, &plan.argv()).map_err(failed)?;
         // From here on an error drops it, which ends it.
-        let (stream, qmp) = self.calls(&vmm, &stream, &control).await.map_err(|why| {
-            let last = vmm.log.last_lines();
-            let why = format!("in phase {}: {why}{last}", State::Configured);
-            Error::new(ErrorKind::Boot, WHAT, why).on(spec.name())
-        })?;
-        // The folder goes here: the VMM has read what it needed, and nobody else can call.
-        Ok(Started { plan, vmm, qmp, stream: Box::new(stream) })
+        let (stream, qmp) = match self.calls(&vmm, &stream, &control).await {
+            Ok(called) => called,
+            Err(why) => {
+                vmm.kill();
+                let why = format!("in phase {}: {why}{}", State::Configured, vmm.end().last_words().await);
+                return Err(Error::new(ErrorKind::Boot, WHAT, why).on(spec.name()));
+            }
+        };
+        // The VMM has read what it needed, and nobody else can call.
+        holdings.folder.clear().map_err(host)?;
+        Ok(Started { holdings, plan, vmm, qmp, stream: Box::new(stream) })
     }
 
     /// Waits until the VMM has called on both sockets and answers, unless it ends first.
@@ -124,6 +136,49 @@ impl QemuBackend {
         add_layer(&mut archive, spec).map_err(failed)?;
         Ok(archive.finish())
     }
+}
+
+fn plan(tools: &Tools, spec: &SandboxSpec, size: Size, user: u32) -> VmPlan {
+    VmPlan {
+        name: spec.name().clone(),
+        accelerator: tools.accelerator,
+        counter_khz: counter_khz(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
+        memory_mib: size.memory_mib,
+        processors: size.processors,
+        user,
+    }
+}
+
+impl Holdings {
+    fn take(above: &Path, name: &SandboxName) -> Result<Self> {
+        let folder = PrivateFolder::make(above, name.as_str()).map_err(|why| match why.kind() {
+            io::ErrorKind::AlreadyExists => {
+                let why = "another sandbox has this name";
+                Error::new(ErrorKind::NameTaken, WHAT, why)
+                    .on(name)
+                    .hint("choose another name, or stop that one")
+            }
+            _ => Error::new(ErrorKind::Host, WHAT, why).on(above.display()),
+        })?;
+        let user = OwnId::take().map_err(|why| Error::new(ErrorKind::Host, "take an id for the VMM", why))?;
+        Ok(Self { folder, user })
+    }
+
+    /// As whom the VMM runs.
+    fn user(&self) -> u32 {
+        self.user.as_ref().map_or_else(|| rustix::process::geteuid().as_raw(), OwnId::get)
+    }
+
+    /// Lets the VMM into the folder.
+    fn give(&self) -> io::Result<()> {
+        self.user.as_ref().map_or(Ok(()), |user| self.folder.give(user.get()))
+    }
+}
+
+/// The group that may use the processor's virtualisation where not everybody may: never root's.
+fn kvm_group(accelerator: Accelerator) -> Option<u32> {
+    let facts = (accelerator == Accelerator::Kvm).then(|| fs::metadata("/dev/kvm").ok()).flatten()?;
+    (facts.mode() & 0o006 != 0o006 && facts.mode() & 0o060 == 0o060 && facts.gid() != 0).then(|| facts.gid())
 }
 
 /// Frequency of the time stamp counter, kHz: Linux tells its own loops, of which there are two in each of its ticks, in

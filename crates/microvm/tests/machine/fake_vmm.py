@@ -11,12 +11,18 @@ if "--version" in sys.argv:
     print("QEMU emulator version 7.2.0 (stand-in)")
     sys.exit()
 
-mode = open(os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "mode")).read().strip()
+folder = os.path.dirname(os.path.abspath(sys.argv[0]))
+mode = open(os.path.join(folder, "mode")).read().strip()
 paths = dict(word.split(",path=") for word in sys.argv if word.startswith("socket,id="))
 print("fake: begun", flush=True)
 
 
 def hang():
+    try:
+        # For whoever waits until it has come this far.
+        open(os.path.join(folder, "reached", mode), "w").close()
+    except OSError:
+        pass
     while True:
         time.sleep(1000)
 
@@ -49,6 +55,8 @@ if mode == "die-while-booting":
     die()
 if mode == "nonsense-on-the-stream":
     stream.sendall(b"\xff" * 4096)
+if mode == "hang-while-booting":
+    hang()
 for line in control:
     if mode == "deaf":
         continue

@@ -13,22 +13,28 @@ use agentkernel_microvm::{MicrovmSettings, QemuBackend, setup};
 use agentkernel_testkit::leaks::{Marks, Snapshot, describe};
 use agentkernel_testkit::{random_u64, tool_or_skip};
 use tempfile::TempDir;
+use tokio::sync::MutexGuard;
 
-use crate::fixture::{self, fixture, search_path};
+use crate::fixture::{self, fixture, search_path, turn};
 
 /// How long each phase may last.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// A host whose QEMU is the stand-in.
-struct Host(TempDir);
+struct Host {
+    folder: TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
 
 impl Host {
-    fn new(mode: &str) -> Option<Self> {
+    async fn new(mode: &str) -> Option<Self> {
         for tool in ["mke2fs", "setpriv", "python3"] {
             tool_or_skip(tool)?;
         }
-        let host = Self(tempfile::tempdir().expect("a folder"));
+        let host = Self { _turn: turn().await, folder: tempfile::tempdir().expect("a folder") };
         let vmm = host.path("bin/qemu-system-x86_64");
+        // The VMM of root's tests is another user.
+        fs::set_permissions(host.folder.path(), fs::Permissions::from_mode(0o755)).expect("changed");
         fs::create_dir_all(host.path("bin")).expect("made");
         fs::create_dir_all(host.path("root/bin")).expect("made");
         fs::write(&vmm, include_str!("fake_vmm.py")).expect("written");
@@ -43,11 +49,11 @@ impl Host {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.folder.path().join(name)
     }
 
     fn settings(&self) -> MicrovmSettings {
-        let mut settings = fixture::settings(self.0.path(), self.path("home"));
+        let mut settings = fixture::settings(self.folder.path(), self.path("home"));
         settings.search_path.insert(0, self.path("bin"));
         settings
     }
@@ -65,7 +71,7 @@ impl Host {
 
 /// The error of a boot after which nothing is left.
 async fn fails(mode: &str) -> Option<Error> {
-    let host = Host::new(mode)?;
+    let host = Host::new(mode).await?;
     let (backend, spec) = (host.backend(), host.spec());
     let before = Snapshot::take(&Marks::of_this_process().word(spec.name().as_str()));
     let error = backend.boot(&spec).await.err().expect("it fails");
@@ -112,7 +118,7 @@ async fn a_guest_that_never_answers_and_a_vmm_that_dies_under_it_are_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_missing_is_named_with_the_way_to_it() {
-    let Some(host) = Host::new("silent") else { return };
+    let Some(host) = Host::new("silent").await else { return };
     let told = async |settings: MicrovmSettings| match QemuBackend::new(settings).probe().await {
         Availability::Unavailable { needs, hint } => (needs, hint),
         other => panic!("{other:?}"),

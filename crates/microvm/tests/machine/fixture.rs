@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{LazyLock, Mutex, PoisonError};
 
 use agentkernel_core::{
     Availability, Backend as _, Image, Profile, SandboxName, SandboxSpec, SandboxSpecBuilder,
@@ -12,12 +11,18 @@ use agentkernel_core::{
 use agentkernel_microvm::{MicrovmSettings, QemuBackend, setup};
 use agentkernel_testkit::{available_or_skip, random_u64, tool_or_skip};
 use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard};
 
 /// The feature that a run may require.
 pub const FEATURE: &str = "qemu";
 
-/// One download at a time.
-static DOWNLOAD: LazyLock<Mutex<()>> = LazyLock::new(Mutex::default);
+/// Whose turn it is: tests count what is left in their own process, and would see each other.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// Waits for its end.
+pub async fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().await
+}
 
 /// Where programs are on a Debian system.
 pub fn search_path() -> Vec<PathBuf> {
@@ -30,6 +35,7 @@ fn home() -> PathBuf {
 }
 
 pub struct Fixture {
+    _turn: MutexGuard<'static, ()>,
     pub backend: QemuBackend,
     /// Where sockets are while a machine begins.
     pub runtime: TempDir,
@@ -49,6 +55,7 @@ pub fn settings(runtime: &Path, home: PathBuf) -> MicrovmSettings {
 
 /// A backend that works, or a loud skip.
 pub async fn fixture() -> Option<Fixture> {
+    let turn = turn().await;
     let runtime = tempfile::tempdir().expect("a folder");
     let unavailable = tokio::task::spawn_blocking(download).await.expect("it ends");
     if let Some(unavailable) = unavailable {
@@ -60,12 +67,11 @@ pub async fn fixture() -> Option<Fixture> {
         return None;
     }
     let image = Image::Rootfs(root()?);
-    Some(Fixture { backend, runtime, image })
+    Some(Fixture { _turn: turn, backend, runtime, image })
 }
 
 /// The kernel, unless it is there; why it cannot be had.
 fn download() -> Option<Availability> {
-    let _turn = DOWNLOAD.lock().unwrap_or_else(PoisonError::into_inner);
     if home().join("kernel/about.json").exists() {
         return None;
     }
@@ -76,7 +82,6 @@ fn download() -> Option<Availability> {
 /// A small system: busybox and all its words.
 fn root() -> Option<PathBuf> {
     let busybox = tool_or_skip("busybox")?;
-    let _turn = DOWNLOAD.lock().unwrap_or_else(PoisonError::into_inner);
     let root = home().join("busybox");
     if root.exists() {
         return Some(root);
