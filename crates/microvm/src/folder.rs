@@ -20,6 +20,19 @@ impl PrivateFolder {
     /// Makes the one of this name below `above`, which is made as well, and removes what owners that were killed have left
     /// there. [`io::ErrorKind::AlreadyExists`] while somebody holds that name.
     pub(crate) fn make(above: &Path, name: &str) -> io::Result<Self> {
+        Self::make_with(above, name, File::try_lock)
+    }
+
+    /// The same, once nobody holds that name any more. Blocks.
+    pub(crate) fn make_in_turn(above: &Path, name: &str) -> io::Result<Self> {
+        Self::make_with(above, name, |lock| lock.lock().map_err(TryLockError::Error))
+    }
+
+    fn make_with(
+        above: &Path,
+        name: &str,
+        hold: impl Fn(&File) -> Result<(), TryLockError>,
+    ) -> io::Result<Self> {
         make_private(above)?;
         fs::read_dir(above)?.flatten().for_each(|entry| reap(&entry));
         let (path, mut is_taken) = (above.join(name), false);
@@ -30,7 +43,7 @@ impl PrivateFolder {
                 _ => {}
             }
             let Ok(lock) = File::open(&path) else { continue };
-            match lock.try_lock() {
+            match hold(&lock) {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
                     // By its owner; or by whoever clears up, and then not for long.

@@ -1,21 +1,20 @@
 //! The root device: an ext4 file system made of a folder, without privileges, and kept by what it was made of.
 
-use std::fs::{self, Metadata, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use agentkernel_core::{Error, ErrorKind, Result};
 use agentkernel_process::Program;
 use sha2::{Digest as _, Sha256};
 
-use crate::folder::make_private;
+use crate::folder::{PrivateFolder, make_private};
 use crate::kernel::hex;
+use crate::selection::{BLOCK, Selection};
 
-/// Block and inode of ext4, bytes.
-const BLOCK: u64 = 4096;
+/// Inode of ext4, bytes.
 const INODE: u64 = 256;
 
 /// What ext4 needs beside files, bytes: its own tables, and the folder `lost+found`.
@@ -25,45 +24,91 @@ const OVERHEAD: u64 = 16 << 20;
 const DEADLINE: Duration = Duration::from_secs(1800);
 
 /// Changes with the way in which images are made.
-const RECIPE: &[u8] = b"ext4 1";
+const RECIPE: &[u8] = b"ext4 2";
+
+/// Most that is taken of the host's programs, bytes: copying more takes minutes.
+const PROGRAMS_MAX: u64 = 4 << 30;
+
+/// Images that are kept: those that were used last.
+const IMAGES_MAX: usize = 8;
 
 const WHAT: &str = "make the root device";
 
+const ROOTFS: &str = "name a folder that holds a system: --rootfs FOLDER";
+
 /// Where images are kept.
 #[derive(Debug, Clone)]
-pub(crate) struct ImageStore(PathBuf);
-
-/// What a folder holds.
-struct Content {
-    digest: Sha256,
-    files: u64,
-    bytes: u64,
+pub(crate) struct ImageStore {
+    folder: PathBuf,
+    /// `mke2fs`.
+    maker: PathBuf,
 }
 
 impl ImageStore {
-    pub(crate) fn below(home: &Path) -> Self {
-        Self(home.join("images"))
+    pub(crate) fn below(home: &Path, maker: &Path) -> Self {
+        Self { folder: home.join("images"), maker: maker.to_owned() }
     }
 
-    /// The image of a folder, made unless there is one: `maker` is `mke2fs`. Blocks.
-    pub(crate) fn of_folder(&self, folder: &Path, maker: &Path) -> Result<PathBuf> {
+    /// The image of a folder. Blocks.
+    pub(crate) fn of_folder(&self, folder: &Path) -> Result<PathBuf> {
         let failed = |why: io::Error| Error::new(ErrorKind::Host, WHAT, why).on(folder.display());
-        let content = Content::of(folder).map_err(failed)?;
-        let (size, files) = (content.size(), content.files);
-        let name = hex(&content.digest.finalize());
-        let path = self.0.join(format!("{name}.ext4"));
-        if path.exists() {
+        self.of(&Selection::whole(folder).map_err(failed)?).map_err(failed)
+    }
+
+    /// The image of what programs below a `/usr` need to run, without what is not for us to read. Blocks.
+    pub(crate) fn of_programs(&self, usr: &Path) -> Result<PathBuf> {
+        let failed = |why: io::Error| Error::new(ErrorKind::Host, WHAT, why).on(usr.display()).hint(ROOTFS);
+        let selection = Selection::of_programs(usr).map_err(failed)?;
+        if selection.bytes() > PROGRAMS_MAX {
+            let (bytes, most) = (selection.bytes() >> 20, PROGRAMS_MAX >> 20);
+            let why = format!("this host's programs take {bytes} MiB, and {most} are copied at most");
+            return Err(Error::new(ErrorKind::ControlRefused, WHAT, why).on(usr.display()).hint(ROOTFS));
+        }
+        self.of(&selection).map_err(failed)
+    }
+
+    /// The image of a selection, made unless there is one.
+    fn of(&self, selection: &Selection) -> io::Result<PathBuf> {
+        let mut digest = Sha256::new_with_prefix(RECIPE);
+        selection.digest(&mut digest);
+        let name = hex(&digest.finalize());
+        let path = self.folder.join(format!("{name}.ext4"));
+        if is_used_again(&path) {
             return Ok(path);
         }
-        make_private(&self.0).map_err(failed)?;
-        let new = self.0.join(format!("{name}.new-{}-{:?}", std::process::id(), std::thread::current().id()));
-        let made = make(folder, maker, &new, size, files).and_then(|()| publish(&new, &path));
-        if made.is_err() {
-            // The error is what counts.
-            fs::remove_file(&new).ok();
+        make_private(&self.folder)?;
+        // Whoever else makes it is waited for; what whoever was killed has left goes.
+        let turn = PrivateFolder::make_in_turn(&self.folder.join("new"), &name)?;
+        if is_used_again(&path) {
+            return Ok(path);
         }
-        made.map(|()| path).map_err(failed)
+        let new = turn.path().join("image");
+        make(&selection.staged(&turn.path().join("root"))?, &self.maker, &new, selection)?;
+        publish(&new, &path)?;
+        self.forget_old();
+        Ok(path)
     }
+
+    /// Removes those that were not used for longest. A machine that runs keeps its own.
+    fn forget_old(&self) {
+        let images = fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let used = |path: &PathBuf| fs::metadata(path).and_then(|facts| facts.modified()).ok();
+        let images = images.filter(|path| path.extension().is_some_and(|kind| kind == "ext4"));
+        let mut images: Vec<_> = images.map(|path| (used(&path), path)).collect();
+        images.sort();
+        for (_, path) in images.iter().rev().skip(IMAGES_MAX) {
+            // One that cannot be removed now is by the next.
+            fs::remove_file(path).ok();
+        }
+    }
+}
+
+/// Whether it is there; it is not forgotten before others, then.
+fn is_used_again(path: &Path) -> bool {
+    File::open(path).is_ok_and(|image| {
+        image.set_modified(SystemTime::now()).ok();
+        true
+    })
 }
 
 /// It is there as a whole, and the VMM, which is another user where we are root, may read it: by a descriptor, for the
@@ -73,7 +118,10 @@ fn publish(new: &Path, path: &Path) -> io::Result<()> {
     fs::rename(new, path)
 }
 
-fn make(folder: &Path, maker: &Path, image: &Path, size: u64, files: u64) -> io::Result<()> {
+fn make(folder: &Path, maker: &Path, image: &Path, selection: &Selection) -> io::Result<()> {
+    let (bytes, files) = (selection.bytes(), selection.files());
+    // Bytes that surely hold it.
+    let size = bytes + bytes / 16 + (files + 64) * INODE + OVERHEAD;
     let words = [
         "-q".to_owned(),
         "-F".into(),
@@ -101,44 +149,10 @@ fn make(folder: &Path, maker: &Path, image: &Path, size: u64, files: u64) -> io:
     program.output(DEADLINE).map(drop)
 }
 
-impl Content {
-    fn of(folder: &Path) -> io::Result<Self> {
-        let mut content = Self { digest: Sha256::new_with_prefix(RECIPE), files: 0, bytes: 0 };
-        content.add(folder, &fs::metadata(folder)?)?;
-        Ok(content)
-    }
-
-    /// A file by its facts: reading every byte at each start would take longer than the start.
-    fn add(&mut self, path: &Path, facts: &Metadata) -> io::Result<()> {
-        self.files += 1;
-        self.bytes += if facts.is_dir() { BLOCK } else { facts.len().next_multiple_of(BLOCK) };
-        self.digest.update(path.as_os_str().as_bytes());
-        let numbers =
-            [facts.ino(), facts.size(), facts.mode().into(), facts.uid().into(), facts.gid().into()];
-        let times = [facts.mtime(), facts.mtime_nsec(), facts.ctime(), facts.ctime_nsec()];
-        self.digest.update([0]);
-        numbers.iter().for_each(|number| self.digest.update(number.to_le_bytes()));
-        times.iter().for_each(|time| self.digest.update(time.to_le_bytes()));
-        if !facts.is_dir() {
-            return Ok(());
-        }
-        let mut paths: Vec<PathBuf> =
-            fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
-        paths.sort();
-        for path in paths {
-            self.add(&path, &fs::symlink_metadata(&path)?)?;
-        }
-        Ok(())
-    }
-
-    /// Bytes that surely hold it.
-    fn size(&self) -> u64 {
-        self.bytes + self.bytes / 16 + (self.files + 64) * INODE + OVERHEAD
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use agentkernel_testkit::tool_or_skip;
 
     use super::*;
@@ -150,21 +164,32 @@ mod tests {
         let root = home.path().join("root");
         fs::create_dir_all(root.join("bin")).expect("made");
         fs::write(root.join("bin/program"), vec![7; 100_000]).expect("written");
-        let store = ImageStore::below(home.path());
-        let image = store.of_folder(&root, &maker).expect("made");
+        let store = ImageStore::below(home.path(), &maker);
+        let image = store.of_folder(&root).expect("made");
         let magic = fs::read(&image).expect("read")[1024 + 56..1024 + 58].to_vec();
         assert_eq!(magic, [0x53, 0xef], "ext4 begins so");
-        let made = fs::metadata(&image).expect("there").modified().expect("a time");
-        assert_eq!(store.of_folder(&root, &maker).expect("found"), image);
-        assert_eq!(fs::metadata(&image).expect("there").modified().expect("a time"), made);
+        let made = fs::metadata(&image).expect("there").ino();
+        assert_eq!(store.of_folder(&root).expect("found"), image);
+        assert_eq!(fs::metadata(&image).expect("there").ino(), made);
         fs::write(root.join("bin/other"), "more").expect("written");
-        assert_ne!(store.of_folder(&root, &maker).expect("made"), image);
-        assert!(store.of_folder(Path::new("/nowhere"), &maker).is_err());
-        assert!(store.of_folder(home.path(), Path::new("/bin/false")).is_err());
+        assert_ne!(store.of_folder(&root).expect("made"), image);
+        assert!(store.of_folder(Path::new("/nowhere")).is_err());
+        let useless = ImageStore::below(home.path(), Path::new("/bin/false"));
+        fs::write(root.join("bin/more"), "more").expect("written");
+        assert!(useless.of_folder(&root).is_err());
+        let listed = || fs::read_dir(home.path().join("images")).expect("listed").flatten();
+        assert_eq!(listed().count(), 3, "two images, and where new ones are made");
         assert_eq!(
-            fs::read_dir(home.path().join("images")).expect("listed").count(),
-            2,
+            fs::read_dir(home.path().join("images/new")).expect("listed").count(),
+            0,
             "nothing half is left"
         );
+        let whole = store.of_programs(&root).expect("made");
+        for number in 0..IMAGES_MAX {
+            fs::write(root.join("bin/more"), vec![7; number]).expect("written");
+            store.of_folder(&root).expect("made");
+        }
+        assert_eq!(listed().count(), 1 + IMAGES_MAX, "the oldest are gone");
+        assert!(!whole.exists() && !image.exists());
     }
 }

@@ -30,6 +30,7 @@ pub mod plan;
 mod posture;
 mod probe;
 mod qmp;
+mod selection;
 pub mod setup;
 mod state;
 mod vmm;

@@ -201,13 +201,13 @@ async fn call_of(vmm: &Vmm, listener: &UnixListener) -> io::Result<UnixStream> {
 }
 
 async fn root_device(tools: &Tools, spec: &SandboxSpec) -> Result<PathBuf> {
-    let (folder, images) = match spec.image() {
-        Image::Rootfs(folder) => (folder.clone(), ImageStore::below(&tools.home)),
-        // Others were refused.
-        _ => (PathBuf::from("/usr"), ImageStore::below(&tools.home)),
+    let (image, images) = (spec.image().clone(), ImageStore::below(&tools.home, &tools.mke2fs));
+    let make = move || match image {
+        Image::Rootfs(folder) => images.of_folder(&folder),
+        // Others than the host's programs were refused.
+        _ => images.of_programs(Path::new("/usr")),
     };
-    let maker = tools.mke2fs.clone();
-    let made = tokio::task::spawn_blocking(move || images.of_folder(&folder, &maker)).await;
+    let made = tokio::task::spawn_blocking(make).await;
     made.map_err(|why| Error::new(ErrorKind::Internal, "make the root device", why))?
 }
 

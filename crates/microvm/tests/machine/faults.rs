@@ -12,6 +12,7 @@ use agentkernel_core::{
 use agentkernel_microvm::{MicrovmSettings, QemuBackend, setup};
 use agentkernel_testkit::leaks::{Marks, Snapshot, describe};
 use agentkernel_testkit::{random_u64, tool_or_skip};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::sync::MutexGuard;
 
@@ -146,7 +147,7 @@ async fn a_vmm_that_is_killed_under_a_command_is_a_crash_of_the_boundary() {
     let before = Snapshot::take(&Marks::of_this_process().word(spec.name().as_str()));
     let sandbox = fixture.backend.boot(&spec).await.expect("booted").sandbox;
     let mut process = sandbox.exec(&Command::new(["sleep", "1000"])).await.expect("started");
-    kill_vmm(spec.name().as_str());
+    kill_process(vmm_of(spec.name().as_str()), Signal::KILL).expect("killed");
     let error = process.next().await.expect_err("it is gone");
     assert_eq!(error.kind, ErrorKind::SandboxGone, "{error}");
     assert!(error.why.contains("boundary crashed") && error.why.contains("signal: 9"), "{error}");
@@ -158,8 +159,8 @@ async fn a_vmm_that_is_killed_under_a_command_is_a_crash_of_the_boundary() {
     assert!(leaks.is_empty(), "left on the host:{}", describe(&leaks));
 }
 
-/// Kills the VMM of the machine with this name, known by its words.
-fn kill_vmm(name: &str) {
+/// The VMM of the machine with this name, known by its words.
+pub fn vmm_of(name: &str) -> Pid {
     let pids = fs::read_dir("/proc").expect("listed").flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let is_it = |pid: &i32| {
@@ -168,6 +169,5 @@ fn kill_vmm(name: &str) {
         words.next().is_some_and(|program| program.ends_with(b"qemu-system-x86_64"))
             && words.any(|word| word == name.as_bytes())
     };
-    let pid = pids.into_iter().find(is_it).and_then(rustix::process::Pid::from_raw).expect("it runs");
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
+    pids.into_iter().find(is_it).and_then(Pid::from_raw).expect("it runs")
 }

@@ -116,6 +116,11 @@ fn add_from_host(root: &Path) {
 }
 
 impl Fixture {
+    /// Those of its backend.
+    pub fn backend_settings(&self) -> MicrovmSettings {
+        settings(self.runtime.path(), home())
+    }
+
     pub fn spec(&self) -> SandboxSpecBuilder {
         let name = SandboxName::from_random(random_u64());
         SandboxSpec::builder(name, Profile::Restrictive).image(self.image.clone())

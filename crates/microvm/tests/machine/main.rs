@@ -3,6 +3,7 @@
 mod conformance;
 mod faults;
 mod fixture;
+mod posture;
 mod shared;
 
 use std::time::Instant;
