@@ -14,10 +14,9 @@ use crate::plan::{Accelerator, VmPlan};
 use crate::qmp::Qmp;
 
 /// Fields of `/proc/PID/status` of the VMM: no right, none to be had, and a filter of system calls.
-const PROCESS: [(&str, &str, &str); 6] = [
+const PROCESS: [(&str, &str, &str); 5] = [
     ("vmm.capabilities.permitted", "CapPrm", "0000000000000000"),
     ("vmm.capabilities.effective", "CapEff", "0000000000000000"),
-    ("vmm.capabilities.bounding", "CapBnd", "0000000000000000"),
     ("vmm.capabilities.inheritable", "CapInh", "0000000000000000"),
     ("vmm.no_new_privileges", "NoNewPrivs", "1"),
     ("vmm.seccomp", "Seccomp", "2"),
@@ -34,18 +33,31 @@ fn process(plan: &VmPlan, pid: Pid) -> Vec<Control> {
     let read =
         |file: &str| fs::read_to_string(format!("/proc/{}/{file}", pid.as_raw_pid())).unwrap_or_default();
     let status = read("status");
-    let field = |name: &str| {
-        let lines = status.lines().filter_map(|line| line.split_once(':'));
-        lines.into_iter().find(|(field, _)| *field == name).map_or("missing", |(_, value)| value.trim())
-    };
+    let field = |name: &str| field(&status, name);
     let mut controls: Vec<Control> =
         PROCESS.iter().map(|(name, of, expected)| Control::exact(name, *expected, field(of))).collect();
     let words = read("cmdline");
     let words: Vec<&str> = words.trim_end_matches('\0').split('\0').skip(1).collect();
+    controls.push(Control::exact("vmm.capabilities.bounding", bounding(), field("CapBnd")));
     let user = plan.user.to_string();
     controls.push(Control::exact("vmm.user", [user.as_str(); 4].join(" "), words_of(field("Uid"))));
     controls.push(Control::exact("vmm.command_line", plan.argv().join(" "), words.join(" ")));
     controls
+}
+
+/// What may be had at most: nothing. An ordinary user cannot give that up, and no new privileges is what keeps it.
+fn bounding() -> String {
+    if rustix::process::geteuid().is_root() {
+        return "0000000000000000".to_owned();
+    }
+    let ours = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    field(&ours, "CapBnd").to_owned()
+}
+
+/// A field of `/proc/PID/status`.
+fn field<'a>(status: &'a str, name: &str) -> &'a str {
+    let mut lines = status.lines().filter_map(|line| line.split_once(':'));
+    lines.find(|(field, _)| *field == name).map_or("missing", |(_, value)| value.trim())
 }
 
 async fn machine(plan: &VmPlan, qmp: &mut Qmp) -> io::Result<Vec<Control>> {

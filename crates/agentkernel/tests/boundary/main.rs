@@ -7,6 +7,7 @@ mod engines;
 mod host;
 mod images;
 mod least;
+mod machines;
 mod overwriting;
 mod posture;
 mod probe;

@@ -1,0 +1,77 @@
+//! The program with machines of a real QEMU, emulated, in the hands of root and of an ordinary user.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, chown, symlink};
+use std::path::{Path, PathBuf};
+
+use agentkernel_core::Availability;
+use agentkernel_microvm::setup;
+use agentkernel_testkit::{Finished, TestEnvironment, available_or_skip, tool_or_skip};
+use serde_json::Value;
+
+use crate::support::PROGRAM;
+
+/// A host with a kernel for machines and a small system for their root.
+struct Host {
+    environment: TestEnvironment,
+    root: PathBuf,
+}
+
+impl Host {
+    /// A host, or a loud skip. The kernel is kept from run to run, below the target folder.
+    fn new(environment: TestEnvironment) -> Option<Self> {
+        for tool in ["qemu-system-x86_64", "mke2fs", "setpriv"] {
+            tool_or_skip(tool)?;
+        }
+        let (busybox, kept) =
+            (tool_or_skip("busybox")?, Path::new(env!("CARGO_TARGET_TMPDIR")).join("microvm"));
+        let search_path: Vec<PathBuf> = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from).into();
+        if !kept.join("kernel/about.json").exists()
+            && let Err(error) = setup::from_debian(&kept, &search_path, &mut |_| {})
+        {
+            let hint = error.hint.clone().unwrap_or_default();
+            let unavailable = Availability::Unavailable { needs: error.to_string(), hint };
+            assert!(!available_or_skip("qemu", &unavailable));
+            return None;
+        }
+        let home = environment.agentkernel_home().join("microvm");
+        fs::create_dir_all(home.join("kernel")).expect("made");
+        for entry in fs::read_dir(kept.join("kernel")).expect("listed").flatten() {
+            fs::copy(entry.path(), home.join("kernel").join(entry.file_name())).expect("copied");
+        }
+        let owner = fs::metadata(environment.agentkernel_home()).expect("there");
+        chown(&home, Some(owner.uid()), Some(owner.gid())).expect("given away");
+        let root = environment.root().join("root");
+        fs::create_dir_all(root.join("bin")).expect("made");
+        fs::copy(busybox, root.join("bin/busybox")).expect("copied");
+        for word in ["sh", "id", "head", "tail"] {
+            symlink("busybox", root.join("bin").join(word)).expect("linked");
+        }
+        Some(Self { environment, root })
+    }
+
+    fn run(&self, words: &[&str]) -> Finished {
+        let root = self.root.display().to_string();
+        let run = ["run", "--backend", "qemu", "--emulate", "--rootfs", &root];
+        self.environment.run(self.environment.lend(PROGRAM.as_ref()), &[&run, words].concat())
+    }
+}
+
+#[test]
+fn an_ordinary_user_gets_a_machine_with_every_limit() {
+    let Some(host) = Host::new(TestEnvironment::for_ordinary_user()) else { return };
+    let said = host.run(&["--memory", "64M", "--", "id", "-u"]).assert_success();
+    assert_eq!(said.stdout_text(), "65532\n");
+    let left = fs::read_dir(host.environment.agentkernel_home().join("run/microvm")).expect("listed").count();
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn a_machine_whose_memory_ran_out_says_so() {
+    let Some(host) = Host::new(TestEnvironment::new()) else { return };
+    let hog = "head -c 209715200 /dev/zero | tail -c 209715200 >/dev/null";
+    let said = host.run(&["--memory", "64M", "--format", "json", "--", "sh", "-c", hog]).assert_code(137);
+    let report: Value = serde_json::from_slice(&said.stdout).expect("JSON");
+    assert_eq!(report["cause"], "out_of_memory", "{report}");
+    assert!(report.to_string().contains("emulated: not a security boundary"), "{report}");
+}
