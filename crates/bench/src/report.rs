@@ -7,12 +7,11 @@ use crate::plan::{Metric, Plan};
 use crate::results::{self, Course, Facts};
 use crate::sandbox::Target;
 use crate::statistics::{self, Interval, Ratio, Summary};
-use crate::text::NANOSECONDS_OF_MS;
+use crate::text::{BYTES_OF_MIB, NANOSECONDS_OF_MS};
 use crate::workload;
 
 /// The runtime's own client, which waits for the sandbox outside of its group.
 const OWN_SHARERS: usize = 1;
-const BYTES_OF_MIB: f64 = 1_048_576.0;
 
 /// Metric, each target, and what the first ones are to the last.
 #[must_use]

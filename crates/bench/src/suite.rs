@@ -16,6 +16,8 @@ pub mod document;
 pub mod interrupt;
 pub mod machine;
 pub mod measure;
+pub mod record;
+pub mod self_test;
 pub mod session;
 pub mod subject;
 pub mod table;

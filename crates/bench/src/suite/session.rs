@@ -26,12 +26,11 @@ const TABLE: &str = "table.md";
 /// Nothing could be begun.
 pub fn run(
     plan: &Plan,
-    site: &Site,
     machine: &mut Machine,
     output: &Path,
     progress: Progress<'_>,
 ) -> Result<(PathBuf, Document, Option<Failure>), Failure> {
-    let facts = facts(plan, site, machine)?;
+    let facts = facts(plan, machine)?;
     let folder = output.join(&facts.started_utc);
     std::fs::create_dir_all(&folder)
         .map_err(|why| host("make the folder of the results", folder.display(), why))?;
@@ -59,10 +58,12 @@ fn document(facts: &Facts, outcome: &Outcome) -> Document {
         failure: outcome.failure.as_ref().map(ToString::to_string),
         facts: Facts { load_after: environment::load(), ..facts.clone() },
         benchmarks: outcome.records.clone(),
+        unfinished: outcome.unfinished.clone(),
     }
 }
 
-fn facts(plan: &Plan, site: &Site, machine: &Machine) -> Result<Facts> {
+fn facts(plan: &Plan, machine: &Machine) -> Result<Facts> {
+    let site: &Site = machine.site();
     let digest = text::sha256_of_file(&site.program);
     Ok(Facts {
         started_utc: text::utc(SystemTime::now()),
@@ -76,6 +77,7 @@ fn facts(plan: &Plan, site: &Site, machine: &Machine) -> Result<Facts> {
         targets: machine.described(),
         deadline_ms: u64::try_from(site.deadline.as_millis()).unwrap_or(u64::MAX),
         harness_ns: nothing(),
+        kvm: machine.kvm(),
     })
 }
 
