@@ -16,9 +16,12 @@ pub mod document;
 pub mod interrupt;
 pub mod machine;
 pub mod measure;
+pub mod page;
+pub mod recommend;
 pub mod record;
 pub mod self_test;
 pub mod session;
+pub mod stored;
 pub mod subject;
 pub mod table;
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use agentkernel_bench::random;
 use agentkernel_bench::refusal::{Failure as Refused, REFUSED};
 use agentkernel_bench::suite::machine::{Machine, Site, Wanted};
-use agentkernel_bench::suite::{Benchmark, Document, Plan, compare, self_test, session, table};
+use agentkernel_bench::suite::stored::{self, Stored};
+use agentkernel_bench::suite::{Benchmark, Document, Plan, compare, page, self_test, session, table};
 use agentkernel_bench::workplace::Workplace;
 use agentkernel_core::{Error, ErrorKind, parse_duration};
 use clap::Subcommand;
@@ -19,6 +20,9 @@ use crate::{output, signals};
 
 /// Where the folder of a run's own is made: not on a file system for temporary files, which may be mounted nosuid.
 const WORK: &str = "/var/tmp";
+
+/// Where runs are kept, unless it is said otherwise.
+pub const RESULTS: &str = "benchmark-results";
 
 /// Exit code where something is slower than it may be.
 const SLOWER: u8 = 1;
@@ -39,6 +43,7 @@ Examples:
   agentkernel bench run concurrent --backend oci --at-once 16 --vs docker,bwrap
   agentkernel bench compare benchmark-results/A benchmark-results/B
   agentkernel bench report benchmark-results/A
+  agentkernel bench report --page --write BENCHMARKS.md
 
 Exit codes: 0 measured, 1 slower than --check allows, 2 wrong usage, 3 a target was refused, 125 it could not be
 measured, 130 interrupted; what was finished before is kept.";
@@ -53,11 +58,23 @@ enum Words {
         /// The folder of the second run
         second: PathBuf,
     },
-    /// Print a run as Markdown
-    Report {
-        /// The folder of a run
-        run: PathBuf,
-    },
+    Report(ReportArgs),
+}
+
+/// Print a run as Markdown
+#[derive(Debug, clap::Args)]
+struct ReportArgs {
+    /// The folder of a run, or one that holds runs: then the newest of them
+    #[arg(default_value = RESULTS)]
+    run: PathBuf,
+
+    /// All tables of BENCHMARKS.md, of every run in the folder that was taken on the newest one's machine
+    #[arg(long)]
+    page: bool,
+
+    /// Put the page into the marked place of this file, instead of printing it
+    #[arg(long, value_name = "FILE", requires = "page")]
+    write: Option<PathBuf>,
 }
 
 /// Measure
@@ -112,7 +129,7 @@ struct RunArgs {
     timeout: Duration,
 
     /// Where the folder of the run is made
-    #[arg(long, value_name = "DIR", default_value = "benchmark-results")]
+    #[arg(long, value_name = "DIR", default_value = RESULTS)]
     output: PathBuf,
 
     /// Fail where something is slower than in this run
@@ -137,11 +154,25 @@ pub fn main(args: &Args, environment: &Environment) -> Result<u8, Failure> {
             output::print(&compare::table(&changes))?;
             Ok(0)
         }
-        Words::Report { run } => {
-            output::print(&table::of(&Document::load(run)?))?;
-            Ok(0)
-        }
+        Words::Report(args) => report(args),
     }
+}
+
+fn report(args: &ReportArgs) -> Result<u8, Failure> {
+    if !args.page {
+        let (folder, run, count) = stored::newest(&args.run)?;
+        output::print(&table::of(&run))?;
+        if count > 1 {
+            errors::say(&format!("this is {}, the newest of {count} runs", folder.display()));
+        }
+        return Ok(0);
+    }
+    let page = page::of(&Stored::load(&args.run)?);
+    match &args.write {
+        Some(file) => page::write(&page, file)?,
+        None => output::print(&page)?,
+    }
+    Ok(0)
 }
 
 fn run(args: &RunArgs, environment: &Environment) -> Result<u8, Failure> {

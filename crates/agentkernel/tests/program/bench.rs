@@ -137,9 +137,42 @@ fn a_run_is_kept_with_its_samples_and_compared_with_itself() {
     let compared = trial.say(&["bench", "compare", &folder, &folder]).assert_code(0).stdout_text();
     assert!(compared.contains("| startup oci × 1 |") && compared.contains("within 15 %"), "{compared}");
     assert_eq!(trial.say(&["bench", "report", &folder]).assert_code(0).stdout_text(), said.stdout_text());
+    // Its parent stands for the newest run there.
+    assert_eq!(trial.say(&["bench", "report", "kept"]).assert_code(0).stdout_text(), said.stdout_text());
+    tables_and_choices_are_of_what_was_kept(&trial);
     // Doctor, which a run asks, keeps what it found out; sandboxes leave nothing.
     let records = std::fs::read_dir(trial.environment.agentkernel_home().join("run/sandboxes"));
     assert_eq!(records.into_iter().flatten().count(), 0);
+}
+
+fn tables_and_choices_are_of_what_was_kept(trial: &Trial) {
+    let page = trial.environment.work().join("PAGE.md");
+    let marked = "x\n<!-- begin: agentkernel bench report --page -->\n<!-- end -->\ny\n";
+    std::fs::write(&page, marked).expect("written");
+    trial.say(&["bench", "report", "--page", "--write", "PAGE.md", "kept"]).assert_code(0);
+    let page = std::fs::read_to_string(page).expect("written");
+    assert!(page.starts_with("x\n<!-- begin") && page.ends_with("<!-- end -->\ny\n"), "{page}");
+    assert!(page.contains("## The headline numbers") && page.contains("| `oci` *here* |"), "{page}");
+    let words = ["doctor", "--recommend", "--results", "kept", "--format", "json"];
+    let json: Value = serde_json::from_slice(&trial.say(&words).assert_code(0).stdout).expect("JSON");
+    let choices = json["choices"].as_array().expect("choices");
+    let choice = choices.iter().find(|choice| choice["use_case"] == "Linux CI/CD (no KVM)");
+    assert_eq!(choice.expect("its choice")["backend"], "oci");
+    let said = trial.say(&["doctor", "--recommend"]).assert_code(125).stderr_text();
+    assert!(
+        said.contains("benchmark-results") && said.contains("agentkernel bench run startup --warm"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_folder_without_any_run_is_told_with_what_measures() {
+    let trial = Trial::new();
+    std::fs::create_dir(trial.environment.work().join("none")).expect("made");
+    for words in [&["bench", "report", "none"][..], &["bench", "report", "--page", "none"]] {
+        let said = trial.say(words).assert_code(2).stderr_text();
+        assert!(said.contains("no run of agentkernel bench is in this folder"), "{said}");
+    }
 }
 
 #[test]
