@@ -1,5 +1,7 @@
 //! `agentkernel bench`: measures this machine's backends, and compares what was measured.
 
+mod report;
+
 use std::io::PipeWriter;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,8 +9,7 @@ use std::time::Duration;
 use agentkernel_bench::random;
 use agentkernel_bench::refusal::{Failure as Refused, REFUSED};
 use agentkernel_bench::suite::machine::{Machine, Site, Wanted};
-use agentkernel_bench::suite::stored::{self, Stored};
-use agentkernel_bench::suite::{Benchmark, Document, Plan, compare, page, self_test, session, table};
+use agentkernel_bench::suite::{Benchmark, Document, Plan, compare, self_test, session, table};
 use agentkernel_bench::workplace::Workplace;
 use agentkernel_core::{Error, ErrorKind, parse_duration};
 use clap::Subcommand;
@@ -58,23 +59,7 @@ enum Words {
         /// The folder of the second run
         second: PathBuf,
     },
-    Report(ReportArgs),
-}
-
-/// Print a run as Markdown
-#[derive(Debug, clap::Args)]
-struct ReportArgs {
-    /// The folder of a run, or one that holds runs: then the newest of them
-    #[arg(default_value = RESULTS)]
-    run: PathBuf,
-
-    /// All tables of BENCHMARKS.md, of every run in the folder that was taken on the newest one's machine
-    #[arg(long)]
-    page: bool,
-
-    /// Put the page into the marked place of this file, instead of printing it
-    #[arg(long, value_name = "FILE", requires = "page")]
-    write: Option<PathBuf>,
+    Report(report::Args),
 }
 
 /// Measure
@@ -154,25 +139,8 @@ pub fn main(args: &Args, environment: &Environment) -> Result<u8, Failure> {
             output::print(&compare::table(&changes))?;
             Ok(0)
         }
-        Words::Report(args) => report(args),
+        Words::Report(args) => report::main(args),
     }
-}
-
-fn report(args: &ReportArgs) -> Result<u8, Failure> {
-    if !args.page {
-        let (folder, run, count) = stored::newest(&args.run)?;
-        output::print(&table::of(&run))?;
-        if count > 1 {
-            errors::say(&format!("this is {}, the newest of {count} runs", folder.display()));
-        }
-        return Ok(0);
-    }
-    let page = page::of(&Stored::load(&args.run)?);
-    match &args.write {
-        Some(file) => page::write(&page, file)?,
-        None => output::print(&page)?,
-    }
-    Ok(0)
 }
 
 fn run(args: &RunArgs, environment: &Environment) -> Result<u8, Failure> {

@@ -137,6 +137,14 @@ fn a_run_is_kept_with_its_samples_and_compared_with_itself() {
     let compared = trial.say(&["bench", "compare", &folder, &folder]).assert_code(0).stdout_text();
     assert!(compared.contains("| startup oci × 1 |") && compared.contains("within 15 %"), "{compared}");
     assert_eq!(trial.say(&["bench", "report", &folder]).assert_code(0).stdout_text(), said.stdout_text());
+    let file = |name: &str| std::fs::read_to_string(Path::new(&folder).join(name)).expect("saved");
+    assert!(file("startup-distribution.svg").starts_with("<svg"));
+    let methodology = file("methodology.txt");
+    for line in
+        ["seed: 7", "plans: startup phases stress", "load before: ", "mitigation: ", "oci starts by: /"]
+    {
+        assert!(methodology.contains(line), "{line:?} is not in:\n{methodology}");
+    }
     // Its parent stands for the newest run there.
     assert_eq!(trial.say(&["bench", "report", "kept"]).assert_code(0).stdout_text(), said.stdout_text());
     tables_and_choices_are_of_what_was_kept(&trial);
