@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use agentkernel_bench::random;
 use agentkernel_bench::refusal::{Failure as Refused, REFUSED};
+use agentkernel_bench::suite::machine::work::COPIED_BYTES;
 use agentkernel_bench::suite::machine::{Machine, Site, Wanted};
 use agentkernel_bench::suite::{Benchmark, Document, Plan, compare, self_test, session, table};
 use agentkernel_bench::workplace::Workplace;
@@ -191,6 +192,7 @@ fn site(args: &RunArgs, environment: &Environment, seed: u64, work: &Workplace) 
         token: format!("ready-{seed:016x}"),
         image: args.image.clone(),
         at_once_max: args.at_once,
+        copied_bytes: COPIED_BYTES,
         work: work.path().to_owned(),
         home: work.home(),
         daemon: args.daemon.clone(),

@@ -107,6 +107,7 @@ fn targets_that_fail_lie_and_hang_are_each_refused() {
         "ok: a target that fails: refused: wrong exit",
         "ok: a target that prints the wrong thing: refused: wrong output",
         "ok: a target that hangs: refused: timed out",
+        "ok: a target that brings back something else: refused: wrong output",
     ] {
         assert!(said.contains(told), "{told:?} is not in:\n{said}");
     }

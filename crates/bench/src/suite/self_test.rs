@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::benchmark::{Benchmark, Plan};
 use super::interrupt::Interrupt;
-use super::machine::course::{Course, Doer, Figure, Missing, Setup, Step, words};
-use super::machine::{Machine, Site, Target};
+use super::machine::course::{Brought, Course, Doer, Figure, Missing, Setup, Step, words};
+use super::machine::{Machine, Site, Target, work};
 use super::measure::measure;
 use super::record::Row;
 use crate::refusal::{Cause, Failure, Refusal, host};
@@ -35,6 +35,16 @@ impl Doer for Script {
                 timed: vec![Step::quiet("create", words(["/bin/true"])), Step::saying("exec", script, TOKEN)],
                 ..Course::default()
             },
+            Benchmark::Copy => {
+                // The script's own name is the folder of the run.
+                let work = site.work.display().to_string();
+                let like = work::copied(site).0;
+                Course {
+                    timed: vec![Step::quiet("out", [script, vec![work]].concat())],
+                    brings: vec![Brought { to: site.work.join("back"), like }],
+                    ..Course::default()
+                }
+            }
             _ => one,
         })
     }
@@ -56,6 +66,7 @@ pub fn site(work: &Path) -> Site {
         token: TOKEN.into(),
         image: String::new(),
         at_once_max: 2,
+        copied_bytes: 4096,
         work: work.to_owned(),
         home: work.join("home"),
         daemon: None,
@@ -79,6 +90,9 @@ const FAKES: &[Fake] = &[
     ("ends instead of waiting", Benchmark::Exec, "exit 3", Some("wrong exit")),
     ("tells no phases", Benchmark::Phases, "echo ready-7", Some("incredible")),
     ("works in no time", Benchmark::Cpu, "echo workload inside_ns=0 >&2; echo ready-7", Some("incredible")),
+    ("brings back what was sent", Benchmark::Copy, "cp \"$0/file\" \"$0/back\"", None),
+    ("brings back something else", Benchmark::Copy, "echo x >\"$0/back\"", Some("wrong output")),
+    ("brings back nothing", Benchmark::Copy, "true", Some("incredible")),
     ("fails in the middle of its life", Benchmark::Lifecycle, "exit 1", Some("wrong exit")),
 ];
 
@@ -125,5 +139,18 @@ fn judged(fake: &Fake, failure: Option<&Failure>, row: &Row) -> (String, bool) {
             (format!("refused: {}: {cause}", name(cause)), is_right)
         }
         Some(other) => (format!("not tried: {other}"), false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_fake_gets_the_verdict_that_it_must() {
+        let work = tempfile::tempdir().expect("a folder");
+        let mut said = Vec::new();
+        let right = run(work.path(), &mut |line| said.push(line.to_owned())).expect("tried");
+        assert!(right && said.len() == FAKES.len(), "{said:#?}");
     }
 }

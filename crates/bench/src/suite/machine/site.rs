@@ -31,6 +31,8 @@ pub struct Site {
     pub image: String,
     /// The most that are taken at once: a pool has as many.
     pub at_once_max: u32,
+    /// Bytes of the file that is copied.
+    pub copied_bytes: usize,
     /// A folder of the run's own.
     pub work: PathBuf,
     /// The home of the run's own daemon, if it needs one.

@@ -17,7 +17,7 @@ const FILE: &str = "file";
 const TREE: &str = "tree";
 
 /// Bytes of the file that is copied.
-pub const COPIED_BYTES: u64 = 64 << 20;
+pub const COPIED_BYTES: usize = 64 << 20;
 /// Files in the folder that is copied.
 const TREE_FILES: u64 = 1000;
 /// Bytes of each.
@@ -52,7 +52,7 @@ pub fn stage(site: &Site) -> std::io::Result<()> {
 /// Writes what is copied, different in each run.
 pub fn stage_copied(site: &Site) -> std::io::Result<()> {
     let (file, tree) = copied(site);
-    let mut bytes = vec![0; usize::try_from(COPIED_BYTES).unwrap_or(usize::MAX)];
+    let mut bytes = vec![0; site.copied_bytes];
     workload::fill(site.seed, 0, &mut bytes);
     std::fs::write(file, &bytes)?;
     std::fs::create_dir_all(&tree)?;
