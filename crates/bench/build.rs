@@ -5,8 +5,15 @@ use std::env;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-const SOURCES: &[&str] =
-    &["workload/main.rs", "workload/amounts.rs", "workload/facts.rs", "workload/sys.rs", "workload/work.rs"];
+const SOURCES: &[&str] = &[
+    "workload/main.rs",
+    "workload/amounts.rs",
+    "workload/blocks.rs",
+    "workload/calls.rs",
+    "workload/facts.rs",
+    "workload/sys.rs",
+    "workload/work.rs",
+];
 
 /// Optimised whatever the outer build is: it is what is measured.
 const FLAGS: &[&str] = &[

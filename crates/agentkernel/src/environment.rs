@@ -95,6 +95,12 @@ impl Environment {
         variables.map(|(name, value)| (name.to_owned(), value.to_string_lossy().into_owned())).collect()
     }
 
+    /// AGENTKERNEL_API_KEY with its value, if it is set.
+    pub fn api_key(&self) -> Option<(String, String)> {
+        let key = self.api_key.as_ref()?;
+        Some(("AGENTKERNEL_API_KEY".into(), key.to_string_lossy().into_owned()))
+    }
+
     /// Where container engines are, and what they must know of us.
     pub fn engines(&self) -> EngineSettings {
         EngineSettings {

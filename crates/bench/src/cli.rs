@@ -1,7 +1,6 @@
 //! The program: from words to a run, and from a run to files and a table.
 
 mod arguments;
-mod workplace;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -13,7 +12,6 @@ use agentkernel_oci::engine::Engine;
 use agentkernel_oci::{HostFacts, IdBlock};
 
 pub use arguments::{Arguments, Variables};
-use workplace::Workplace;
 
 use crate::environment::{self, Environment};
 use crate::executor::Executor as _;
@@ -25,6 +23,7 @@ use crate::report;
 use crate::results::{self, Course, Facts};
 use crate::sandbox::{Bundle, Group, PageCache, Sandboxes, Site, Source, target};
 use crate::workload;
+use crate::workplace::Workplace;
 use crate::{self_test, text};
 
 /// Does what the words say.

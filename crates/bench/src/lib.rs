@@ -30,3 +30,4 @@ pub mod statistics;
 pub mod suite;
 mod text;
 pub mod workload;
+pub mod workplace;

@@ -2,17 +2,17 @@
 
 use std::fmt::Write as _;
 
+use crate::environment::Environment;
 use crate::measure::{Measured, Outcome};
 use crate::plan::{Metric, Plan};
 use crate::results::{self, Course, Facts};
 use crate::sandbox::Target;
 use crate::statistics::{self, Interval, Ratio, Summary};
-use crate::text::NANOSECONDS_OF_MS;
+use crate::text::{BYTES_OF_MIB, NANOSECONDS_OF_MS};
 use crate::workload;
 
 /// The runtime's own client, which waits for the sandbox outside of its group.
 const OWN_SHARERS: usize = 1;
-const BYTES_OF_MIB: f64 = 1_048_576.0;
 
 /// Metric, each target, and what the first ones are to the last.
 #[must_use]
@@ -116,7 +116,7 @@ pub fn methodology(facts: &Facts, course: &Course) -> String {
     };
     line("started", &facts.started_utc);
     line("commit", facts.commit.as_deref().unwrap_or("not captured: nobody told it (--commit)"));
-    machine(facts, course, &mut line);
+    machine(&facts.environment, &facts.load_before, &course.load_after, &mut line);
     facts.targets.iter().for_each(|target| runtime(target, &mut line));
     bundle(facts, &mut line);
     plan(&facts.plan, &mut line);
@@ -134,8 +134,13 @@ pub fn methodology(facts: &Facts, course: &Course) -> String {
     text
 }
 
-fn machine(facts: &Facts, course: &Course, line: &mut impl FnMut(&str, &str)) {
-    let machine = &facts.environment;
+/// What figures depend on of the machine.
+pub(crate) fn machine(
+    machine: &Environment,
+    load_before: &str,
+    load_after: &str,
+    line: &mut impl FnMut(&str, &str),
+) {
     let bytes = |bytes: Option<u64>| bytes.map_or("not captured".into(), |bytes| format!("{bytes} bytes"));
     line("kernel", &machine.kernel);
     line("system", &machine.system);
@@ -143,8 +148,8 @@ fn machine(facts: &Facts, course: &Course, line: &mut impl FnMut(&str, &str)) {
     line("cores", &machine.cores.to_string());
     line("memory", &bytes(machine.memory_bytes));
     line("swap", &bytes(machine.swap_bytes));
-    line("load before", &facts.load_before);
-    line("load after", &course.load_after);
+    line("load before", load_before);
+    line("load after", load_after);
     line("control groups", &machine.cgroups);
     line("virtualisation", &machine.virtualisation);
     line("clock governor", &machine.governor);

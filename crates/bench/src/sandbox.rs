@@ -2,8 +2,8 @@
 
 pub mod bundle;
 pub(crate) mod client;
-mod group;
-mod memory;
+pub(crate) mod group;
+pub(crate) mod memory;
 mod orphans;
 pub mod rootfs;
 pub mod target;

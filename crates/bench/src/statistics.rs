@@ -90,6 +90,13 @@ pub fn ratio(samples: &[f64], baseline: &[f64], random: &mut Random) -> Option<R
     })
 }
 
+/// Their sum by their number; `None` of none. The median says more, but others tell this.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "a list of some thousand items")]
+pub fn mean(samples: &[f64]) -> Option<f64> {
+    (!samples.is_empty()).then(|| samples.iter().sum::<f64>() / samples.len() as f64)
+}
+
 /// The one in the middle of at least one; of an even number the upper of the two.
 pub fn middle(samples: &mut [u64]) -> u64 {
     samples.sort_unstable();

@@ -16,7 +16,14 @@ pub mod document;
 pub mod interrupt;
 pub mod machine;
 pub mod measure;
+pub mod methodology;
+pub mod page;
+pub mod plot;
+pub mod recommend;
+pub mod record;
+pub mod self_test;
 pub mod session;
+pub mod stored;
 pub mod subject;
 pub mod table;
 

@@ -9,6 +9,8 @@ use sha2::{Digest, Sha256};
 
 /// Nanoseconds in a millisecond, in which people read them.
 pub const NANOSECONDS_OF_MS: f64 = 1e6;
+/// Bytes of a mebibyte, in which people read them.
+pub const BYTES_OF_MIB: f64 = 1_048_576.0;
 
 /// Hexadecimal digits of the digest.
 pub fn sha256(bytes: &[u8]) -> String {

@@ -2,14 +2,25 @@
 
 #[path = "../workload/amounts.rs"]
 mod amounts;
+#[path = "../workload/blocks.rs"]
+mod blocks;
 
 pub use amounts::OPEN_FOLDER;
-use amounts::{LOOP_ROUNDS, MULTIPLIER, SUMMAND, TREE_WALKS};
+use amounts::{
+    GETPIDS, IO_BLOCK_BYTES, IO_BLOCKS, LOOP_ROUNDS, MULTIPLIER, READ_BYTES, READS, STARTS, STATS,
+};
+use amounts::{SUMMAND, TREE_WALKS};
+pub use blocks::fill;
+
+use std::collections::BTreeMap;
 
 use crate::plan::Metric;
 
 /// The program, static, as the build script made it.
 pub const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/workload"));
+
+/// A Wasm module that says its first word.
+pub const MODULE: &str = include_str!("../workload/say.wat");
 
 /// Where it is inside.
 pub const PLACE: &str = "/agentkernel-bench-workload";
@@ -94,6 +105,30 @@ fn loop_result(mut rounds: u64, start: u64) -> u64 {
     value
 }
 
+/// What many system calls say when each of them was right.
+#[must_use]
+pub fn system_calls_say(word: &str) -> String {
+    format!("{word} {GETPIDS} {STATS} {} {STARTS}", READS * READ_BYTES as u64)
+}
+
+/// What the file says that was written and read.
+#[must_use]
+pub fn file_says(seed: u64) -> String {
+    let mut block = vec![0; IO_BLOCK_BYTES];
+    let sum = (0..IO_BLOCKS).fold(0, |sum, number| {
+        blocks::fill(seed, number, &mut block);
+        blocks::add(sum, &block)
+    });
+    sum.to_string()
+}
+
+/// What the work says of its parts, nanoseconds.
+#[must_use]
+pub fn parts_ns(stderr: &str) -> BTreeMap<String, u64> {
+    let parts = stderr.lines().filter_map(|line| line.trim().strip_prefix("workload part ")?.split_once('='));
+    parts.filter_map(|(name, ns)| Some((name.to_owned(), ns.parse().ok()?))).collect()
+}
+
 /// What the work says of its own time, if it says it.
 #[must_use]
 pub fn inside_ns(stderr: &str) -> Option<u64> {
@@ -114,6 +149,29 @@ mod tests {
             }
             assert_eq!(loop_result(rounds, 42), value, "{rounds} rounds");
         }
+    }
+
+    #[test]
+    fn what_the_program_says_of_files_and_calls_is_predicted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let program = folder.path().join("workload");
+        std::fs::write(&program, PROGRAM).expect("written");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&program, mode).expect("executable");
+        let said = |words: &[&str]| {
+            let order = agentkernel_process::Program::new(&program).expect("absolute");
+            let order = words.iter().fold(order, |order, word| order.argument(word));
+            order.output(std::time::Duration::from_secs(60)).expect("done")
+        };
+        assert_eq!(said(&["syscalls", "x"]).lines().next_back(), Some(system_calls_say("x").as_str()));
+        let place = folder.path().display().to_string();
+        let (file, other) = (said(&["file", &place, "7"]), said(&["file", &place, "8"]));
+        assert_eq!(file.lines().next_back(), Some(file_says(7).as_str()));
+        assert_ne!(file_says(7), file_says(8));
+        assert_eq!(other.lines().next_back(), Some(file_says(8).as_str()));
+        assert_eq!(parts_ns(&file).keys().collect::<Vec<_>>(), ["read", "write"]);
+        let left: Vec<_> = std::fs::read_dir(folder.path()).expect("read").collect();
+        assert_eq!(left.len(), 1, "the file is gone");
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use agentkernel_bench::refusal::{Cause, Failure, REFUSED, Refusal};
-use agentkernel_bench::suite::document::TOTAL;
 use agentkernel_bench::suite::measure::{Outcome, measure};
+use agentkernel_bench::suite::record::TOTAL;
 use agentkernel_bench::suite::subject::{NotReady, Sample, Subject, Task};
 use agentkernel_bench::suite::{Benchmark, Plan};
 
@@ -39,6 +39,10 @@ impl Subject for Counting {
         if target == 2 { Err(NotReady::Absent("it is not installed".into())) } else { Ok(()) }
     }
 
+    fn settle(&self, _: &Task, _: u32) -> Result<(), Failure> {
+        Ok(())
+    }
+
     fn take(&self, task: &Task) -> Result<Sample, Failure> {
         let mut inside = self.inside.lock().expect("whole");
         let index = inside.taken.len();
@@ -63,6 +67,7 @@ impl Subject for Counting {
             began_ns: 0,
             total_ns: ms * 1_000_000 * (1 + 2 * task.target as u64),
             parts: BTreeMap::new(),
+            bytes: BTreeMap::new(),
             exit_code: 0,
             stdout_sha256: "x".into(),
         })
@@ -147,6 +152,8 @@ fn a_wrong_sample_ends_the_run_and_finished_benchmarks_are_kept() {
         let (outcome, saved) = run(&plan, &mut subject);
         assert_eq!(outcome.failure.as_ref().map(Failure::exit_code), Some(REFUSED));
         assert_eq!((outcome.records.len(), saved), (1, vec![1]));
+        let failures = outcome.unfinished.iter().flat_map(|record| &record.rows).map(|row| row.failures);
+        assert_eq!(failures.sum::<u32>(), 1, "it is counted");
         assert_eq!(subject.finished, [0, 1, 2, 0, 1, 2], "what was made ready is taken down");
     }
 }

@@ -13,3 +13,19 @@ pub const TREE_WALKS: u64 = 10;
 
 /// A folder that everybody may write to, unless all of the root file system is read-only.
 pub const OPEN_FOLDER: &str = "/agentkernel-bench-open";
+
+/// How often the cheapest system call is made.
+pub const GETPIDS: u64 = 100_000;
+/// How often a path is looked at.
+pub const STATS: u64 = 10_000;
+/// How often a file is opened, read and closed.
+pub const READS: u64 = 5_000;
+/// What is read of it each time, bytes: one page.
+pub const READ_BYTES: usize = 4096;
+/// How many programs are started, one after the other.
+pub const STARTS: u64 = 50;
+
+/// How many blocks are written and read.
+pub const IO_BLOCKS: u64 = 64;
+/// The size of each, bytes.
+pub const IO_BLOCK_BYTES: usize = 1 << 20;

@@ -5,10 +5,14 @@
 //! workload loop START     the integer loop
 //! workload walk FOLDER    the walk with many stats
 //! workload idle WORD      the word; then it waits for the end of its input
+//! workload syscalls WORD   many system calls of each kind, the word and how many of each were right
+//! workload file FOLDER SEED   a file written, read and removed: its sum
 //! workload facts          what it sees of its confinement; then it waits likewise
 //! ```
 
 mod amounts;
+mod blocks;
+mod calls;
 mod facts;
 mod sys;
 mod work;
@@ -25,9 +29,11 @@ fn main() -> ExitCode {
         ["print", word] => say(word),
         ["loop", start] => timed(|| Ok(work::integer_loop(amounts::LOOP_ROUNDS, number(start)?).to_string())),
         ["walk", folder] => timed(|| walks(Path::new(folder))),
+        ["syscalls", word] => in_parts(|| calls::system_calls(Path::new(&own()?), word)),
+        ["file", folder, seed] => in_parts(|| calls::file(Path::new(folder), number(seed)?)),
         ["idle", word] => say(word).and_then(|()| wait_for_the_end()),
         ["facts"] => say(&facts::line()).and_then(|()| wait_for_the_end()),
-        _ => Err(io::Error::other("print, loop, walk, idle or facts?")),
+        _ => Err(io::Error::other("print, loop, walk, syscalls, file, idle or facts?")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -49,6 +55,22 @@ fn timed(work: impl FnOnce() -> io::Result<String>) -> io::Result<()> {
     let elapsed = started.elapsed();
     eprintln!("workload inside_ns={}", elapsed.as_nanos());
     say(&result)
+}
+
+/// Likewise, with the time of each part.
+fn in_parts(work: impl FnOnce() -> io::Result<calls::Done>) -> io::Result<()> {
+    timed(|| {
+        let done = work()?;
+        for (name, ns) in &done.parts {
+            eprintln!("workload part {name}={ns}");
+        }
+        Ok(done.says)
+    })
+}
+
+/// Where this program is, as it was started: not every /proc can tell.
+fn own() -> io::Result<String> {
+    std::env::args().next().ok_or_else(|| io::Error::other("it has no name"))
 }
 
 fn walks(folder: &Path) -> io::Result<String> {

@@ -1,16 +1,24 @@
 //! `agentkernel doctor`: what works here, and what the rest needs.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use agentkernel_core::Availability;
-use agentkernel_oci::Zygote;
+use agentkernel_bench::environment::Environment as Machine;
+use agentkernel_bench::suite::recommend::{self, Choice};
+use agentkernel_bench::suite::stored::Stored;
+use agentkernel_core::{Availability, Error, ErrorKind};
+use agentkernel_oci::{HostFacts, Zygote};
 use agentkernel_runtime::doctor::{self, Answer, Diagnosis, HostPosture};
 use serde::Serialize;
 
+use super::bench::RESULTS;
 use super::{Format, block_on, daemon};
 use crate::environment::Environment;
 use crate::errors::Failure;
 use crate::{output, paint};
+
+/// What measures what is chosen by.
+const MEASURE: &str = "measure this machine first: agentkernel bench run startup --warm";
 
 /// Try each backend, and say what works here and what the rest needs
 ///
@@ -22,6 +30,14 @@ pub struct Args {
     /// Print text, or one JSON object
     #[arg(long, value_name = "FORMAT", default_value = "text", value_enum)]
     format: Format,
+
+    /// Say which backend to choose for what, by what agentkernel bench has measured on this machine
+    #[arg(long)]
+    recommend: bool,
+
+    /// Where the results of agentkernel bench are
+    #[arg(long, value_name = "DIR", requires = "recommend", default_value = RESULTS)]
+    results: PathBuf,
 }
 
 /// The JSON form. `schema` counts up when a reader of an older one would be misled.
@@ -54,6 +70,9 @@ struct DaemonAnswer {
 
 /// Examines the host and prints what was found.
 pub fn main(args: &Args, environment: &Environment, zygote: Arc<Zygote>) -> Result<u8, Failure> {
+    if args.recommend {
+        return recommend(args);
+    }
     let registry = environment.registry(zygote);
     let diagnosis = block_on(async { Ok(doctor::examine(&registry).await) })?;
     let daemon = daemon_state(environment);
@@ -65,6 +84,41 @@ pub fn main(args: &Args, environment: &Environment, zygote: Arc<Zygote>) -> Resu
         }
     }
     Ok(u8::from(!diagnosis.is_usable()))
+}
+
+#[derive(Serialize)]
+struct Recommendation<'a> {
+    schema: u32,
+    /// The newest of the runs that this is by.
+    run: &'a str,
+    choices: Vec<Choice>,
+}
+
+/// Chooses by the figures of this machine, and by no others.
+fn recommend(args: &Args) -> Result<u8, Failure> {
+    let stored = Stored::load(&args.results).map_err(|error| error.hint(MEASURE))?;
+    let here = HostFacts::gather().hierarchy.describe();
+    if !stored.is_of(&Machine::gather(here)) {
+        let why = "the newest results there are of another machine";
+        let error = Error::new(ErrorKind::Unavailable, "choose a backend", why);
+        return Err(error.on(args.results.display()).hint(MEASURE).into());
+    }
+    let run = stored.newest().map_or("", |run| &run.facts.started_utc);
+    let choices = recommend::choices(&stored);
+    match args.format {
+        Format::Json => output::print_json(&Recommendation { schema: 1, run, choices })?,
+        Format::Text => {
+            let rows = choices.into_iter().map(|Choice { use_case, backend, why, .. }| {
+                vec![use_case.to_owned(), backend.unwrap_or_else(|| "none".into()), why]
+            });
+            let table = paint::lines(&paint::table(&["for", "choose", "because"], rows));
+            output::print(&format!(
+                "{table}\nBy the runs in {}, the newest of {run}.\n",
+                args.results.display()
+            ))?;
+        }
+    }
+    Ok(0)
 }
 
 /// Asks the daemon what it is. That there is none is no fault: most words need none.

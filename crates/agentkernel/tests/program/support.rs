@@ -183,7 +183,7 @@ fn is_no_sandboxs(path: &std::path::Path) -> bool {
 }
 
 /// The program while its command runs.
-pub struct Running(Child);
+pub struct Running(pub Child);
 
 impl Running {
     pub fn pid(&self) -> u32 {

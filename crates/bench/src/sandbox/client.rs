@@ -19,6 +19,7 @@ const OUTPUT_MAX: u64 = 1 << 20;
 const STREAM_GRACE: Duration = Duration::from_secs(5);
 
 /// A program that runs.
+#[derive(Debug)]
 pub struct Client {
     attended: Attended,
     process: OwnedFd,
@@ -78,6 +79,11 @@ impl Client {
         self.started
     }
 
+    /// Its process's number.
+    pub fn pid(&self) -> u32 {
+        self.attended.pid()
+    }
+
     /// Its handle, to wait for.
     pub fn process(&self) -> &OwnedFd {
         &self.process
@@ -124,6 +130,7 @@ pub fn has_ended(process: &OwnedFd, deadline: Duration) -> io::Result<bool> {
 }
 
 /// What a program says on one stream, as far as it was heard.
+#[derive(Debug)]
 struct Stream {
     chunks: Receiver<Vec<u8>>,
     said: Vec<u8>,

@@ -80,6 +80,48 @@ impl Group {
     }
 }
 
+/// All who are in the control group of this process, and below it. Where that is our own group too, it is nobody's in
+/// particular: then the process and all that it has started.
+///
+/// # Errors
+/// The process is gone.
+pub fn processes_with(pid: u32) -> io::Result<BTreeSet<u32>> {
+    let path = path_of(&format!("{pid}"))?;
+    if path == "/" || path == path_of("self")? {
+        let mut found = BTreeSet::new();
+        descendants(pid, &mut found);
+        return Ok(found);
+    }
+    let mut found = BTreeSet::new();
+    folders(&fs::read_to_string("/proc/self/mounts")?, &path)
+        .iter()
+        .for_each(|folder| collect(folder, &mut found));
+    Ok(found)
+}
+
+/// The group's path: by version 1 that of memory, else the only one.
+fn path_of(process: &str) -> io::Result<String> {
+    let text = fs::read_to_string(format!("/proc/{process}/cgroup"))?;
+    let lines = || text.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+    let of_memory = lines().find(|(controllers, _)| controllers.split(',').any(|one| one == "memory"));
+    let found = of_memory.or_else(|| lines().find(|(controllers, _)| controllers.is_empty()));
+    Ok(found.map_or("/", |(_, path)| path).to_owned())
+}
+
+fn descendants(pid: u32, found: &mut BTreeSet<u32>) {
+    if !found.insert(pid) {
+        return;
+    }
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    for thread in threads {
+        let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .for_each(|pid| descendants(pid, found));
+    }
+}
+
 fn folders(mounts: &str, path: &str) -> Vec<PathBuf> {
     let path = path.trim_start_matches('/');
     let places = mounts.lines().filter_map(|line| {

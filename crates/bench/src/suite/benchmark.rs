@@ -10,42 +10,91 @@ pub enum Benchmark {
     Startup,
     /// Where such a command's time goes.
     Phases,
+    /// One command into a sandbox that runs.
+    Exec,
     /// Many commands truly at once: 1, 2, 4, … of them.
     Concurrent,
     /// Many commands, each in a sandbox of its own, always so many at once.
     Stress,
+    /// A sandbox's whole life, word by word: one at a time, and many at once.
+    Lifecycle,
+    /// What a sandbox holds of the host's memory while it waits.
+    Memory,
+    /// Computing, by the clock inside.
+    Cpu,
+    /// System calls, by the clock inside.
+    Syscalls,
+    /// A file written, read and removed, by the clock inside.
+    Io,
+    /// Files copied into a sandbox that runs, and out of it.
+    Copy,
+    /// A running sandbox made into two.
+    Fork,
 }
 
 impl Benchmark {
-    /// All of them, in the order in which they are measured.
-    pub const ALL: [Self; 4] = [Self::Startup, Self::Phases, Self::Concurrent, Self::Stress];
+    /// All of them, in the order in which they are told.
+    pub const ALL: [Self; 12] = [
+        Self::Startup,
+        Self::Phases,
+        Self::Exec,
+        Self::Concurrent,
+        Self::Stress,
+        Self::Lifecycle,
+        Self::Memory,
+        Self::Cpu,
+        Self::Syscalls,
+        Self::Io,
+        Self::Copy,
+        Self::Fork,
+    ];
 
     /// Its name on the command line and in the files.
     #[must_use]
     pub fn key(self) -> &'static str {
-        match self {
-            Self::Startup => "startup",
-            Self::Phases => "phases",
-            Self::Concurrent => "concurrent",
-            Self::Stress => "stress",
-        }
+        self.words().0
     }
 
     /// For a person.
     #[must_use]
     pub fn title(self) -> &'static str {
+        self.words().1
+    }
+
+    fn words(self) -> (&'static str, &'static str) {
         match self {
-            Self::Startup => "Startup: one command in a sandbox of its own, whole process",
-            Self::Phases => "Phases of such a command",
-            Self::Concurrent => "Concurrent: commands truly at once",
-            Self::Stress => "Stress: many commands, always so many at once",
+            Self::Startup => ("startup", "Startup: one command in a sandbox of its own, whole process"),
+            Self::Phases => ("phases", "Phases of such a command"),
+            Self::Exec => ("exec", "Exec: one command into a running sandbox, whole process"),
+            Self::Concurrent => ("concurrent", "Concurrent: commands truly at once"),
+            Self::Stress => ("stress", "Stress: many commands, always so many at once"),
+            Self::Lifecycle => ("lifecycle", "Lifecycle: create, start, exec, stop, rm, a process each"),
+            Self::Memory => ("memory", "Memory of a sandbox that waits"),
+            Self::Cpu => ("cpu", "CPU: 100,000,000 rounds of an integer loop, by the clock inside"),
+            Self::Syscalls => ("syscalls", "System calls, by the clock inside"),
+            Self::Io => ("io", "I/O: 64 MiB written and read in a writable place, by the clock inside"),
+            Self::Copy => ("copy", "Copy: 64 MiB and 1,000 small files, in and out"),
+            Self::Fork => ("fork", "Fork: a running sandbox made into two"),
+        }
+    }
+
+    /// The parts of a sample that are told, in their order.
+    #[must_use]
+    pub fn parts(self) -> &'static [&'static str] {
+        match self {
+            Self::Phases => &["queue", "acquire", "boot", "ready", "exec", "stop", "residual"],
+            Self::Lifecycle => &["create", "start", "exec", "stop", "rm", "residual"],
+            Self::Syscalls => &["getpid", "stat", "open_read_close", "fork_exec", "residual"],
+            Self::Io => &["write", "read", "residual"],
+            Self::Copy => &["in", "out", "tree_in", "tree_out", "residual"],
+            _ => &[],
         }
     }
 
     /// Whether many are taken at once.
     #[must_use]
     pub fn is_rush(self) -> bool {
-        matches!(self, Self::Concurrent | Self::Stress)
+        matches!(self, Self::Concurrent | Self::Stress | Self::Lifecycle)
     }
 
     /// The one of this name.
@@ -87,6 +136,7 @@ impl Plan {
                 levels
             }
             Benchmark::Stress => vec![self.at_once_max],
+            Benchmark::Lifecycle if self.at_once_max > 1 => vec![1, self.at_once_max],
             _ => vec![1],
         }
     }
@@ -118,6 +168,8 @@ mod tests {
     fn a_name_finds_its_benchmark_and_a_wrong_one_all_names() {
         assert!(Benchmark::ALL.into_iter().all(|one| Benchmark::named(one.key()) == Ok(one)));
         let refused = Benchmark::named("speed").expect_err("refused");
-        assert_eq!(refused, "there are startup, phases, concurrent, stress");
+        let all =
+            "startup, phases, exec, concurrent, stress, lifecycle, memory, cpu, syscalls, io, copy, fork";
+        assert_eq!(refused, format!("there are {all}"));
     }
 }

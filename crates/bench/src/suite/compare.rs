@@ -1,7 +1,8 @@
 //! Two runs, one against the other.
 
-use super::document::{Document, Row, TOTAL};
-use super::table::ms;
+use super::document::Document;
+use super::record::{Row, Unit};
+use super::table::figure;
 use crate::random::Random;
 use crate::statistics;
 
@@ -13,8 +14,10 @@ const SAME: f64 = 0.15;
 pub struct Change {
     /// Benchmark, target and how many at once.
     pub what: String,
-    /// The p50 of the first run and of the second, nanoseconds.
-    pub p50_ns: (f64, f64),
+    /// The p50 of the first run and of the second.
+    pub p50: (f64, f64),
+    /// Their unit.
+    pub unit: Unit,
     /// Second by first.
     pub ratio: statistics::Ratio,
     /// Whether the ratios to each run's own baseline differ by more than 15 %; `None` without a baseline.
@@ -37,11 +40,13 @@ pub fn changes(first: &Document, second: &Document) -> Vec<Change> {
 }
 
 fn change(benchmark: &str, row: &Row, other: &Row, seed: u64) -> Option<Change> {
-    let ratio = statistics::ratio(&other.values(TOTAL), &row.values(TOTAL), &mut Random::new(seed))?;
+    let ratio = statistics::ratio(&other.values_compared(), &row.values_compared(), &mut Random::new(seed))?;
+    let (p50, unit) = row.p50_compared()?;
     let baselines = row.of_baseline.as_ref().zip(other.of_baseline.as_ref());
     Some(Change {
         what: format!("{benchmark} {} × {}", row.target, row.at_once),
-        p50_ns: (row.figures.get(TOTAL)?.p50_ns, other.figures.get(TOTAL)?.p50_ns),
+        p50: (p50, other.p50_compared()?.0),
+        unit,
         ratio,
         is_apart: baselines.map(|(one, two)| (two.p50_ratio / one.p50_ratio - 1.0).abs() > SAME),
     })
@@ -57,17 +62,21 @@ pub fn slower(changes: &[Change], tolerance: f64) -> Vec<&Change> {
 #[must_use]
 pub fn table(changes: &[Change]) -> String {
     let mut text =
-        "| What | first p50 ms | second p50 ms | second / first (95 %) | to its own baseline |\n".to_owned();
+        "| What | first p50 | second p50 | second / first (95 %) | to its own baseline |\n".to_owned();
     text += "|---|---|---|---|---|\n";
-    for Change { what, p50_ns, ratio, is_apart } in changes {
+    for Change { what, p50, unit, ratio, is_apart } in changes {
         let apart = match is_apart {
             None => "–",
             Some(true) => "differs by more than 15 %",
             Some(false) => "within 15 %",
         };
         let (low, high) = (ratio.interval.low, ratio.interval.high);
-        let figures =
-            format!("{} | {} | {:.2} × ({low:.2}–{high:.2})", ms(p50_ns.0), ms(p50_ns.1), ratio.p50);
+        let figures = format!(
+            "{} | {} | {:.2} × ({low:.2}–{high:.2})",
+            figure(p50.0, *unit),
+            figure(p50.1, *unit),
+            ratio.p50
+        );
         text += &format!("| {what} | {figures} | {apart} |\n");
     }
     text

@@ -8,12 +8,10 @@ use agentkernel_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
 use super::benchmark::{Benchmark, Plan};
-use super::subject::Sample;
+use super::record::Record;
 use crate::environment::Environment;
-use crate::random::Random;
 use crate::refusal::host;
 use crate::results;
-use crate::statistics;
 
 /// What the file is.
 pub const SCHEMA: &str = "agentkernel-bench/run";
@@ -21,8 +19,6 @@ pub const SCHEMA: &str = "agentkernel-bench/run";
 pub const SCHEMA_VERSION: u32 = 1;
 /// The file's name in the folder of its run.
 pub const FILE: &str = "results.json";
-/// The whole of a sample, among the figures of its parts.
-pub const TOTAL: &str = "total";
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +35,9 @@ pub struct Document {
     pub facts: Facts,
     /// The finished benchmarks.
     pub benchmarks: Vec<Record>,
+    /// The one in which it ended early, as far as that was measured, its failures counted.
+    #[serde(default)]
+    pub unfinished: Option<Record>,
 }
 
 /// What the figures depend on.
@@ -66,144 +65,9 @@ pub struct Facts {
     pub deadline_ms: u64,
     /// What judging a result takes, p50: after the time, not in it.
     pub harness_ns: u64,
-}
-
-/// One finished benchmark.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Record {
-    /// Which.
-    pub benchmark: Benchmark,
-    /// One for each target and number at once.
-    pub rows: Vec<Row>,
-}
-
-/// What one target gave.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Row {
-    /// Whose.
-    pub target: String,
-    /// How many were taken at once.
-    pub at_once: u32,
-    /// Why there are no samples, where there are none.
-    pub could_not_run: Option<String>,
-    /// What the samples say, by part; `total` is the whole.
-    pub figures: BTreeMap<String, Figures>,
-    /// The total against that of the first target with the same number at once.
-    pub of_baseline: Option<OfBaseline>,
-    /// Each batch of those taken at once, from the first beginning to the last end.
-    pub batches_ns: Vec<u64>,
-    /// Warm-ups are not among them.
-    pub samples: Vec<Sample>,
-}
-
-/// A summary of samples.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "each says in its name which figure it is, and its unit")]
-pub struct Figures {
-    pub count: usize,
-    pub min_ns: f64,
-    pub p50_ns: f64,
-    pub p95_ns: f64,
-    pub p99_ns: f64,
-    pub max_ns: f64,
-    pub mad_ns: f64,
-    pub p50_ci95_low_ns: f64,
-    pub p50_ci95_high_ns: f64,
-}
-
-/// How many times as much as the baseline.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "each says in its name which figure it is")]
-pub struct OfBaseline {
-    pub baseline: String,
-    pub p50_ratio: f64,
-    pub p50_ratio_ci95_low: f64,
-    pub p50_ratio_ci95_high: f64,
-}
-
-impl Row {
-    /// Of samples that are yet to be taken.
-    #[must_use]
-    pub fn new(target: &str, at_once: u32) -> Self {
-        Self { target: target.to_owned(), at_once, ..Self::default() }
-    }
-
-    /// Of a target that cannot run here.
-    #[must_use]
-    pub fn absent(target: &str, why: String) -> Self {
-        Self { target: target.to_owned(), could_not_run: Some(why), ..Self::default() }
-    }
-
-    /// The samples' figures of a part; `total` is the whole.
-    #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "nanoseconds below 2^53: days")]
-    pub fn values(&self, part: &str) -> Vec<f64> {
-        let of = |sample: &Sample| match part {
-            TOTAL => Some(sample.total_ns),
-            part => sample.parts.get(part).copied().flatten(),
-        };
-        self.samples.iter().filter_map(of).map(|ns| ns as f64).collect()
-    }
-
-    /// How many were done in a second.
-    #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "counts and nanoseconds below 2^53")]
-    pub fn per_second(&self) -> Option<f64> {
-        let whole: u64 = if self.batches_ns.is_empty() {
-            self.samples.iter().map(|sample| sample.total_ns).sum()
-        } else {
-            self.batches_ns.iter().sum()
-        };
-        (whole > 0).then(|| self.samples.len() as f64 * 1e9 / whole as f64)
-    }
-
-    fn summarise(&mut self, seed: u64) {
-        let parts = self.samples.iter().flat_map(|sample| sample.parts.keys().cloned());
-        let parts: std::collections::BTreeSet<String> = parts.chain([TOTAL.to_owned()]).collect();
-        for part in parts {
-            let summary = statistics::summary(&self.values(&part), &mut Random::new(seed));
-            self.figures.extend(summary.map(|summary| (part, Figures::from(summary))));
-        }
-    }
-}
-
-impl From<statistics::Summary> for Figures {
-    fn from(summary: statistics::Summary) -> Self {
-        Self {
-            count: summary.count,
-            min_ns: summary.min,
-            p50_ns: summary.p50,
-            p95_ns: summary.p95,
-            p99_ns: summary.p99,
-            max_ns: summary.max,
-            mad_ns: summary.mad,
-            p50_ci95_low_ns: summary.p50_interval.low,
-            p50_ci95_high_ns: summary.p50_interval.high,
-        }
-    }
-}
-
-impl Record {
-    /// With the figures of its rows.
-    #[must_use]
-    pub fn new(benchmark: Benchmark, mut rows: Vec<Row>, seed: u64) -> Self {
-        rows.iter_mut().for_each(|row| row.summarise(seed));
-        let ratios: Vec<_> = rows.iter().map(|row| of_baseline(row, &rows, seed)).collect();
-        rows.iter_mut().zip(ratios).for_each(|(row, ratio)| row.of_baseline = ratio);
-        Self { benchmark, rows }
-    }
-}
-
-fn of_baseline(row: &Row, rows: &[Row], seed: u64) -> Option<OfBaseline> {
-    let same = |other: &&Row| other.at_once == row.at_once && !other.samples.is_empty();
-    let baseline = rows.iter().find(same).filter(|baseline| baseline.target != row.target)?;
-    let ratio = statistics::ratio(&row.values(TOTAL), &baseline.values(TOTAL), &mut Random::new(seed))?;
-    Some(OfBaseline {
-        baseline: baseline.target.clone(),
-        p50_ratio: ratio.p50,
-        p50_ratio_ci95_low: ratio.interval.low,
-        p50_ratio_ci95_high: ratio.interval.high,
-    })
+    /// How this machine has KVM, in doctor's words ("kvm-pvm" is emulated): figures of machines by it are marked so.
+    #[serde(default)]
+    pub kvm: Option<String>,
 }
 
 impl Document {

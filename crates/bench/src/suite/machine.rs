@@ -1,80 +1,58 @@
 //! The real subject: starts programs, judges what they did, and gives the time of those that were right.
 
+mod bundles;
+pub mod course;
+mod daemon;
+mod doctor;
+mod floor;
+mod ours;
 pub mod phases;
 mod rival;
+mod running;
+mod runtime;
+mod site;
+mod taking;
+pub mod work;
 
 use std::collections::BTreeMap;
 use std::io::PipeWriter;
-use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use agentkernel_core::{Availability, Error, ErrorKind, Result};
-use agentkernel_process::{Program, locate};
-use serde_json::Value;
+use agentkernel_core::{Error, ErrorKind, Result};
 
-use self::phases::{parts, told, with_phases};
+use self::bundles::Staged;
+use self::course::{Course, Doer, Missing, Setup};
+use self::daemon::Daemon;
+use self::doctor::Doctor;
+pub use self::floor::HOST;
+use self::running::{Doing, GRACE, end};
+pub use self::site::Site;
 use super::benchmark::Benchmark;
 use super::interrupt::{First, Interrupt};
 use super::subject::{NotReady, Sample, Subject, Task};
 use crate::refusal::{Cause, Failure, Refusal, host};
-use crate::sandbox::client::{Client, Ended};
-use crate::sandbox::verdict::{Run, judge, nanoseconds};
-use crate::text;
-use crate::workload::Work;
+use crate::sandbox::client::Client;
 
-/// How long a program that is to end may take before it is killed.
-const GRACE: Duration = Duration::from_secs(10);
-/// How long doctor may take.
-const DOCTOR: Duration = Duration::from_secs(60);
-/// The name of the bare host among the targets.
-pub const HOST: &str = "host";
+/// How long between two looks at a pool.
+const LOOK: Duration = Duration::from_millis(5);
 
-/// What is measured, and how it is started.
-#[derive(Debug, Clone)]
-pub struct Site {
-    /// Our program.
-    pub program: PathBuf,
-    /// Where others' programs are looked for.
-    pub folders: Vec<PathBuf>,
-    /// All of each program's environment.
-    pub variables: Vec<(String, String)>,
-    /// The most that a sample may take.
-    pub deadline: Duration,
-    /// Said by each command, and known to nobody before.
-    pub token: String,
-    /// The image that container engines are told to use.
-    pub image: String,
-}
-
-/// A target by name, and the words that start its command.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A target by name, and how it does what is measured.
+#[derive(Debug)]
 pub struct Target {
     /// Its name.
     pub name: String,
-    /// The program and its words, or why there are none.
-    pub words: std::result::Result<Vec<String>, String>,
-    /// Whether it is ours, and tells phases.
-    pub is_ours: bool,
+    /// How.
+    pub doer: Box<dyn Doer>,
 }
 
-impl Site {
-    /// Starts a program by its words; its input has ended.
-    fn start(&self, words: &[String]) -> std::io::Result<Client> {
-        let (first, rest) = words.split_first().ok_or(std::io::ErrorKind::NotFound)?;
-        let program =
-            rest.iter().map(String::as_str).fold(Program::new(Path::new(first))?, Program::argument);
-        let variables: Vec<(&str, &str)> =
-            self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let mut client = Client::start_with(&program, &variables)?;
-        client.close_input();
-        Ok(client)
-    }
-}
-
-impl Target {
-    fn refused(&self, doing: &str, cause: Cause) -> Failure {
-        Failure::Refused(Refusal { target: self.name.clone(), while_measuring: doing.to_owned(), cause })
-    }
+/// What was made ready of a target for a benchmark.
+#[derive(Debug)]
+struct Prepared {
+    course: Course,
+    stayed: Mutex<Vec<Client>>,
+    staged: Option<Staged>,
 }
 
 /// Starts programs.
@@ -82,107 +60,141 @@ impl Target {
 pub struct Machine {
     site: Site,
     targets: Vec<Target>,
+    kvm: Option<String>,
     origin: Instant,
     interrupt: Interrupt,
+    prepared: BTreeMap<usize, Prepared>,
+    daemon: Option<Daemon>,
+    samples: AtomicU64,
+}
+
+/// Who is to be measured besides the bare host.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Backends of ours; all that doctor knows, if none is named.
+    pub backends: Vec<String>,
+    /// Whether each of them is measured out of a daemon's pool, too.
+    pub warm: bool,
+    /// Tools of others.
+    pub rivals: Vec<String>,
 }
 
 impl Machine {
-    /// For the bare host, these backends of ours (all that doctor knows, if none is named) and these tools of others.
+    /// For the bare host and for whoever is wanted.
     ///
     /// # Errors
     /// A name that nobody knows, or a doctor that cannot be asked.
-    pub fn new(site: Site, backends: &[String], rivals: &[String]) -> Result<(Self, PipeWriter)> {
-        let known = doctor(&site)?;
-        let backends = if backends.is_empty() { known.keys().cloned().collect() } else { backends.to_vec() };
-        let mut targets = vec![floor(&site)];
+    pub fn new(site: Site, wanted: &Wanted) -> Result<(Self, PipeWriter)> {
+        // A wrong name costs no question to doctor, who looks at all there is.
+        let rivals = wanted.rivals.iter().map(|name| rival(name)).collect::<Result<Vec<_>>>()?;
+        let Doctor { backends: known, kvm } = Doctor::ask(&site)?;
+        let all = || known.keys().cloned().collect::<Vec<_>>();
+        let backends = if wanted.backends.is_empty() { all() } else { wanted.backends.clone() };
+        let mut targets = vec![Target { name: HOST.into(), doer: Box::new(floor::Floor) }];
         for name in backends {
-            let Some(obstacle) = known.get(&name) else {
-                let all = known.keys().cloned().collect::<Vec<_>>().join(", ");
-                return Err(unknown("backend", &name, &all));
-            };
-            targets.push(ours(&site, &name, obstacle.clone()));
+            let obstacle = known.get(&name).ok_or_else(|| unknown("backend", &name, &all().join(", ")))?;
+            let warm: &[bool] = if wanted.warm { &[false, true] } else { &[false] };
+            targets.extend(warm.iter().map(|is_warm| ours(&name, obstacle.clone(), *is_warm)));
         }
-        for name in rivals {
-            let words =
-                rival::words(&site, name).ok_or_else(|| unknown("tool", name, &rival::NAMES.join(", ")))?;
-            targets.push(Target { name: format!("{name} itself"), words, is_ours: false });
-        }
+        targets.extend(rivals);
+        work::stage(&site).map_err(|why| host("stage the work", site.work.display(), why))?;
         let (interrupt, trigger) =
             Interrupt::new().map_err(|why| host("make ready for an interruption", "a pipe", why))?;
-        Ok((Self::of(site, targets, interrupt), trigger))
+        Ok((Self { kvm, ..Self::of(site, targets, interrupt) }, trigger))
     }
 
     /// For exactly these targets.
     #[must_use]
     pub fn of(site: Site, targets: Vec<Target>, interrupt: Interrupt) -> Self {
-        Self { site, targets, origin: Instant::now(), interrupt }
+        Self {
+            site,
+            targets,
+            kvm: None,
+            origin: Instant::now(),
+            interrupt,
+            prepared: BTreeMap::new(),
+            daemon: None,
+            samples: AtomicU64::new(0),
+        }
     }
 
-    /// The targets.
+    /// What all targets have in common.
+    #[must_use]
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// How this machine has KVM, in doctor's words.
+    #[must_use]
+    pub fn kvm(&self) -> Option<String> {
+        self.kvm.clone()
+    }
+
+    /// The targets, and the words of each one's startup.
     #[must_use]
     pub fn described(&self) -> BTreeMap<String, String> {
-        let words = |target: &Target| match &target.words {
-            Ok(words) => words.join(" "),
-            Err(why) => why.clone(),
+        let words = |target: &Target| match target.doer.course(Benchmark::Startup, &self.site) {
+            Ok(course) => course.timed.iter().map(|step| step.words.join(" ")).collect(),
+            Err(Missing::Absent(why)) => why,
+            Err(Missing::Elsewhere) => String::new(),
         };
         self.targets.iter().map(|target| (target.name.clone(), words(target))).collect()
     }
 
-    /// Runs the target's command to its end and judges it.
-    fn run(&self, target: &Target, words: &[String]) -> std::result::Result<(Run, Instant), Failure> {
-        let failed = |why: std::io::Error| Failure::Error(host("run the target", &target.name, why));
-        let mut client = self.site.start(words).map_err(failed)?;
-        let started = client.started();
-        let first = self.interrupt.wait(Some(client.process()), self.site.deadline).map_err(failed)?;
-        let wall = started.elapsed();
-        if first != First::Ended {
-            end(&mut client).map_err(failed)?;
-        }
-        match first {
-            First::Interrupted => Err(Failure::Interrupted),
-            First::Deadline => {
-                let deadline_ms = u64::try_from(self.site.deadline.as_millis()).unwrap_or(u64::MAX);
-                let cause = Cause::TimedOut { awaited: "end".into(), deadline_ms };
-                Err(target.refused("run", cause))
-            }
-            First::Ended => {
-                let ended = client.wait(GRACE).map_err(failed)?;
-                let status = ended.ok_or_else(|| failed(std::io::ErrorKind::TimedOut.into()))?.status;
-                let (stdout, stderr) = client.output();
-                Ok((Run { ended: Ended { status, wall }, stdout, stderr }, started))
-            }
-        }
+    /// A name that no other sample has, on this host.
+    fn own_name(&self) -> String {
+        format!("bench-{}-{}", std::process::id(), self.samples.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn sample(&self, task: &Task, target: &Target) -> std::result::Result<Sample, Failure> {
-        let refused = |cause| target.refused(task.benchmark.key(), cause);
-        let words = target.words.as_ref().map_err(|why| {
-            Failure::Error(Error::new(ErrorKind::Unavailable, "run the target", why).on(&target.name))
-        })?;
-        let tells = task.benchmark == Benchmark::Phases && target.is_ours;
-        let words = if tells { with_phases(words) } else { words.clone() };
-        let (mut run, started) = self.run(target, &words)?;
-        let said = if tells { Some(told(&run.stdout)) } else { None };
-        if let Some(Ok((stdout, _))) = &said {
-            run.stdout.clone_from(stdout);
+    /// Carries out all that comes before the samples. What was begun is kept, to be taken down.
+    fn set_up(
+        &mut self,
+        target: usize,
+        benchmark: Benchmark,
+        course: Course,
+    ) -> std::result::Result<(), NotReady> {
+        if course.by_daemon && self.daemon.is_none() {
+            self.daemon = Some(Daemon::begin(&self.site).map_err(Failure::Error)?);
         }
-        judge(&self.work(), &run).map_err(refused)?;
-        let total_ns = nanoseconds(run.ended.wall);
-        let phases = said.transpose().map_err(|why| refused(Cause::Incredible { why }))?;
-        let parts = phases.map(|(_, phases)| parts(phases, total_ns)).transpose().map_err(refused)?;
-        Ok(Sample {
-            round: task.round,
-            began_ns: nanoseconds(started.duration_since(self.origin)),
-            total_ns,
-            parts: parts.unwrap_or_default(),
-            exit_code: run.ended.status.code().unwrap_or(-1),
-            stdout_sha256: text::sha256(&run.stdout),
-        })
+        if !course.brings.is_empty() {
+            let staged = work::stage_copied(&self.site);
+            staged
+                .map_err(|why| Failure::Error(host("stage what is copied", self.site.work.display(), why)))?;
+        }
+        let staged = course.bundles.as_ref().map(bundles::Bundles::stage).transpose();
+        let staged = staged.map_err(|error| NotReady::Absent(error.why))?;
+        let prepared = Prepared { course, stayed: Mutex::default(), staged };
+        let (before, by_daemon) = (prepared.course.before.clone(), prepared.course.by_daemon);
+        self.prepared.insert(target, prepared);
+        let doing = Doing { target: &self.targets[target].name, what: benchmark.key() };
+        for setup in &before {
+            match setup {
+                Setup::Run(step) => {
+                    self.done(doing, step, by_daemon).map_err(|failure| full(step.part, failure))?;
+                }
+                Setup::Stay(words) => {
+                    let client = self.stay(doing, words)?;
+                    if let Some(prepared) = self.prepared.get(&target) {
+                        locked(&prepared.stayed).push(client);
+                    }
+                }
+            }
+        }
+        Ok(())
     }
+}
 
-    fn work(&self) -> Work {
-        let says = Some(format!("{}\n", self.site.token));
-        Work { words: Vec::new(), says, waits: false, is_timed: false }
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A daemon that keeps no such pool has a reason, such as that there is no room.
+fn full(part: &str, failure: Failure) -> NotReady {
+    match failure {
+        Failure::Refused(Refusal { cause: Cause::WrongExit { complaint, .. }, .. }) if part == "pool" => {
+            NotReady::Absent(format!("the daemon keeps no such pool: {complaint}"))
+        }
+        failure => failure.into(),
     }
 }
 
@@ -193,80 +205,85 @@ impl Subject for Machine {
 
     /// Tries each once. Others' tools that fail cannot run here; whatever says the wrong thing is refused.
     fn prepare(&mut self, target: usize, benchmark: Benchmark) -> std::result::Result<(), NotReady> {
-        let target = &self.targets[target];
-        if let Err(why) = &target.words {
-            return Err(NotReady::Absent(why.clone()));
+        let doer = &self.targets[target].doer;
+        let is_others = doer.is_others();
+        let course = doer.course(benchmark, &self.site).map_err(|missing| match missing {
+            Missing::Absent(why) => NotReady::Absent(why),
+            Missing::Elsewhere => NotReady::Elsewhere,
+        })?;
+        let task = Task { benchmark, target, round: None };
+        let ready = self.set_up(target, benchmark, course).and_then(|()| Ok(self.take(&task).map(drop)?));
+        match ready {
+            Err(NotReady::Failure(Failure::Refused(Refusal {
+                cause: cause @ Cause::WrongExit { .. },
+                ..
+            }))) if is_others => Err(NotReady::Absent(cause.to_string())),
+            ready => ready,
         }
-        if benchmark == Benchmark::Phases && !target.is_ours {
-            return Err(NotReady::Absent("it tells no phases".into()));
-        }
-        match self.sample(&Task { benchmark, target: 0, round: None }, target) {
-            Ok(_) => Ok(()),
-            Err(Failure::Refused(Refusal { cause: cause @ Cause::WrongExit { .. }, .. }))
-                if target.name.ends_with(" itself") =>
-            {
-                Err(NotReady::Absent(cause.to_string()))
+    }
+
+    fn settle(&self, task: &Task, at_once: u32) -> std::result::Result<(), Failure> {
+        let course = self.prepared.get(&task.target).map(|prepared| &prepared.course);
+        let Some(backend) = course.and_then(|course| course.pool.as_ref()) else { return Ok(()) };
+        let until = Instant::now() + self.site.deadline;
+        // A daemon that was named may keep no pool: it is taken as it is.
+        while Daemon::warm(&self.site, backend)?.is_some_and(|warm| warm < u64::from(at_once)) {
+            if Instant::now() > until {
+                let doing = Doing { target: &self.targets[task.target].name, what: task.benchmark.key() };
+                return Err(doing.late("fill its pool", &self.site));
             }
-            Err(failure) => Err(failure.into()),
+            let waited = self.interrupt.wait(None, LOOK);
+            if waited.map_err(|why| host("wait for the pool", backend, why))? == First::Interrupted {
+                return Err(Failure::Interrupted);
+            }
         }
+        Ok(())
     }
 
     fn take(&self, task: &Task) -> std::result::Result<Sample, Failure> {
-        self.sample(task, &self.targets[task.target])
+        let name = &self.targets[task.target].name;
+        let prepared = self.prepared.get(&task.target).ok_or_else(|| {
+            Failure::Error(Error::new(ErrorKind::Internal, "run the target", "it is not ready").on(name))
+        })?;
+        self.sample(task, name, prepared)
     }
 
-    fn finish(&mut self, _target: usize, _benchmark: Benchmark) -> std::result::Result<(), Failure> {
-        Ok(())
+    fn finish(&mut self, target: usize, benchmark: Benchmark) -> std::result::Result<(), Failure> {
+        let Some(prepared) = self.prepared.remove(&target) else { return Ok(()) };
+        let doing = Doing { target: &self.targets[target].name, what: benchmark.key() };
+        for mut client in prepared.stayed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            client.close_input();
+            if client.wait(GRACE).map_err(|why| doing.failed(why))?.is_none() {
+                end(&mut client).map_err(|why| doing.failed(why))?;
+            }
+        }
+        for step in &prepared.course.after {
+            self.take_down(doing, step, prepared.course.by_daemon)?;
+        }
+        let left = prepared.staged.map_or(Ok(Vec::new()), |mut staged| staged.end());
+        let left = left.map_err(|why| doing.failed(why))?;
+        if left.is_empty() { Ok(()) } else { Err(doing.refused(Cause::LeftBehind { what: left.join(", ") })) }
     }
-}
 
-/// Asks it to end, so that it can clean up; what does not is killed.
-fn end(client: &mut Client) -> std::io::Result<()> {
-    client.terminate()?;
-    if client.wait(GRACE)?.is_none() {
-        client.kill()?;
-    }
-    Ok(())
-}
-
-/// Of the backends that doctor knows, what is in the way of each.
-fn doctor(site: &Site) -> Result<BTreeMap<String, Option<String>>> {
-    let failed = |why: String| host("ask doctor", site.program.display(), why);
-    // Exit code 1 says that nothing works here: its words say why.
-    let words = [site.program.display().to_string(), "doctor".into(), "--format".into(), "json".into()];
-    let mut client = site.start(&words).map_err(|why| failed(why.to_string()))?;
-    let ended = client.wait(DOCTOR).map_err(|why| failed(why.to_string()))?;
-    ended.ok_or_else(|| failed("it does not end".into()))?;
-    let json: Value = serde_json::from_slice(&client.output().0).map_err(|why| failed(why.to_string()))?;
-    let backends = json["backends"].as_array().into_iter().flatten();
-    Ok(backends
-        .filter_map(|backend| Some((backend["backend"].as_str()?.to_owned(), obstacle(backend))))
-        .collect())
-}
-
-fn obstacle(backend: &Value) -> Option<String> {
-    match serde_json::from_value(backend.clone()) {
-        Ok(Availability::Available { .. } | Availability::Limited { .. }) => None,
-        Ok(Availability::Unavailable { needs, .. }) => Some(format!("it needs {needs}")),
-        Err(why) => Some(format!("doctor does not say: {why}")),
+    fn end(&mut self) -> std::result::Result<(), Failure> {
+        Ok(self.daemon.take().map_or(Ok(()), |daemon| daemon.end(&self.site))?)
     }
 }
 
-/// The host's own fork and exec of the same command.
-fn floor(site: &Site) -> Target {
-    let echo = locate("echo", &site.folders);
-    let words = echo.ok_or_else(|| "there is no echo".to_owned());
-    let words = words.map(|echo| vec![echo.display().to_string(), site.token.clone()]);
-    Target { name: HOST.into(), words, is_ours: false }
+fn ours(backend: &str, obstacle: Option<String>, is_warm: bool) -> Target {
+    let name = if is_warm { format!("{backend} pool") } else { backend.to_owned() };
+    Target { name, doer: Box::new(ours::Ours { backend: backend.to_owned(), obstacle, is_warm }) }
 }
 
-fn ours(site: &Site, backend: &str, obstacle: Option<String>) -> Target {
-    let takes_programs = if backend == "wasm" { Some("it runs Wasm modules, not echo".into()) } else { None };
-    let program = site.program.display().to_string();
-    let words = [&program, "run", "--no-daemon", "--backend", backend, "--", "echo", &site.token];
-    let words = words.map(str::to_owned).to_vec();
-    let words = obstacle.or(takes_programs).map_or(Ok(words), Err);
-    Target { name: backend.to_owned(), words, is_ours: true }
+fn rival(name: &str) -> Result<Target> {
+    if name.starts_with("e2b:") {
+        let why = "sandboxes behind an E2B address cannot be measured yet: they take E2B's own client";
+        return Err(Error::new(ErrorKind::NotSupported, "measure the tool", why)
+            .on(name)
+            .hint(format!("there are {}", rival::NAMES.join(", "))));
+    }
+    let doer = rival::doer(name).ok_or_else(|| unknown("tool", name, &rival::NAMES.join(", ")))?;
+    Ok(Target { name: format!("{name} itself"), doer })
 }
 
 fn unknown(what: &str, name: &str, all: &str) -> Error {

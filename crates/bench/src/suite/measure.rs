@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Barrier, Mutex, PoisonError};
 
 use super::benchmark::{Benchmark, Plan};
-use super::document::{Record, Row};
+use super::record::{Record, Row};
 use super::subject::{NotReady, Sample, Subject, Task};
 use crate::plan::rounds;
 use crate::refusal::Failure;
@@ -14,6 +14,8 @@ use crate::refusal::Failure;
 pub struct Outcome {
     /// The finished ones.
     pub records: Vec<Record>,
+    /// The one that was not, with all that it gave before its failure.
+    pub unfinished: Option<Record>,
     /// Why it ended early, if it did.
     pub failure: Option<Failure>,
 }
@@ -30,19 +32,35 @@ pub fn measure(
 ) -> Outcome {
     let mut outcome = Outcome::default();
     for benchmark in &plan.benchmarks {
-        let ended = match one(plan, *benchmark, subject, progress) {
-            Ok(rows) => {
-                outcome.records.push(Record::new(*benchmark, rows, plan.seed));
+        let mut rows = Vec::new();
+        let ended = one(plan, *benchmark, subject, progress, &mut rows);
+        let record = Record::new(*benchmark, sorted(rows, &subject.targets()), plan.seed);
+        let ended = match ended {
+            Ok(()) => {
+                outcome.records.push(record);
                 watch(&outcome)
             }
-            Err(failure) => Err(failure),
+            Err(failure) => {
+                outcome.unfinished = Some(record);
+                Err(failure)
+            }
         };
         if let Err(failure) = ended {
             outcome.failure = Some(failure);
             break;
         }
     }
+    if let Err(failure) = subject.end() {
+        outcome.failure.get_or_insert(failure);
+    }
     outcome
+}
+
+/// By how many at once, then as the targets are; those that cannot run here come last.
+fn sorted(mut rows: Vec<Row>, targets: &[String]) -> Vec<Row> {
+    let place = |row: &Row| targets.iter().position(|target| *target == row.target);
+    rows.sort_by_key(|row| (row.could_not_run.is_some(), row.at_once, place(row)));
+    rows
 }
 
 fn one(
@@ -50,111 +68,133 @@ fn one(
     benchmark: Benchmark,
     subject: &mut dyn Subject,
     progress: Progress<'_>,
-) -> Result<Vec<Row>, Failure> {
-    let targets = subject.targets();
-    let levels = plan.levels(benchmark);
+    rows: &mut Vec<Row>,
+) -> Result<(), Failure> {
     let mut prepared = Vec::new();
-    let mut rows = Vec::new();
-    let measured = ready(&targets, benchmark, subject, &mut prepared, &mut rows).and_then(|ready| {
-        if benchmark.is_rush() {
-            rushes(plan, benchmark, &levels, &ready, &targets, subject, progress)
-        } else {
-            in_turn(plan, benchmark, &ready, &targets, subject, progress)
-        }
+    let measured = ready(benchmark, subject, &mut prepared, rows).and_then(|ready| {
+        let mut taking = Taking { plan, benchmark, ready, subject, progress, rows };
+        if benchmark.is_rush() { taking.rushes() } else { taking.in_turn() }
     });
     // What was made ready is taken down in any case; the first failure is the one that counts.
     let finished: Vec<_> = prepared.iter().map(|target| subject.finish(*target, benchmark)).collect();
-    let mut measured = measured?;
-    finished.into_iter().collect::<Result<Vec<()>, _>>()?;
-    measured.extend(rows);
-    let place = |row: &Row| targets.iter().position(|target| *target == row.target);
-    measured.sort_by_key(|row| (row.could_not_run.is_some(), row.at_once, place(row)));
-    Ok(measured)
+    measured?;
+    finished.into_iter().collect()
 }
 
 /// Makes all ready; those that cannot run here have their row.
 fn ready(
-    targets: &[String],
     benchmark: Benchmark,
     subject: &mut dyn Subject,
     prepared: &mut Vec<usize>,
     rows: &mut Vec<Row>,
 ) -> Result<Vec<usize>, Failure> {
     let mut ready = Vec::new();
-    for (index, name) in targets.iter().enumerate() {
+    for (index, name) in subject.targets().iter().enumerate() {
         // Also what failed half way has something to take down.
         prepared.push(index);
         match subject.prepare(index, benchmark) {
             Ok(()) => ready.push(index),
             Err(NotReady::Absent(why)) => rows.push(Row::absent(name, why)),
-            Err(NotReady::Failure(failure)) => return Err(failure),
+            Err(NotReady::Elsewhere) => {}
+            Err(NotReady::Failure(failure)) => {
+                let mut row = Row::new(name, 1);
+                row.count(&failure);
+                rows.push(row);
+                return Err(failure);
+            }
         }
     }
     Ok(ready)
 }
 
-/// One after the other, interleaved.
-fn in_turn(
-    plan: &Plan,
+/// The samples of one benchmark, while they are taken.
+struct Taking<'a, 'p> {
+    plan: &'a Plan,
     benchmark: Benchmark,
-    ready: &[usize],
-    targets: &[String],
-    subject: &dyn Subject,
-    progress: Progress<'_>,
-) -> Result<Vec<Row>, Failure> {
-    let mut rows: Vec<Row> = ready.iter().map(|index| Row::new(&targets[*index], 1)).collect();
-    let orders = rounds(salted(plan.seed, benchmark, 0), ready, plan.warm_ups, plan.iterations);
-    for (done, (target, round)) in orders.iter().enumerate() {
-        let sample = subject.take(&Task { benchmark, target: *target, round: *round })?;
-        let row = ready.iter().position(|index| index == target).and_then(|at| rows.get_mut(at));
-        if let Some(row) = row.filter(|_| round.is_some()) {
-            row.samples.push(sample);
-        }
-        progress(benchmark, done + 1, orders.len());
-    }
-    Ok(rows)
+    ready: Vec<usize>,
+    subject: &'a dyn Subject,
+    progress: Progress<'p>,
+    rows: &'a mut Vec<Row>,
 }
 
-/// For each level every target's batches, interleaved.
-fn rushes(
-    plan: &Plan,
-    benchmark: Benchmark,
-    levels: &[u32],
-    ready: &[usize],
-    targets: &[String],
-    subject: &dyn Subject,
-    progress: Progress<'_>,
-) -> Result<Vec<Row>, Failure> {
-    let mut rows = Vec::new();
-    for (done, level) in levels.iter().enumerate() {
-        let (count, batches) = match benchmark {
-            Benchmark::Stress => (plan.stress_count, 1),
-            _ => (*level, plan.iterations.div_ceil(*level)),
-        };
-        let mut of_level: Vec<Row> = ready.iter().map(|index| Row::new(&targets[*index], *level)).collect();
-        let warm_ups = plan.warm_ups.min(1);
-        for (target, round) in rounds(salted(plan.seed, benchmark, *level), ready, warm_ups, batches) {
-            let task = Task { benchmark, target, round };
-            let Some(_) = round else {
-                subject.take(&task)?;
-                continue;
-            };
-            let samples = rush(subject, &task, count, *level)?;
-            let at = ready.iter().position(|index| *index == target);
-            if let Some(row) = at.and_then(|at| of_level.get_mut(at)) {
-                row.batches_ns.push(span(&samples));
-                row.samples.extend(samples);
-            }
-        }
-        rows.extend(of_level);
-        progress(benchmark, done + 1, levels.len());
+impl Taking<'_, '_> {
+    /// Gives each target a row for so many at once, and says where the first of them is.
+    fn rows_at(&mut self, at_once: u32) -> usize {
+        let (targets, first) = (self.subject.targets(), self.rows.len());
+        self.rows.extend(self.ready.iter().map(|index| Row::new(&targets[*index], at_once)));
+        first
     }
-    Ok(rows)
+
+    fn row(&mut self, first: usize, target: usize) -> &mut Row {
+        let at = self.ready.iter().position(|index| *index == target).unwrap_or(0);
+        &mut self.rows[first + at]
+    }
+
+    /// One after the other, interleaved.
+    fn in_turn(&mut self) -> Result<(), Failure> {
+        let first = self.rows_at(1);
+        let (plan, benchmark) = (self.plan, self.benchmark);
+        let orders = rounds(salted(plan.seed, benchmark, 0), &self.ready, plan.warm_ups, plan.iterations);
+        for (done, (target, round)) in orders.iter().enumerate() {
+            let task = Task { benchmark, target: *target, round: *round };
+            let sample = self.subject.settle(&task, 1).and_then(|()| self.subject.take(&task));
+            let taken =
+                sample.map_or_else(|failure| (Vec::new(), Some(failure)), |sample| (vec![sample], None));
+            self.keep(first, &task, taken)?;
+            (self.progress)(benchmark, done + 1, orders.len());
+        }
+        Ok(())
+    }
+
+    /// For each level every target's batches, interleaved.
+    fn rushes(&mut self) -> Result<(), Failure> {
+        let (plan, benchmark) = (self.plan, self.benchmark);
+        let levels = plan.levels(benchmark);
+        for (done, level) in levels.iter().enumerate() {
+            let (count, batches) = match benchmark {
+                Benchmark::Stress => (plan.stress_count, 1),
+                _ => (*level, plan.iterations.div_ceil(*level)),
+            };
+            let first = self.rows_at(*level);
+            let warm_ups = plan.warm_ups.min(1);
+            for (target, round) in
+                rounds(salted(plan.seed, benchmark, *level), &self.ready, warm_ups, batches)
+            {
+                let task = Task { benchmark, target, round };
+                let count = if round.is_some() { count } else { 1 };
+                let settled = self.subject.settle(&task, count.min(*level));
+                let taken = match settled {
+                    Ok(()) => rush(self.subject, &task, count, *level),
+                    Err(failure) => (Vec::new(), Some(failure)),
+                };
+                self.keep(first, &task, taken)?;
+            }
+            (self.progress)(benchmark, done + 1, levels.len());
+        }
+        Ok(())
+    }
+
+    /// Keeps what is no warm-up, and counts what failed.
+    fn keep(&mut self, first: usize, task: &Task, (samples, failure): Taken) -> Result<(), Failure> {
+        let is_rush = self.benchmark.is_rush();
+        let row = self.row(first, task.target);
+        if task.round.is_some() && !samples.is_empty() {
+            row.batches_ns.extend(is_rush.then(|| span(&samples)));
+            row.samples.extend(samples);
+        }
+        failure.map_or(Ok(()), |failure| {
+            row.count(&failure);
+            Err(failure)
+        })
+    }
 }
+
+/// What was right, and the failure that ended it.
+type Taken = (Vec<Sample>, Option<Failure>);
 
 /// Takes `count` samples, `at_once` at a time: each of so many threads takes the next one as long as there is one. The
-/// first failure ends it.
-fn rush(subject: &dyn Subject, task: &Task, count: u32, at_once: u32) -> Result<Vec<Sample>, Failure> {
+/// first failure ends it; what was right until then comes with it.
+fn rush(subject: &dyn Subject, task: &Task, count: u32, at_once: u32) -> Taken {
     let at_once = at_once.min(count);
     let (next, begin) = (AtomicU32::new(0), Barrier::new(at_once as usize));
     let taken = Mutex::new((Vec::new(), None));
@@ -176,8 +216,7 @@ fn rush(subject: &dyn Subject, task: &Task, count: u32, at_once: u32) -> Result<
             });
         }
     });
-    let (samples, failure) = taken.into_inner().unwrap_or_else(PoisonError::into_inner);
-    failure.map_or(Ok(samples), Err)
+    taken.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// From the first beginning to the last end.

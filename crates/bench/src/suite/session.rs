@@ -9,7 +9,7 @@ use super::benchmark::Plan;
 use super::document::{Document, Facts, SCHEMA, SCHEMA_VERSION};
 use super::machine::{Machine, Site};
 use super::measure::{Outcome, Progress, measure};
-use super::{Benchmark, table};
+use super::{Benchmark, methodology, plot, table};
 use crate::environment::{self, Environment};
 use crate::refusal::{Failure, host};
 use crate::{results, statistics, text};
@@ -18,6 +18,8 @@ use crate::{results, statistics, text};
 const NOTHINGS: usize = 1001;
 /// The table beside the results.
 const TABLE: &str = "table.md";
+/// How they came about, beside them.
+const METHODOLOGY: &str = "methodology.txt";
 
 /// Measures, saving after each benchmark into a folder of its own below `output`. The run that ended early comes with
 /// its failure.
@@ -26,12 +28,11 @@ const TABLE: &str = "table.md";
 /// Nothing could be begun.
 pub fn run(
     plan: &Plan,
-    site: &Site,
     machine: &mut Machine,
     output: &Path,
     progress: Progress<'_>,
 ) -> Result<(PathBuf, Document, Option<Failure>), Failure> {
-    let facts = facts(plan, site, machine)?;
+    let facts = facts(plan, machine)?;
     let folder = output.join(&facts.started_utc);
     std::fs::create_dir_all(&folder)
         .map_err(|why| host("make the folder of the results", folder.display(), why))?;
@@ -44,10 +45,14 @@ pub fn run(
     Ok((folder, document, outcome.failure))
 }
 
+/// What was measured first of all, then what is made of it.
 fn save(folder: &Path, document: &Document) -> Result<()> {
     document.save(folder)?;
-    results::save(folder, TABLE, &table::of(document))
-        .map_err(|why| host("save the table", folder.display(), why))
+    let plots = plot::save(document, folder)?;
+    let plots: String = plots.iter().map(|name| format!("![{name}]({name})\n")).collect();
+    let failed = |why| host("save the table", folder.display(), why);
+    results::save(folder, METHODOLOGY, &methodology::of(document)).map_err(failed)?;
+    results::save(folder, TABLE, &format!("{}\n{plots}", table::of(document))).map_err(failed)
 }
 
 fn document(facts: &Facts, outcome: &Outcome) -> Document {
@@ -59,10 +64,12 @@ fn document(facts: &Facts, outcome: &Outcome) -> Document {
         failure: outcome.failure.as_ref().map(ToString::to_string),
         facts: Facts { load_after: environment::load(), ..facts.clone() },
         benchmarks: outcome.records.clone(),
+        unfinished: outcome.unfinished.clone(),
     }
 }
 
-fn facts(plan: &Plan, site: &Site, machine: &Machine) -> Result<Facts> {
+fn facts(plan: &Plan, machine: &Machine) -> Result<Facts> {
+    let site: &Site = machine.site();
     let digest = text::sha256_of_file(&site.program);
     Ok(Facts {
         started_utc: text::utc(SystemTime::now()),
@@ -76,6 +83,7 @@ fn facts(plan: &Plan, site: &Site, machine: &Machine) -> Result<Facts> {
         targets: machine.described(),
         deadline_ms: u64::try_from(site.deadline.as_millis()).unwrap_or(u64::MAX),
         harness_ns: nothing(),
+        kvm: machine.kvm(),
     })
 }
 

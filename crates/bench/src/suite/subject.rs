@@ -19,6 +19,9 @@ pub struct Sample {
     /// Its parts by name, which add up to the total; `null` where the target cannot tell.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parts: BTreeMap<String, Option<u64>>,
+    /// Where memory is measured, what is held of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bytes: BTreeMap<String, u64>,
     /// How it ended: always as the work ends.
     pub exit_code: i32,
     /// The digest of what it said: always that of the work's result.
@@ -41,6 +44,8 @@ pub struct Task {
 pub enum NotReady {
     /// It cannot run here: a row of its own, and no failure.
     Absent(String),
+    /// It would be no other than another target, whose row is enough.
+    Elsewhere,
     /// The run ends.
     Failure(Failure),
 }
@@ -59,9 +64,18 @@ pub trait Subject: Sync {
     /// Makes a target ready for a benchmark, and takes nothing that is timed.
     fn prepare(&mut self, target: usize, benchmark: Benchmark) -> Result<(), NotReady>;
 
+    /// Waits until so many samples can be taken at once as they should be, such as for a pool to be filled again. Nothing of
+    /// it is timed.
+    fn settle(&self, task: &Task, at_once: u32) -> Result<(), Failure>;
+
     /// Takes one sample. It is guaranteed that what it returns was right.
     fn take(&self, task: &Task) -> Result<Sample, Failure>;
 
     /// Takes down what was made ready for this benchmark, also after a failure.
     fn finish(&mut self, target: usize, benchmark: Benchmark) -> Result<(), Failure>;
+
+    /// Ends what all benchmarks share.
+    fn end(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
 }

@@ -12,13 +12,6 @@ pub const PHASES: [&str; 6] = ["queue", "acquire", "boot", "ready", "exec", "sto
 /// What of the whole is in none of them.
 pub const RESIDUAL: &str = "residual";
 
-/// The same command, telling its phases.
-pub fn with_phases(words: &[String]) -> Vec<String> {
-    let at = words.iter().position(|word| word == "--").unwrap_or(words.len());
-    let (flags, command) = words.split_at(at);
-    [flags, &["--format".to_owned(), "json".to_owned()], command].concat()
-}
-
 /// What the command said, and the phases that our program tells of it.
 pub type Told = (Vec<u8>, BTreeMap<String, Option<u64>>);
 

@@ -1,23 +1,22 @@
-use super::*;
+use std::path::Path;
 
-/// A machine whose only target is this script.
-fn fake(script: &str, deadline: Duration) -> (Machine, PipeWriter) {
-    let site = Site {
-        program: "/nowhere".into(),
-        folders: Vec::new(),
-        variables: Vec::new(),
-        deadline,
-        token: "ready-7".into(),
-        image: String::new(),
-    };
-    let words = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
-    let target = Target { name: "fake".into(), words: Ok(words), is_ours: true };
+use super::*;
+use crate::suite::self_test;
+
+/// A machine whose only target is this script, made ready for a benchmark without a first try.
+fn fake(script: &str, benchmark: Benchmark, deadline: Duration) -> (Machine, PipeWriter) {
+    let site = Site { deadline, ..self_test::site(Path::new("/nowhere")) };
+    let doer = Box::new(self_test::Script(script.to_owned()));
+    let course = doer.course(benchmark, &site).expect("it does everything");
     let (interrupt, trigger) = Interrupt::new().expect("a pipe");
-    (Machine::of(site, vec![target], interrupt), trigger)
+    let mut machine = Machine::of(site, vec![Target { name: "fake".into(), doer }], interrupt);
+    let set_up = machine.set_up(0, benchmark, course);
+    assert!(set_up.is_ok(), "{set_up:?}");
+    (machine, trigger)
 }
 
 fn take(script: &str, benchmark: Benchmark, deadline_ms: u64) -> std::result::Result<Sample, Failure> {
-    let (machine, _trigger) = fake(script, Duration::from_millis(deadline_ms));
+    let (machine, _trigger) = fake(script, benchmark, Duration::from_millis(deadline_ms));
     machine.take(&Task { benchmark, target: 0, round: Some(0) })
 }
 
@@ -54,7 +53,7 @@ fn phases_and_their_residual_are_the_whole_and_others_are_refused() {
 
 #[test]
 fn an_interruption_ends_what_runs() {
-    let (machine, trigger) = fake("exec sleep 1000", Duration::from_secs(60));
+    let (machine, trigger) = fake("exec sleep 1000", Benchmark::Startup, Duration::from_secs(60));
     drop(trigger);
     let taken = machine.take(&Task { benchmark: Benchmark::Startup, target: 0, round: None });
     assert!(matches!(taken, Err(Failure::Interrupted)), "{taken:?}");

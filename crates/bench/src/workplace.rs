@@ -1,21 +1,29 @@
-//! The folder in which bundles are staged, and what is left of one whose owner was killed.
+//! The folder of a run's own, and what is left of one whose owner was killed.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use agentkernel_core::{Error, ErrorKind, Result};
 use rustix::fs::{StatVfsMountFlags, statvfs};
+use rustix::process::{Signal, pidfd_send_signal};
 
 use crate::refusal::host;
 use crate::sandbox::Group;
+use crate::sandbox::client::{has_ended, open_process};
 
 /// Names begin with this and end with the PID of their owner.
 const PREFIX: &str = "agentkernel-bench-";
 
 /// In it, the path of the control group that its owner uses.
 const GROUP: &str = "group";
+
+/// In it, the home of the daemon that its owner has started.
+const HOME: &str = "home";
+/// How long a daemon may take to its end.
+const GRACE: Duration = Duration::from_secs(60);
 
 /// A folder of this process's own.
 #[derive(Debug)]
@@ -25,6 +33,9 @@ pub struct Workplace {
 
 impl Workplace {
     /// Makes one below `parent`, once what killed owners left there is gone.
+    ///
+    /// # Errors
+    /// The folder cannot be written to, or what was left there cannot be ended.
     pub fn new(parent: &Path, group: Option<&str>) -> Result<Self> {
         let parent =
             fs::canonicalize(parent).map_err(|why| host("find the folder", parent.display(), why))?;
@@ -49,7 +60,16 @@ impl Workplace {
         &self.path
     }
 
+    /// The home of a daemon of ours.
+    #[must_use]
+    pub fn home(&self) -> PathBuf {
+        self.path.join(HOME)
+    }
+
     /// Removes it with all that is in it.
+    ///
+    /// # Errors
+    /// Some of it cannot be removed.
     pub fn remove(self) -> Result<()> {
         fs::remove_dir_all(&self.path).map_err(|why| {
             let mut error = host("remove the bundles", self.path.display(), why);
@@ -91,10 +111,30 @@ fn reap(parent: &Path) -> io::Result<()> {
         if let Ok(group) = fs::read_to_string(entry.path().join(GROUP)) {
             Group::at(&group)?.end()?;
         }
+        end_daemon(&entry.path().join(HOME))?;
         match fs::remove_dir_all(entry.path()) {
             // Somebody else has done it at the same time.
             Err(why) if why.kind() == io::ErrorKind::NotFound => {}
             removed => removed?,
+        }
+    }
+    Ok(())
+}
+
+/// Ends the daemon whose home this is, as its environment says.
+fn end_daemon(home: &Path) -> io::Result<()> {
+    let is_home = [b"AGENTKERNEL_HOME=", home.as_os_str().as_encoded_bytes()].concat();
+    let everybody = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = everybody.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let has_home = |pid: &u32| {
+        let variables = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        variables.split(|byte| *byte == 0).any(|variable| variable == is_home)
+    };
+    for process in numbers.filter(has_home).filter_map(|pid| open_process(pid).ok()) {
+        // It may have ended just now.
+        pidfd_send_signal(&process, Signal::TERM).ok();
+        if !has_ended(&process, GRACE)? {
+            return Err(io::Error::other(format!("the daemon in {} does not end", home.display())));
         }
     }
     Ok(())
@@ -117,8 +157,24 @@ mod tests {
         let work = Workplace::new(parent.path(), None).expect("made");
         assert!(!dead.exists() && alive.exists() && foreign.exists() && work.path().exists());
         let path = work.path().to_owned();
+        assert!(path.starts_with(parent.path()));
         work.remove().expect("removed");
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn the_daemon_of_a_killed_owner_is_ended() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let dead = parent.path().join(format!("{PREFIX}4194305"));
+        fs::create_dir(&dead).expect("made");
+        let home = dead.join(HOME).display().to_string();
+        let sleep =
+            agentkernel_process::Program::new(Path::new("/bin/sleep")).expect("absolute").argument("1000");
+        let mut daemon = sleep.spawn_attended(&[("AGENTKERNEL_HOME", &home)]).expect("spawned");
+        let mut other = sleep.spawn_attended(&[("AGENTKERNEL_HOME", "/elsewhere")]).expect("spawned");
+        Workplace::new(parent.path(), None).expect("made").remove().expect("removed");
+        assert!(!dead.exists() && daemon.has_ended().expect("asked").is_some());
+        assert!(other.has_ended().expect("asked").is_none());
     }
 
     #[test]

@@ -1,0 +1,212 @@
+//! One sample: its timed steps, what they gave, and what is taken down after them.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::course::{Brought, Course, Figure, Step};
+use super::running::{Doing, verdict};
+use super::{Machine, Prepared, phases};
+use crate::refusal::{Cause, Failure};
+use crate::sandbox::client::Client;
+use crate::sandbox::verdict::{Run, nanoseconds};
+use crate::sandbox::{group, memory};
+use crate::suite::machine::phases::RESIDUAL;
+use crate::suite::record::{PSS, RSS};
+use crate::suite::subject::{Sample, Task};
+use crate::{text, workload};
+
+/// What the timed steps were.
+#[derive(Default)]
+struct Timed {
+    /// When the first one began.
+    began: Option<Instant>,
+    total_ns: u64,
+    parts: BTreeMap<String, Option<u64>>,
+    exit_code: i32,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+impl Machine {
+    /// Takes one, and leaves nothing of it but what all samples share.
+    pub(super) fn sample(&self, task: &Task, name: &str, prepared: &Prepared) -> Result<Sample, Failure> {
+        let doing = Doing { target: name, what: task.benchmark.key() };
+        let course = &prepared.course;
+        let own = self.own_name();
+        let bundle = prepared.staged.as_ref().filter(|staged| staged.is_per_sample());
+        bundle.map_or(Ok(()), |staged| staged.make(&own)).map_err(|why| doing.failed(why))?;
+        course.brings.iter().try_for_each(remove).map_err(|why| doing.failed(why))?;
+        let taken =
+            self.timed(doing, course, &own).and_then(|timed| self.judged(doing, task, prepared, timed));
+        let steps = if taken.is_ok() { &course.between } else { &course.rescue };
+        for step in steps {
+            self.take_down(doing, &step.named(&own), course.by_daemon)?;
+        }
+        let left =
+            bundle.map_or(Ok(Vec::new()), |staged| staged.remove(&own)).map_err(|why| doing.failed(why))?;
+        let taken = taken?;
+        if left.is_empty() {
+            Ok(taken)
+        } else {
+            Err(doing.refused(Cause::LeftBehind { what: left.join(", ") }))
+        }
+    }
+
+    fn timed(&self, doing: Doing<'_>, course: &Course, own: &str) -> Result<Timed, Failure> {
+        let mut timed = Timed::default();
+        for step in &course.timed {
+            let step = step.named(own);
+            let (run, started) = self.run(doing, &step, course.by_daemon)?;
+            let began = *timed.began.get_or_insert(started);
+            timed.total_ns = nanoseconds(started.duration_since(began) + run.ended.wall);
+            if course.timed.len() > 1 {
+                timed.parts.insert(step.part.to_owned(), Some(nanoseconds(run.ended.wall)));
+            }
+            keep(doing, course, &step, run, &mut timed)?;
+        }
+        Ok(timed)
+    }
+
+    fn judged(
+        &self,
+        doing: Doing<'_>,
+        task: &Task,
+        prepared: &Prepared,
+        timed: Timed,
+    ) -> Result<Sample, Failure> {
+        let refused = |cause| doing.refused(cause);
+        let course = &prepared.course;
+        course.brings.iter().try_for_each(like).map_err(refused)?;
+        let (total_ns, parts) = match course.figure {
+            Figure::Inside => inside(&timed).map_err(refused)?,
+            Figure::Phases => (timed.total_ns, timed.parts),
+            _ => (timed.total_ns, with_rest(timed.parts, timed.total_ns).map_err(refused)?),
+        };
+        let began = timed.began.unwrap_or(self.origin);
+        Ok(Sample {
+            round: task.round,
+            began_ns: nanoseconds(began.duration_since(self.origin)),
+            total_ns,
+            parts,
+            bytes: memory_of(&course.figure, prepared, &timed.stdout).map_err(refused)?,
+            exit_code: timed.exit_code,
+            stdout_sha256: text::sha256(&timed.stdout),
+        })
+    }
+}
+
+/// Judges a step, and keeps what it said.
+fn keep(
+    doing: Doing<'_>,
+    course: &Course,
+    step: &Step,
+    mut run: Run,
+    timed: &mut Timed,
+) -> Result<(), Failure> {
+    let tells = course.figure == Figure::Phases && run.ended.status.success();
+    let told = tells.then(|| phases::told(&run.stdout)).transpose();
+    let told = told.map_err(|why| doing.refused(Cause::Incredible { why }))?;
+    if let Some((stdout, _)) = &told {
+        run.stdout.clone_from(stdout);
+    }
+    verdict(&step.says, &run).map_err(|cause| doing.refused(cause))?;
+    if let Some((_, phases)) = told {
+        let parts = phases::parts(phases, nanoseconds(run.ended.wall));
+        timed.parts = parts.map_err(|cause| doing.refused(cause))?;
+    }
+    timed.exit_code = run.ended.status.code().unwrap_or(-1);
+    timed.stdout.extend(run.stdout);
+    timed.stderr = run.stderr;
+    Ok(())
+}
+
+type Parts = BTreeMap<String, Option<u64>>;
+
+/// With what is in none of them, parts are the whole; where there are none, there is no rest.
+fn with_rest(mut parts: Parts, total_ns: u64) -> Result<Parts, Cause> {
+    let sum: u64 = parts.values().copied().flatten().sum();
+    let rest = total_ns.checked_sub(sum);
+    let rest =
+        rest.ok_or_else(|| Cause::Incredible { why: format!("parts of {sum} ns in {total_ns} ns") })?;
+    if !parts.is_empty() {
+        parts.insert(RESIDUAL.into(), Some(rest));
+    }
+    Ok(parts)
+}
+
+/// What the work says of its own time, within that of its launch.
+fn inside(timed: &Timed) -> Result<(u64, Parts), Cause> {
+    let stderr = String::from_utf8_lossy(&timed.stderr);
+    let incredible = |why: String| Cause::Incredible { why };
+    let inside = workload::inside_ns(&stderr);
+    let inside = inside.ok_or_else(|| incredible("the work does not say how long it took".into()))?;
+    if inside == 0 || inside > timed.total_ns {
+        return Err(incredible(format!("{inside} ns inside of a launch that took {} ns", timed.total_ns)));
+    }
+    let parts = workload::parts_ns(&stderr).into_iter().map(|(name, ns)| (name, Some(ns))).collect();
+    Ok((inside, with_rest(parts, inside)?))
+}
+
+/// What is held by those whom the figure is about.
+fn memory_of(figure: &Figure, prepared: &Prepared, said: &[u8]) -> Result<BTreeMap<String, u64>, Cause> {
+    let failed = |why: String| Cause::Incredible { why };
+    let pids: Vec<u32> = match figure {
+        Figure::MemoryOfThose => {
+            let stayed = prepared.stayed.lock().unwrap_or_else(PoisonError::into_inner);
+            stayed.iter().map(Client::pid).collect()
+        }
+        Figure::MemoryOf(place) => {
+            let json: Value = serde_json::from_slice(said).map_err(|why| failed(why.to_string()))?;
+            let pid = json.pointer(place).and_then(Value::as_u64).and_then(|pid| u32::try_from(pid).ok());
+            vec![pid.filter(|pid| *pid > 0).ok_or_else(|| failed("it does not tell its process".into()))?]
+        }
+        _ => return Ok(BTreeMap::new()),
+    };
+    let groups = pids.into_iter().map(group::processes_with).collect::<std::io::Result<Vec<_>>>();
+    let processes = groups.map_err(|why| failed(why.to_string()))?.into_iter().flatten().collect();
+    let held = memory::held(&processes).map_err(failed)?;
+    Ok(BTreeMap::from([(PSS.to_owned(), held.pss_bytes), (RSS.to_owned(), held.rss_bytes)]))
+}
+
+fn remove(brought: &Brought) -> std::io::Result<()> {
+    let removed = if brought.to.is_dir() {
+        std::fs::remove_dir_all(&brought.to)
+    } else {
+        std::fs::remove_file(&brought.to)
+    };
+    match removed {
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Whether what came back is what was sent.
+fn like(brought: &Brought) -> Result<(), Cause> {
+    let digest = |path: &std::path::Path| {
+        let digest = if path.is_dir() { content(path) } else { text::sha256_of_file(path) };
+        digest.map_err(|why| Cause::Incredible { why: format!("{}: {why}", path.display()) })
+    };
+    let (expected, actual) = (digest(&brought.like)?, digest(&brought.to)?);
+    if expected == actual {
+        return Ok(());
+    }
+    let said = format!("{} is not as it was sent", brought.to.display());
+    Err(Cause::WrongOutput { expected_sha256: expected, actual_sha256: actual, said })
+}
+
+/// The digest of the names and bytes of a folder's files. Owners and permissions are not everybody's to keep.
+fn content(folder: &std::path::Path) -> std::io::Result<String> {
+    let mut names = std::fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.file_name()))
+        .collect::<std::io::Result<Vec<_>>>()?;
+    names.sort();
+    let mut all = String::new();
+    for name in names {
+        let digest = text::sha256_of_file(&folder.join(&name))?;
+        all += &format!("{} {digest}\n", name.display());
+    }
+    Ok(text::sha256(all.as_bytes()))
+}
