@@ -25,6 +25,8 @@ pub enum BackendKind {
     Docker,
     /// A container of Podman.
     Podman,
+    /// A micro VM without a Linux kernel, by Hyperlight and Unikraft.
+    Hyperlight,
     /// A Wasm module in Wasmtime, in the process of whoever holds it.
     Wasm,
     /// The test suite's stand-in: no isolation, never chosen, not to be named by a user.
@@ -35,6 +37,7 @@ impl BackendKind {
     /// Every kind that a user can name, strongest boundary first: the order in which `auto` chooses.
     pub const ALL: &'static [Self] = &[
         Self::Apple,
+        Self::Hyperlight,
         Self::Gvisor,
         Self::Oci,
         Self::Runc,
@@ -49,6 +52,7 @@ impl BackendKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Apple => "apple",
+            Self::Hyperlight => "hyperlight",
             Self::Oci => "oci",
             Self::Runc => "runc",
             Self::Crun => "crun",
@@ -65,6 +69,9 @@ impl BackendKind {
     pub fn description(self) -> &'static str {
         match self {
             Self::Apple => "virtual machine of Apple's container, on macOS (a kernel of its own)",
+            Self::Hyperlight => {
+                "micro VM without a Linux kernel, by Hyperlight and Unikraft (needs KVM; one command, no fork)"
+            }
             Self::Oci => "embedded hardened Linux container (shared kernel)",
             Self::Runc => "hardened Linux container made by runc (shared kernel)",
             Self::Crun => "hardened Linux container made by crun (shared kernel)",

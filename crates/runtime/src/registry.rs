@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use agentkernel_container::{AppleBackend, ContainerBackend, EngineSettings};
 use agentkernel_core::{Availability, Backend, BackendKind, Error, ErrorKind, Image, Result};
+use agentkernel_hyperlight::HyperlightBackend;
 use agentkernel_oci::engine::Engine;
 use agentkernel_oci::{OciBackend, RuntimeDir, Zygote};
 use agentkernel_wasm::WasmBackend;
@@ -19,13 +20,15 @@ pub struct Registry {
 impl Registry {
     /// Every backend of this build. Containers are cloned by `zygote`; records of live sandboxes are kept
     /// in `runtime_dir`; engines are where `engines` says, and programs of the host in the absolute folders of its
-    /// search path. Compiled Wasm modules are kept in `wasm_cache`, if anywhere.
+    /// search path. Compiled Wasm modules are kept in `wasm_cache`, if anywhere. Helper programs
+    /// of ours are in `helpers`.
     #[must_use]
     pub fn new(
         zygote: Arc<Zygote>,
         runtime_dir: RuntimeDir,
         engines: &EngineSettings,
         wasm_cache: Option<PathBuf>,
+        helpers: Vec<PathBuf>,
     ) -> Self {
         let search_path: &[PathBuf] = &engines.search_path;
         let oci = OciBackend::new(zygote, runtime_dir);
@@ -35,7 +38,8 @@ impl Registry {
         let podman = Arc::new(ContainerBackend::podman(engines.clone()));
         let apple = Arc::new(AppleBackend::new(engines.clone()));
         let wasm = Arc::new(WasmBackend::new(wasm_cache));
-        Self::of(vec![apple, gvisor, Arc::new(oci), runc, crun, docker, podman, wasm])
+        let hyperlight = Arc::new(HyperlightBackend::new(helpers));
+        Self::of(vec![apple, hyperlight, gvisor, Arc::new(oci), runc, crun, docker, podman, wasm])
     }
 
     /// The backends that run Wasm modules, for whoever runs one and nothing else: they need no zygote.

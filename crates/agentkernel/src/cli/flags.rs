@@ -15,7 +15,8 @@ use super::words::OneOf;
 use crate::environment::Environment;
 
 /// What --backend may say.
-pub const BACKENDS: &[&str] = &["auto", "apple", "gvisor", "oci", "runc", "crun", "docker", "podman", "wasm"];
+pub const BACKENDS: &[&str] =
+    &["auto", "apple", "hyperlight", "gvisor", "oci", "runc", "crun", "docker", "podman", "wasm"];
 /// What --profile may say.
 pub const PROFILES: &[&str] = &["restrictive", "moderate", "permissive"];
 
