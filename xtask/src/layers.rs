@@ -26,6 +26,8 @@ const PLACES: &[(&str, Place)] = &[
     ("agentkernel-wasm", Place::Layer(3)),
     ("agentkernel-pool", Place::Layer(3)),
     ("agentkernel-image", Place::Layer(3)),
+    ("agentkernel-hyperlight-vm", Place::Layer(4)),
+    ("agentkernel-kvm", Place::Layer(2)),
     ("agentkernel-link", Place::Layer(2)),
     ("agentkernel-process", Place::Layer(2)),
     ("agentkernel-hardening", Place::Layer(2)),

@@ -32,6 +32,8 @@ pub struct Environment {
     backend: Option<OsString>,
     log: Option<OsString>,
     path: Option<PathBuf>,
+    /// AGENTKERNEL_HELPERS: the folder of our helper programs.
+    helpers: Option<PathBuf>,
     /// AGENTKERNEL_URL: the one daemon to ask.
     url: Option<OsString>,
     /// AGENTKERNEL_API_KEY: by what it knows us, if it is on TCP.
@@ -65,6 +67,7 @@ impl Environment {
             url: text("AGENTKERNEL_URL"),
             api_key: text("AGENTKERNEL_API_KEY"),
             path: path("PATH"),
+            helpers: path("AGENTKERNEL_HELPERS").filter(|folder| folder.is_absolute()),
             collector: text(COLLECTOR),
             engines: EngineSettings {
                 docker_host: words("DOCKER_HOST"),
@@ -127,13 +130,19 @@ impl Environment {
             emulate,
             hardware: agentkernel_runtime::kvm::hardware,
         };
-        Registry::new(zygote, self.runtime_dir(), &self.engines(), microvm, self.wasm_cache())
+        Registry::new(zygote, self.runtime_dir(), &self.engines(), microvm, self.wasm_cache(), self.helpers())
     }
 
     /// Where the kernel and the root devices of machines are kept.
     pub fn microvm_home(&self) -> Option<PathBuf> {
         let of_user = || Some(self.wasm_cache()?.with_file_name("microvm"));
         self.agentkernel_home.as_ref().map(|home| home.join("microvm")).or_else(of_user)
+    }
+
+    /// Where helper programs of ours are: where AGENTKERNEL_HELPERS says, beside this program, where programs are looked for.
+    fn helpers(&self) -> Vec<PathBuf> {
+        let beside = program().ok().and_then(|path| Some(path.parent()?.to_owned()));
+        self.helpers.clone().into_iter().chain(beside).chain(self.search_path()).collect()
     }
 
     /// Where compiled Wasm modules are kept.
@@ -200,6 +209,7 @@ impl Environment {
             ("HOME", &self.home),
             ("XDG_RUNTIME_DIR", &self.xdg_runtime_dir),
             ("XDG_CACHE_HOME", &self.xdg_cache_home),
+            ("AGENTKERNEL_HELPERS", &self.helpers),
         ];
         let mut variables: Vec<_> = named
             .into_iter()

@@ -27,6 +27,8 @@ pub enum BackendKind {
     Docker,
     /// A container of Podman.
     Podman,
+    /// A micro VM without a Linux kernel, by Hyperlight and Unikraft.
+    Hyperlight,
     /// A Wasm module in Wasmtime, in the process of whoever holds it.
     Wasm,
     /// The test suite's stand-in: no isolation, never chosen, not to be named by a user.
@@ -38,6 +40,7 @@ impl BackendKind {
     pub const ALL: &'static [Self] = &[
         Self::Apple,
         Self::Qemu,
+        Self::Hyperlight,
         Self::Gvisor,
         Self::Oci,
         Self::Runc,
@@ -53,6 +56,7 @@ impl BackendKind {
         match self {
             Self::Apple => "apple",
             Self::Qemu => "qemu",
+            Self::Hyperlight => "hyperlight",
             Self::Oci => "oci",
             Self::Runc => "runc",
             Self::Crun => "crun",
@@ -70,6 +74,9 @@ impl BackendKind {
         match self {
             Self::Apple => "virtual machine of Apple's container, on macOS (a kernel of its own)",
             Self::Qemu => "micro VM of QEMU's microvm machine (a kernel of its own)",
+            Self::Hyperlight => {
+                "micro VM without a Linux kernel, by Hyperlight and Unikraft (needs KVM; one command, no fork)"
+            }
             Self::Oci => "embedded hardened Linux container (shared kernel)",
             Self::Runc => "hardened Linux container made by runc (shared kernel)",
             Self::Crun => "hardened Linux container made by crun (shared kernel)",

@@ -14,9 +14,11 @@ mod death;
 mod error;
 mod file;
 mod kind;
+mod no_files;
 mod phases;
 mod posture;
 mod sandbox;
+mod signal;
 mod spec;
 mod suggest;
 mod units;
@@ -28,11 +30,13 @@ pub use death::CauseOfDeath;
 pub use error::{Error, ErrorKind, Result};
 pub use file::{ByteSink, ByteSource, FileInfo, FileKind, Files};
 pub use kind::BackendKind;
+pub use no_files::NoFiles;
 pub use phases::Phases;
 pub use posture::{Control, Posture};
 pub use sandbox::{
     OutputStream, Process, ProcessControl, ProcessEvent, Sandbox, SandboxUsage, SignalTarget, Stopped,
 };
+pub use signal::SignalAction;
 pub use spec::{
     Access, BindMount, FileVersion, HostSocket, Image, ImageName, Limit, Limits, ModuleFile, Network,
     Profile, Resize, SandboxName, SandboxSpec, SandboxSpecBuilder, User,

@@ -2,7 +2,8 @@
 //! stream, and ends with everything it started when that stream ends. With a *door* (`--door`, a socket
 //! at descriptor 3) it outlives its host instead, and another one can come in. Where nobody can give it a stream, it
 //! waits for a caller (`await`), and the same program passes its caller's streams on (`pass`), or tells what the kernel
-//! says of the sandbox (`report`). In a micro VM it is the first program of all (`machine`).
+//! says of the sandbox (`report`). In a micro VM it is the first program of all (`machine`). A kernel that hands
+//! over calls instead of a stream is served by `calls`.
 //!
 //! One thread, one `poll`, no runtime. It starts without the standard library's own preparations
 //! (`no_main`), which would end it where neither the standard streams nor `/dev/null` exist, as in a
@@ -25,6 +26,7 @@
 mod accept;
 mod agent;
 mod caller;
+mod calls;
 mod confine;
 mod door;
 mod files;
@@ -59,6 +61,7 @@ extern "C" fn main(count: c_int, arguments: *const *const c_char) -> c_int {
     }
     let done = match words[..] {
         [b"pass", name] => caller::pass(name).map_err(|error| format!("no first process: {error}")),
+        [b"calls"] => calls::serve(),
         [b"report"] => report::run().map_err(|error| format!("no report: {error}")),
         _ => serve(&words, started_ns),
     };

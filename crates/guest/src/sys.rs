@@ -1,5 +1,6 @@
 //! The system calls that have no safe wrapper: signals, `wait4`, `fork`'s surroundings.
 
+pub mod hypercall;
 mod mapping;
 pub mod raw;
 

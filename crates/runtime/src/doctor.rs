@@ -3,10 +3,10 @@
 use std::fs;
 
 use agentkernel_core::{Availability, BackendKind};
+use agentkernel_kvm::KvmLevel;
 use agentkernel_oci::HostFacts;
 use serde::{Deserialize, Serialize};
 
-use crate::kvm::{self, KvmLevel};
 use crate::registry::Registry;
 
 /// Everything that doctor found.
@@ -112,7 +112,7 @@ impl HostPosture {
             user_namespaces: Answer::yes_unless(namespaces_obstacle(facts.root)),
             seccomp: Answer::yes_unless(seccomp_obstacle()),
             cgroups: Cgroups { version: facts.hierarchy.describe(), writable: facts.can_limit() },
-            kvm: kvm::probe(),
+            kvm: agentkernel_kvm::probe(),
             swap: facts.swap,
         }
     }

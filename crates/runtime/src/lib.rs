@@ -16,7 +16,6 @@ pub mod call;
 pub mod choice;
 pub mod config;
 pub mod doctor;
-pub mod kvm;
 pub mod registry;
 pub mod run;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use agentkernel_container::{AppleBackend, ContainerBackend, EngineSettings};
 use agentkernel_core::{Availability, Backend, BackendKind, Error, ErrorKind, Image, Result};
+use agentkernel_hyperlight::HyperlightBackend;
 use agentkernel_microvm::{MicrovmSettings, QemuBackend};
 use agentkernel_oci::engine::Engine;
 use agentkernel_oci::{OciBackend, RuntimeDir, Zygote};
@@ -20,7 +21,8 @@ pub struct Registry {
 impl Registry {
     /// Every backend of this build. Containers are cloned by `zygote`; records of live sandboxes are kept
     /// in `runtime_dir`; engines are where `engines` says, and programs of the host in the absolute folders of its
-    /// search path. Machines are made as `microvm` says. Compiled Wasm modules are kept in `wasm_cache`, if anywhere.
+    /// search path. Machines are made as `microvm` says. Compiled Wasm modules are kept in `wasm_cache`, if anywhere. Helper
+    /// programs of ours are in `helpers`.
     #[must_use]
     pub fn new(
         zygote: Arc<Zygote>,
@@ -28,6 +30,7 @@ impl Registry {
         engines: &EngineSettings,
         microvm: MicrovmSettings,
         wasm_cache: Option<PathBuf>,
+        helpers: Vec<PathBuf>,
     ) -> Self {
         let search_path: &[PathBuf] = &engines.search_path;
         let oci = OciBackend::new(zygote, runtime_dir);
@@ -38,7 +41,9 @@ impl Registry {
         let apple = Arc::new(AppleBackend::new(engines.clone()));
         let wasm = Arc::new(WasmBackend::new(wasm_cache));
         let qemu = Arc::new(QemuBackend::new(microvm));
-        Self::of(vec![apple, qemu, gvisor, Arc::new(oci), runc, crun, docker, podman, wasm])
+        let hyperlight = Arc::new(HyperlightBackend::new(helpers));
+        let oci = Arc::new(oci);
+        Self::of(vec![apple, qemu, hyperlight, gvisor, oci, runc, crun, docker, podman, wasm])
     }
 
     /// The backends that run Wasm modules, for whoever runs one and nothing else: they need no zygote.

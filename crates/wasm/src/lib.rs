@@ -22,7 +22,6 @@ mod call;
 mod cpu;
 mod guest;
 mod machine;
-mod no_files;
 mod process;
 mod program;
 mod refusals;

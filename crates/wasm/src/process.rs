@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use agentkernel_core::{
     Command, Error, ErrorKind, ExitStatus, Exited, OutputStream, Process, ProcessControl, ProcessEvent,
-    Result, SignalTarget, Stdin, TerminalSize, Usage,
+    Result, SignalAction, SignalTarget, Stdin, TerminalSize, Usage,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -249,21 +249,13 @@ impl ProcessControl for Control {
     }
 
     async fn signal(&self, number: u8, _target: SignalTarget) -> Result<()> {
-        match number {
-            0 => return Ok(()),
-            1..=64 => {}
-            _ => {
-                let why = format!("{number} is no signal");
-                return Err(Error::new(ErrorKind::Usage, "send a signal", why));
-            }
-        }
-        match default_action(number) {
-            Action::End => {
+        match SignalAction::of(number)? {
+            SignalAction::End => {
                 self.killer.send_if_modified(|killed| killed.is_none() && killed.replace(number).is_none());
                 Ok(())
             }
-            Action::Nothing => Ok(()),
-            Action::Stop => {
+            SignalAction::Nothing => Ok(()),
+            SignalAction::Stop => {
                 let why = "a Wasm module cannot be stopped and continued";
                 Err(Error::new(ErrorKind::NotSupported, "send a signal", why).on(number))
             }
@@ -272,21 +264,5 @@ impl ProcessControl for Control {
 
     async fn resize(&self, _size: TerminalSize) -> Result<()> {
         Ok(()) // it has no terminal
-    }
-}
-
-/// What a signal does to a program that has no handlers, as no module has.
-enum Action {
-    End,
-    Nothing,
-    Stop,
-}
-
-/// signal(7) says which.
-fn default_action(number: u8) -> Action {
-    match number {
-        17 | 18 | 23 | 28 => Action::Nothing, // CHLD, CONT, URG, WINCH
-        19..=22 => Action::Stop,              // STOP, TSTP, TTIN, TTOU
-        _ => Action::End,
     }
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use agentkernel_core::{
-    BackendKind, Call, CauseOfDeath, Command, Ended, Error, ErrorKind, Files, Posture, Process, Result,
-    Returned, Sandbox, SandboxName, SandboxSpec, SandboxUsage, Stopped,
+    BackendKind, Call, CauseOfDeath, Command, Ended, Error, ErrorKind, Files, NoFiles, Posture, Process,
+    Result, Returned, Sandbox, SandboxName, SandboxSpec, SandboxUsage, Stopped,
 };
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, watch};
@@ -15,7 +15,6 @@ use tokio::time::sleep;
 
 use crate::guest::Purse;
 use crate::machine::Machine;
-use crate::no_files::NoFiles;
 use crate::program::Program;
 use crate::refusals::Wanted;
 use crate::{call, process, trial};
@@ -176,7 +175,7 @@ impl Sandbox for WasmSandbox {
     }
 
     fn files(&self) -> &dyn Files {
-        &NoFiles
+        &NoFiles("a Wasm module has no files")
     }
 
     async fn ping(&self) -> Result<Duration> {

@@ -16,7 +16,7 @@ use crate::environment::Environment;
 
 /// What --backend may say.
 pub const BACKENDS: &[&str] =
-    &["auto", "apple", "qemu", "gvisor", "oci", "runc", "crun", "docker", "podman", "wasm"];
+    &["auto", "apple", "qemu", "hyperlight", "gvisor", "oci", "runc", "crun", "docker", "podman", "wasm"];
 /// What --profile may say.
 pub const PROFILES: &[&str] = &["restrictive", "moderate", "permissive"];
 

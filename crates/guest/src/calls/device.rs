@@ -1,0 +1,56 @@
+//! The kernel's queue of calls.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+
+use crate::sys;
+
+/// No reply of the host's is longer, bytes.
+const REPLY_MAX: usize = 72 << 10;
+
+/// `/dev/hlcall`. Reading again tells the kernel that the call before is done.
+pub struct Device {
+    file: File,
+    call_bytes_max: usize,
+}
+
+impl Device {
+    pub fn open() -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).open("/dev/hlcall")?;
+        let call_bytes_max = sys::hypercall::bytes_max(&file)?;
+        Ok(Self { file, call_bytes_max })
+    }
+
+    /// Waits for the next call; `None` if it was nothing.
+    pub fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut call = vec![0; self.call_bytes_max];
+        match self.file.read(&mut call) {
+            Ok(0) => Ok(None),
+            Ok(count) => {
+                call.truncate(count);
+                Ok(Some(call))
+            }
+            Err(why) if why.kind() == ErrorKind::Interrupted => Ok(None),
+            Err(why) => Err(why),
+        }
+    }
+
+    /// Says what a call has come to.
+    pub fn answer(&mut self, result: &str) -> io::Result<()> {
+        let mut answer = 0_i32.to_ne_bytes().to_vec();
+        answer.extend_from_slice(result.as_bytes());
+        self.file.write_all(&answer)
+    }
+
+    /// Calls a function of the host; returns what it returned.
+    pub fn call(&self, name: &str, argument: &str) -> io::Result<Vec<u8>> {
+        let mut reply = vec![0; REPLY_MAX];
+        let count = sys::hypercall::call(&self.file, name, argument, &mut reply)?;
+        reply.truncate(count);
+        match reply.split_first() {
+            Some((0, result)) => Ok(result.to_vec()),
+            Some((_, why)) => Err(io::Error::other(String::from_utf8_lossy(why).into_owned())),
+            None => Err(ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}

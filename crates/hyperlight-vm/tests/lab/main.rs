@@ -1,0 +1,44 @@
+//! The hyperlight backend on KVM. Where the processor has none that works, one test boots an emulated host
+//! (`scripts/kvm-lab`) and runs the others there: what they prove is function, and no figure of them means anything.
+
+mod commands;
+mod leases;
+mod limits;
+mod rig;
+mod table;
+
+use std::path::Path;
+use std::time::Duration;
+
+use agentkernel_kvm::KvmLevel;
+use agentkernel_process::Program;
+use agentkernel_testkit::tool_or_skip;
+
+/// The lab boots in some ten seconds, and these tests take a minute in it.
+const DEADLINE: Duration = Duration::from_secs(170);
+
+/// What the emulated host is made with.
+const TOOLS: [&str; 5] = ["gcc", "qemu-system-x86_64", "busybox", "mkfs.ext4", "setpriv"];
+
+/// How many tests there are besides this one.
+const TESTS: u32 = 14;
+
+#[test]
+fn everything_holds_on_kvm_or_in_an_emulated_host_that_has_it() {
+    // The others run here then.
+    if agentkernel_kvm::probe() == KvmLevel::Hardware || TOOLS.iter().any(|name| tool_or_skip(name).is_none())
+    {
+        return;
+    }
+    rig::root();
+    let (tests, kvm) = (std::env::current_exe().expect("this program"), rig::KVM);
+    let lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/kvm-lab");
+    let lab = Program::new(&lab.canonicalize().expect("it is there")).expect("absolute");
+    let lab = lab.argument("--timeout").argument(&(DEADLINE.as_secs() - 10).to_string());
+    let lab = lab.argument("--env").argument(&format!("AGENTKERNEL_REQUIRE={kvm}"));
+    let lab =
+        lab.argument("--").argument(tests.to_str().expect("a path of text")).argument("--test-threads=2");
+    let said = lab.output(DEADLINE).unwrap_or_else(|why| panic!("{why}"));
+    let result = format!("test result: ok. {} passed; 0 failed; 0 ignored", TESTS + 1);
+    assert!(said.contains(&result), "{said}");
+}

@@ -1,0 +1,246 @@
+//! The backend: from a description to a helper that holds a machine.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use agentkernel_core::{
+    Availability, Backend, BackendKind, Booted, Capabilities, Error, ErrorKind, Result, SandboxSpec,
+};
+use agentkernel_kvm::KvmLevel;
+use agentkernel_process::locate;
+use async_trait::async_trait;
+use tokio::time::timeout;
+
+use crate::helper::{Hearing, Helper};
+use crate::refusals;
+use crate::sandbox::{House, HyperlightSandbox};
+use crate::wire::{News, Order, Plan, Root, Trouble};
+
+/// Name of the helper program.
+pub const HELPER: &str = "agentkernel-hyperlight";
+
+/// A machine that is not there by then never comes. In an emulated host it takes three seconds.
+const BOOT_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Memory of the machine that a probe makes, MiB.
+const TRIAL_MIB: usize = 128;
+
+/// Makes micro VMs, each in a helper program of its own.
+pub struct HyperlightBackend {
+    /// Where the helper is looked for, in this order.
+    folders: Vec<PathBuf>,
+}
+
+impl HyperlightBackend {
+    /// A backend that takes its helper from the first of these folders that has it. Relative ones are passed over.
+    #[must_use]
+    pub fn new(folders: Vec<PathBuf>) -> Self {
+        Self { folders }
+    }
+
+    /// The helper, once it is clear that it can work here.
+    async fn helper(&self) -> Result<PathBuf, Unusable> {
+        let helper = locate(HELPER, &self.folders).ok_or_else(Unusable::no_helper)?;
+        let probed = tokio::task::spawn_blocking(agentkernel_kvm::probe).await;
+        let level = probed.unwrap_or_else(|why| KvmLevel::Broken { why: why.to_string() });
+        Unusable::of(&level).map_or(Ok(helper), Err)
+    }
+}
+
+/// Why it does not work here.
+struct Unusable {
+    needs: String,
+    hint: String,
+}
+
+impl Unusable {
+    /// Why a machine cannot run on such a KVM.
+    fn of(level: &KvmLevel) -> Option<Self> {
+        const ELSEWHERE: &str = "use another backend here, or a machine with hardware virtualisation";
+        let unusable = || Self {
+            needs: format!("KVM on hardware virtualisation: {}", level.describe()),
+            hint: level.hint().unwrap_or(ELSEWHERE).into(),
+        };
+        (*level != KvmLevel::Hardware).then(unusable)
+    }
+
+    fn no_helper() -> Self {
+        Self {
+            needs: format!("its helper program {HELPER}, which is not installed"),
+            hint: format!("cargo build --release -p {HELPER}-vm, and put it beside agentkernel or on PATH"),
+        }
+    }
+}
+
+/// It works, but not for everything.
+fn limited(helper: &Path) -> Availability {
+    let facts = [
+        ("helper", helper.display().to_string()),
+        ("kernel", "Unikraft, of hyperlight-unikraft".into()),
+        ("root", "a copy of small programs of the host, or of a folder".into()),
+    ];
+    Availability::Limited {
+        facts: facts.map(|(name, value)| (name.to_owned(), value)).into(),
+        limitation: "it runs one command at a time, without fork, mounts, terminals and files that last"
+            .into(),
+    }
+}
+
+/// A helper whose machine is there.
+struct Made {
+    helper: Helper,
+    hearing: Hearing,
+    has_mib: usize,
+}
+
+async fn make(path: &Path, plan: Plan) -> Result<Made> {
+    let failed = |why: String| Error::new(ErrorKind::Boot, "start the sandbox", why).on(path.display());
+    let (helper, mut hearing) = Helper::start(path).map_err(|why| failed(why.to_string()))?;
+    let memory_mib = plan.memory_mib;
+    helper.order(&Order::Boot(plan)).await.map_err(|why| failed(why.to_string()))?;
+    let news = timeout(BOOT_DEADLINE, hearing.next()).await;
+    match news.map_err(|_| failed(format!("no machine within {BOOT_DEADLINE:?}")))? {
+        Ok(News::Ready { memory_mib: has_mib }) => Ok(Made { helper, hearing, has_mib }),
+        Ok(News::NotMade(trouble)) => Err(not_made(trouble, memory_mib)),
+        Ok(other) => Err(failed(format!("it said {other:?}"))),
+        Err(why) => Err(failed(format!("it ended: {why}"))),
+    }
+}
+
+fn not_made(trouble: Trouble, memory_mib: usize) -> Error {
+    let refused = |why: &str| Error::new(ErrorKind::ControlRefused, "start the sandbox", why);
+    match trouble {
+        Trouble::Root(subject, why) => {
+            refused(&why).on(subject).hint("name a folder with --rootfs in which everything can be read")
+        }
+        Trouble::TooLarge { root_mib } => {
+            let why = format!(
+                "the root has {root_mib} MiB, all of it in the machine's memory, which has {memory_mib} MiB and needs half for itself"
+            );
+            refused(&why).on("root").hint("name a folder with only what is needed, or use a larger --memory")
+        }
+        Trouble::Machine(why) => Error::new(ErrorKind::Boot, "start the sandbox", why).on("machine"),
+    }
+}
+
+#[async_trait]
+impl Backend for HyperlightBackend {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Hyperlight
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            linux_programs: true,
+            wasm_modules: false,
+            terminal: false,
+            bind_mounts: false,
+            pause: false,
+            adopt: false,
+            own_kernel: true,
+            resize: false,
+            host_socket: false,
+        }
+    }
+
+    fn glance(&self) -> Option<Availability> {
+        // `auto` takes it for nothing, so that only whoever names it has to know whether it works.
+        let Some(helper) = locate(HELPER, &self.folders) else {
+            let Unusable { needs, hint } = Unusable::no_helper();
+            return Some(Availability::Unavailable { needs, hint });
+        };
+        Some(limited(&helper))
+    }
+
+    async fn probe(&self) -> Availability {
+        let helper = match self.helper().await {
+            Ok(helper) => helper,
+            Err(Unusable { needs, hint }) => return Availability::Unavailable { needs, hint },
+        };
+        match make(&helper, Plan { root: Root::Host, memory_mib: TRIAL_MIB }).await {
+            Ok(_) => limited(&helper),
+            Err(why) => Availability::Unavailable {
+                needs: format!("a Hyperlight that works here: {why}"),
+                hint: why.hint.unwrap_or_else(|| "use another backend".into()),
+            },
+        }
+    }
+
+    async fn boot(&self, spec: &SandboxSpec) -> Result<Booted> {
+        let plan = refusals::plan(spec)?;
+        let began = Instant::now();
+        let helper = self.helper().await.map_err(|Unusable { needs, hint }| {
+            let error = Error::new(ErrorKind::Unavailable, "choose a backend", format!("it needs {needs}"));
+            error.on(BackendKind::Hyperlight).hint(hint)
+        })?;
+        let wanted_mib = plan.memory_mib;
+        let Made { helper, hearing, has_mib } = make(&helper, plan).await?;
+        let boot = began.elapsed();
+        let house = House::new(helper, hearing, wanted_mib, has_mib);
+        let posture = house.posture()?;
+        if !posture.holds() {
+            let told = posture.broken().map(|control| format!("{} is {}", control.name, control.actual));
+            let told = told.collect::<Vec<_>>().join(", ");
+            return Err(
+                Error::new(ErrorKind::ControlRefused, "start the sandbox", "it is not as planned").on(told)
+            );
+        }
+        let sandbox = HyperlightSandbox::new(spec, house);
+        Ok(Booted { sandbox: Box::new(sandbox), boot, ready: began.elapsed().saturating_sub(boot) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use agentkernel_core::Profile;
+
+    use super::*;
+
+    fn spec() -> SandboxSpec {
+        let builder = SandboxSpec::builder("one".parse().expect("a name"), Profile::Restrictive);
+        builder.build().expect("a description")
+    }
+
+    #[tokio::test]
+    async fn without_its_helper_it_is_unavailable_and_says_how_to_get_it() {
+        let backend = HyperlightBackend::new(vec!["relative".into(), "/nonexistent".into()]);
+        let Availability::Unavailable { needs, hint } = backend.probe().await else { panic!("it is there") };
+        assert!(needs.contains(HELPER) && hint.contains("cargo build"), "{needs}: {hint}");
+        assert_eq!(backend.glance(), Some(Availability::Unavailable { needs, hint: hint.clone() }));
+        let error = backend.boot(&spec()).await.err().expect("refused");
+        assert_eq!((error.kind, error.hint), (ErrorKind::Unavailable, Some(hint)));
+    }
+
+    #[test]
+    fn every_kvm_but_the_one_that_can_run_a_machine_is_refused_with_its_reason_and_a_way_out() {
+        let levels = [
+            (KvmLevel::NoDevice, "no /dev/kvm"),
+            (KvmLevel::NoPermission, "may not open it"),
+            (KvmLevel::Broken { why: "KVM_RUN: nothing".into() }, "KVM_RUN: nothing"),
+            (KvmLevel::EmulatedKernelMode { mark: "kvm-pvm".into() }, "kvm-pvm"),
+            (KvmLevel::NotProbed, "not probed"),
+        ];
+        for (level, why) in levels {
+            let Some(Unusable { needs, hint }) = Unusable::of(&level) else { panic!("{level:?} is enough") };
+            assert!(needs.contains(why) && !hint.is_empty(), "{needs}: {hint}");
+        }
+        assert!(Unusable::of(&KvmLevel::Hardware).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_says_nothing_or_nonsense_is_an_error_and_is_gone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(HELPER);
+        for (script, why) in [("exit 3", "it ended"), ("exec echo nonsense", "frame of")] {
+            fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
+            fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("made executable");
+            let plan = Plan { root: Root::Host, memory_mib: TRIAL_MIB };
+            let error = make(&path, plan).await.err().expect("no machine");
+            assert_eq!(error.kind, ErrorKind::Boot);
+            assert!(error.why.contains(why) || error.why.contains("pipe"), "{error}");
+        }
+    }
+}
