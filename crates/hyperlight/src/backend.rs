@@ -107,6 +107,21 @@ async fn make(path: &Path, plan: Plan) -> Result<Made> {
     }
 }
 
+/// Makes a machine whose posture holds, and tells how long it took until there was one.
+async fn raise(path: &Path, plan: Plan) -> Result<(House, Duration)> {
+    let (began, wanted_mib) = (Instant::now(), plan.memory_mib);
+    let Made { helper, hearing, has_mib } = make(path, plan).await?;
+    let boot = began.elapsed();
+    let house = House::new(helper, hearing, wanted_mib, has_mib);
+    let posture = house.posture()?;
+    if posture.holds() {
+        return Ok((house, boot));
+    }
+    let told = posture.broken().map(|control| format!("{} is {}", control.name, control.actual));
+    let told = told.collect::<Vec<_>>().join(", ");
+    Err(Error::new(ErrorKind::ControlRefused, "start the sandbox", "it is not as planned").on(told))
+}
+
 fn not_made(trouble: Trouble, memory_mib: usize) -> Error {
     let refused = |why: &str| Error::new(ErrorKind::ControlRefused, "start the sandbox", why);
     match trouble {
@@ -157,7 +172,7 @@ impl Backend for HyperlightBackend {
             Ok(helper) => helper,
             Err(Unusable { needs, hint }) => return Availability::Unavailable { needs, hint },
         };
-        match make(&helper, Plan { root: Root::Host, memory_mib: TRIAL_MIB }).await {
+        match raise(&helper, Plan { root: Root::Host, memory_mib: TRIAL_MIB }).await {
             Ok(_) => limited(&helper),
             Err(why) => Availability::Unavailable {
                 needs: format!("a Hyperlight that works here: {why}"),
@@ -173,18 +188,7 @@ impl Backend for HyperlightBackend {
             let error = Error::new(ErrorKind::Unavailable, "choose a backend", format!("it needs {needs}"));
             error.on(BackendKind::Hyperlight).hint(hint)
         })?;
-        let wanted_mib = plan.memory_mib;
-        let Made { helper, hearing, has_mib } = make(&helper, plan).await?;
-        let boot = began.elapsed();
-        let house = House::new(helper, hearing, wanted_mib, has_mib);
-        let posture = house.posture()?;
-        if !posture.holds() {
-            let told = posture.broken().map(|control| format!("{} is {}", control.name, control.actual));
-            let told = told.collect::<Vec<_>>().join(", ");
-            return Err(
-                Error::new(ErrorKind::ControlRefused, "start the sandbox", "it is not as planned").on(told)
-            );
-        }
+        let (house, boot) = raise(&helper, plan).await?;
         let sandbox = HyperlightSandbox::new(spec, house);
         Ok(Booted { sandbox: Box::new(sandbox), boot, ready: began.elapsed().saturating_sub(boot) })
     }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use agentkernel_core::{
-    Access, Backend as _, BindMount, ErrorKind, Image, Limit, Limits, OutputStream, ProcessEvent, Profile,
-    SandboxSpec,
+    Access, Backend as _, BindMount, ErrorKind, ExitStatus, Image, Limit, Limits, OutputStream, ProcessEvent,
+    Profile, SandboxSpec,
 };
 
 use crate::rig::{backend, command, has_kvm, probing, root, say, spec};
@@ -15,8 +15,9 @@ async fn memory_ends_where_it_was_said_to() {
         return;
     }
     let sandbox = probing().await;
-    let had: u64 = say(&*sandbox, &["probe", "memory", "4096"]).await.text().parse().unwrap_or(0);
-    assert!(had < 128, "{had} MiB of 128");
+    assert_eq!(say(&*sandbox, &["probe", "memory", "24"]).await.text(), "24", "it has 128 MiB");
+    let greedy = say(&*sandbox, &["probe", "memory", "128"]).await;
+    assert_eq!(greedy.exited.status, ExitStatus::Signal(9), "{greedy:?}");
     assert_eq!(say(&*sandbox, &["probe", "exit", "4"]).await.code(), 4, "the next one lives");
 }
 
