@@ -1,6 +1,6 @@
 //! The bare host: what the same work costs without any sandbox.
 
-use super::course::{Brought, Course, Doer, Figure, Missing, Setup, Step, words};
+use super::course::{Course, Doer, Figure, Missing, Setup, Step, words};
 use super::{Site, work};
 use crate::suite::Benchmark;
 
@@ -37,25 +37,9 @@ impl Doer for Floor {
 
 /// The same bytes from one place of the host to another.
 fn copy(site: &Site) -> Result<Course, Missing> {
-    let cp = site.host_program("cp")?;
-    let rm = site.host_program("rm")?;
-    let (file, tree) = work::copied(site);
-    let at = |name: &str| site.work.join(name).display().to_string();
-    let step = |part, from: &str, to: &str| Step::quiet(part, words([&cp, "-r", from, to]));
-    let (file_in, file_out, tree_in, tree_out) =
-        (at("host-file-in"), at("host-file-out"), at("host-tree-in"), at("host-tree-out"));
-    Ok(Course {
-        timed: vec![
-            step("in", &file.display().to_string(), &file_in),
-            step("out", &file_in, &file_out),
-            step("tree_in", &tree.display().to_string(), &tree_in),
-            step("tree_out", &tree_in, &tree_out),
-        ],
-        between: vec![Step::quiet("rm", words([&rm, "-rf", &file_in, &tree_in]))],
-        brings: vec![
-            Brought { to: file_out.into(), like: file },
-            Brought { to: tree_out.into(), like: tree },
-        ],
-        ..Course::default()
-    })
+    let (cp, rm) = (site.host_program("cp")?, site.host_program("rm")?);
+    let inside = |name: &str| site.work.join(format!("host-{name}-inside")).display().to_string();
+    let course = work::copying(site, HOST, &inside, &|from, to| words([&cp, "-r", from, to]));
+    let removal = words([&rm, "-r", &inside("file"), &inside("tree")]);
+    Ok(Course { between: vec![Step::quiet("rm", removal)], ..course })
 }

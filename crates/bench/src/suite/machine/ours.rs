@@ -1,6 +1,6 @@
 //! Our own backends: cold, each command in a process of ours that boots a sandbox, and warm, out of a daemon's pool.
 
-use super::course::{Brought, Course, Doer, Figure, Missing, NAME, Setup, Step, words};
+use super::course::{Course, Doer, Figure, Missing, NAME, Setup, Step, words};
 use super::{Site, work};
 use crate::suite::Benchmark;
 
@@ -157,25 +157,12 @@ impl Ours {
     }
 
     fn copy(&self, site: &Site) -> Course {
-        let (file, tree) = work::copied(site);
         let inside = |name: &str| format!("{}:{WRITABLE}/{name}", self.name());
-        let at = |name: &str| site.work.join(format!("{}-{name}", self.backend)).display().to_string();
-        let step = |part, from: &str, to: &str| Step::quiet(part, Self::told(site, &["cp", from, to]));
+        let cp = |from: &str, to: &str| Self::told(site, &["cp", from, to]);
+        let Course { timed, brings, .. } = work::copying(site, &self.backend, &inside, &cp);
         let removal = ["exec", &self.name(), "--", "rm", "-r", "/workspace/file", "/workspace/tree"];
-        Course {
-            timed: vec![
-                step("in", &file.display().to_string(), &inside("file")),
-                step("out", &inside("file"), &at("file")),
-                step("tree_in", &tree.display().to_string(), &inside("tree")),
-                step("tree_out", &inside("tree"), &at("tree")),
-            ],
-            between: vec![Step::quiet("rm", Self::told(site, &removal))],
-            brings: vec![
-                Brought { to: at("file").into(), like: file },
-                Brought { to: at("tree").into(), like: tree },
-            ],
-            ..self.living(site, Self::saying(site, &[]))
-        }
+        let between = vec![Step::quiet("rm", Self::told(site, &removal))];
+        Course { timed, brings, between, ..self.living(site, Self::saying(site, &[])) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::course::{Brought, Course, Doer, Figure, Missing, NAME, Setup, Step, words};
+use super::course::{Course, Doer, Figure, Missing, NAME, Setup, Step, words};
 use super::runtime::Raw;
 use super::{Site, work};
 use crate::suite::Benchmark;
@@ -117,27 +117,12 @@ impl OnEngine<'_> {
     }
 
     fn copy(&self) -> Course {
-        let (file, tree) = work::copied(self.site);
         let inside = |name: &str| format!("{}:/{name}", self.container);
-        let at = |name: &str| self.site.work.join(format!("engine-{name}")).display().to_string();
-        let step = |part, from: &str, to: &str| Step::quiet(part, self.told(&["cp", from, to]));
-        Course {
-            timed: vec![
-                step("in", &file.display().to_string(), &inside("file")),
-                step("out", &inside("file"), &at("file")),
-                step("tree_in", &tree.display().to_string(), &inside("tree")),
-                step("tree_out", &inside("tree"), &at("tree")),
-            ],
-            between: vec![Step::quiet(
-                "rm",
-                self.told(&["exec", &self.container, "rm", "-r", "/file", "/tree"]),
-            )],
-            brings: vec![
-                Brought { to: at("file").into(), like: file },
-                Brought { to: at("tree").into(), like: tree },
-            ],
-            ..self.living(Step::quiet("", Vec::new()))
-        }
+        let cp = |from: &str, to: &str| self.told(&["cp", from, to]);
+        let Course { timed, brings, .. } = work::copying(self.site, "engine", &inside, &cp);
+        let removal = self.told(&["exec", &self.container, "rm", "-r", "/file", "/tree"]);
+        let between = vec![Step::quiet("rm", removal)];
+        Course { timed, brings, between, ..self.living(Step::quiet("", Vec::new())) }
     }
 }
 

@@ -1,6 +1,8 @@
 //! One sample: its timed steps, what they gave, and what is taken down after them.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
 use std::sync::PoisonError;
 use std::time::Instant;
 
@@ -183,30 +185,29 @@ fn remove(brought: &Brought) -> std::io::Result<()> {
     }
 }
 
-/// Whether what came back is what was sent.
+/// Whether what came back is what was sent, byte for byte.
 fn like(brought: &Brought) -> Result<(), Cause> {
-    let digest = |path: &std::path::Path| {
-        let digest = if path.is_dir() { content(path) } else { text::sha256_of_file(path) };
-        digest.map_err(|why| Cause::Incredible { why: format!("{}: {why}", path.display()) })
-    };
-    let (expected, actual) = (digest(&brought.like)?, digest(&brought.to)?);
+    let failed =
+        |path: &Path, why: std::io::Error| Cause::Incredible { why: format!("{}: {why}", path.display()) };
+    let content = |path: &Path| content(path).map_err(|why| failed(path, why));
+    let (expected, actual) = (content(&brought.like)?, content(&brought.to)?);
     if expected == actual {
         return Ok(());
     }
     let said = format!("{} is not as it was sent", brought.to.display());
-    Err(Cause::WrongOutput { expected_sha256: expected, actual_sha256: actual, said })
+    let digest = |content: &Content| text::sha256(&content.values().flatten().copied().collect::<Vec<u8>>());
+    Err(Cause::WrongOutput { expected_sha256: digest(&expected), actual_sha256: digest(&actual), said })
 }
 
-/// The digest of the names and bytes of a folder's files. Owners and permissions are not everybody's to keep.
-fn content(folder: &std::path::Path) -> std::io::Result<String> {
-    let mut names = std::fs::read_dir(folder)?
-        .map(|entry| Ok(entry?.file_name()))
-        .collect::<std::io::Result<Vec<_>>>()?;
-    names.sort();
-    let mut all = String::new();
-    for name in names {
-        let digest = text::sha256_of_file(&folder.join(&name))?;
-        all += &format!("{} {digest}\n", name.display());
+/// Files by name; of a file, itself without one. Owners and permissions are not everybody's to keep.
+type Content = BTreeMap<OsString, Vec<u8>>;
+
+fn content(path: &Path) -> std::io::Result<Content> {
+    if !path.is_dir() {
+        return Ok(Content::from([(OsString::new(), std::fs::read(path)?)]));
     }
-    Ok(text::sha256(all.as_bytes()))
+    let entries = std::fs::read_dir(path)?;
+    entries
+        .map(|entry| entry.and_then(|entry| Ok((entry.file_name(), std::fs::read(entry.path())?))))
+        .collect()
 }

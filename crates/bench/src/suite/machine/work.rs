@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Site;
-use super::course::{Course, Missing};
+use super::course::{Brought, Course, Missing, Step};
 use crate::plan::Metric;
 use crate::suite::Benchmark;
 use crate::workload::{self, work_of};
@@ -59,6 +59,29 @@ pub fn stage_copied(site: &Site) -> std::io::Result<()> {
     (0..TREE_FILES)
         .zip(bytes.chunks(TREE_FILE_BYTES))
         .try_for_each(|(number, bytes)| std::fs::write(tree.join(format!("{number:04}")), bytes))
+}
+
+/// What is copied in and out again: `inside` names a place of the sandbox, `cp` is the tool's word for it.
+pub fn copying(
+    site: &Site,
+    who: &str,
+    inside: &dyn Fn(&str) -> String,
+    cp: &dyn Fn(&str, &str) -> Vec<String>,
+) -> Course {
+    let (file, tree) = copied(site);
+    let back = |name: &str| site.work.join(format!("{who}-{name}"));
+    let sent = |path: &Path| path.display().to_string();
+    let step = |part, from: &str, to: &str| Step::quiet(part, cp(from, to));
+    Course {
+        timed: vec![
+            step("in", &sent(&file), &inside(FILE)),
+            step("out", &inside(FILE), &sent(&back(FILE))),
+            step("tree_in", &sent(&tree), &inside(TREE)),
+            step("tree_out", &inside(TREE), &sent(&back(TREE))),
+        ],
+        brings: vec![Brought { to: back(FILE), like: file }, Brought { to: back(TREE), like: tree }],
+        ..Course::default()
+    }
 }
 
 /// The benchmark by the program at `program`, which may write to `folder`; `around` puts the sandbox's words around it.
