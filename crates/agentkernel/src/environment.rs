@@ -128,7 +128,7 @@ impl Environment {
             runtime_dir: self.runtime_dir().path().to_owned(),
             search_path: self.search_path(),
             emulate,
-            hardware: agentkernel_runtime::kvm::hardware,
+            hardware: agentkernel_runtime::has_hardware_virtualisation,
         };
         Registry::new(zygote, self.runtime_dir(), &self.engines(), microvm, self.wasm_cache(), self.helpers())
     }

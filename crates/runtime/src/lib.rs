@@ -19,6 +19,7 @@ pub mod doctor;
 pub mod registry;
 pub mod run;
 
+pub use agentkernel_kvm::hardware as has_hardware_virtualisation;
 pub use agentkernel_wasm::{is_module, module_file};
 pub use call::{CallReport, CallRequest, call};
 pub use choice::{BackendRequest, Choice};
