@@ -45,7 +45,7 @@ pub struct Work {
     pub is_timed: bool,
 }
 
-/// The work of a metric. What the seed changes in it is known to nobody before the run.
+/// The work of a metric. What the seed of the run changes in it is known to nobody before the run.
 #[must_use]
 pub fn work_of(metric: Metric, seed: u64) -> Work {
     let token = format!("ready-{seed:016x}");

@@ -1,4 +1,4 @@
-//! The page and the choice by stored results: of the newest on one machine, beside the seed's, each line with its reason.
+//! The page and the choice by stored results: of the newest on one machine, beside the brief's, each line with its reason.
 
 use std::fs;
 use std::path::Path;
@@ -53,7 +53,7 @@ fn rows() -> Vec<Row> {
 }
 
 #[test]
-fn the_page_has_our_figures_beside_the_seeds_and_a_reason_where_there_are_none() {
+fn the_page_has_our_figures_beside_the_briefs_and_a_reason_where_there_are_none() {
     let parent = tempfile::tempdir().expect("a folder");
     store(parent.path(), "2026-01-01T00-00-00Z", "A", None, vec![row("oci", 99), row("crun", 20)]);
     store(parent.path(), "2026-01-02T00-00-00Z", "A", None, rows());

@@ -1,14 +1,14 @@
-//! The page of benchmarks: the first seed's tables with our figures beside its own, of stored results and nothing else.
+//! The page of benchmarks: the product's brief's tables with our figures beside its own, of stored results and nothing else.
 
+mod brief;
 mod cell;
-mod seed;
 
 use std::path::Path;
 
 use agentkernel_core::{Error, ErrorKind, Result};
 
+use self::brief::{ByFigure, ByTarget};
 use self::cell::{Cell, emulated, show};
-use self::seed::{ByFigure, ByTarget};
 use super::benchmark::Benchmark;
 use super::document::Document;
 use super::recommend;
@@ -26,16 +26,16 @@ const END: &str = "<!-- end -->";
 #[must_use]
 pub fn of(stored: &Stored) -> String {
     let mut page = header(stored);
-    page += &by_target(stored, &seed::HEADLINE);
-    page += &by_target(stored, &seed::PHASES);
-    page += &by_figure(stored, &seed::FIRECRACKER);
-    page += &by_figure(stored, &seed::HYPERLIGHT);
-    page += &by_target(stored, &seed::CONCURRENT);
-    page += &by_figure(stored, &seed::APPLE);
-    page += &by_target(stored, &seed::ENGINES);
-    page += &by_figure(stored, &seed::DAEMON);
-    page += "The seed uses a machine again (~95 %). A warm sandbox of ours is used once, and never returns to the pool.\n\n";
-    seed::STRESS.iter().for_each(|stress| page += &by_figure(stored, stress));
+    page += &by_target(stored, &brief::HEADLINE);
+    page += &by_target(stored, &brief::PHASES);
+    page += &by_figure(stored, &brief::FIRECRACKER);
+    page += &by_figure(stored, &brief::HYPERLIGHT);
+    page += &by_target(stored, &brief::CONCURRENT);
+    page += &by_figure(stored, &brief::APPLE);
+    page += &by_target(stored, &brief::ENGINES);
+    page += &by_figure(stored, &brief::DAEMON);
+    page += "The brief uses a machine again (~95 %). A warm sandbox of ours is used once, and never returns to the pool.\n\n";
+    brief::STRESS.iter().for_each(|stress| page += &by_figure(stored, stress));
     page += &format!("## Choosing a backend\n\n{}\n", recommend::markdown(stored));
     page + &rest(stored)
 }
@@ -70,8 +70,8 @@ fn header(stored: &Stored) -> String {
     let environment = &newest.facts.environment;
     let memory = environment.memory_bytes.map_or(String::new(), |bytes| format!(", {} GiB", bytes >> 30));
     let mut text = format!(
-        "Lines named *here* are ours: {} ({} processors{memory}), {}, {}, {}; {} build of agentkernel {}. All others are the first \
-         seed's own words, of machines of its own. ms, p50, unless it says otherwise; what has no figure says why.\n\n",
+        "Lines named *here* are ours: {} ({} processors{memory}), {}, {}, {}; {} build of agentkernel {}. All others are the \
+         brief's own words, of machines of its own. ms, p50, unless it says otherwise; what has no figure says why.\n\n",
         environment.cpu,
         environment.cores,
         environment.system,
@@ -118,9 +118,9 @@ fn heading(title: &str, columns: &[String]) -> String {
 fn by_target(stored: &Stored, table: &ByTarget) -> String {
     let columns: Vec<String> = table.columns.iter().map(|column| (*column).to_owned()).collect();
     let mut text = heading(table.title, &columns);
-    for (seed, target) in table.lines {
-        if seed.first().is_some_and(|name| !name.is_empty()) {
-            text += &format!("| {} |\n", seed.join(" | "));
+    for (brief, target) in table.lines {
+        if brief.first().is_some_and(|name| !name.is_empty()) {
+            text += &format!("| {} |\n", brief.join(" | "));
         }
         text += &line(stored, table.cells, target);
     }
@@ -158,10 +158,10 @@ fn by_figure(stored: &Stored, table: &ByFigure) -> String {
     let ours = table.targets.iter().map(|target| named(stored, target));
     let columns: Vec<String> = table.columns.iter().map(|column| (*column).to_owned()).chain(ours).collect();
     let mut text = heading(table.title, &columns);
-    for (seed, cell) in table.lines {
+    for (brief, cell) in table.lines {
         let shown =
             table.targets.iter().map(|target| show(stored, target, *cell).unwrap_or_else(|_| "–".into()));
-        text += &format!("| {} | {} |\n", seed.join(" | "), shown.collect::<Vec<_>>().join(" | "));
+        text += &format!("| {} | {} |\n", brief.join(" | "), shown.collect::<Vec<_>>().join(" | "));
     }
     let reasons: Vec<String> =
         table.targets.iter().filter_map(|target| absent(stored, table, target)).collect();
@@ -177,7 +177,7 @@ fn absent(stored: &Stored, table: &ByFigure, target: &str) -> Option<String> {
         .then(|| format!("- {}: could not run here, because {why}", named(stored, target)))
 }
 
-/// What the seed has no table for.
+/// What the brief has no table for.
 fn rest(stored: &Stored) -> String {
     let mut text = String::new();
     let all = [

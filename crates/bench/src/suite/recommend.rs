@@ -1,4 +1,4 @@
-//! Choosing a backend by what was measured: the seed's use cases, and for each what this machine's own figures say.
+//! Choosing a backend by what was measured: the brief's use cases, and for each what this machine's own figures say.
 
 use agentkernel_core::BackendKind;
 use serde::Serialize;
@@ -17,9 +17,9 @@ pub struct Choice {
     pub backend: Option<String>,
     /// The figures for it, or why there is none.
     pub why: String,
-    /// What the first seed recommends.
+    /// What the product's brief recommends.
     #[serde(skip)]
-    seed: &'static str,
+    brief: &'static str,
 }
 
 /// What a use case asks for.
@@ -75,13 +75,13 @@ const WARM: &str = " pool";
 pub fn choices(stored: &Stored) -> Vec<Choice> {
     let measured = measured(stored);
     let is_linux = stored.newest().is_some_and(|run| run.facts.environment.kernel.starts_with("Linux"));
-    let chosen = |(use_case, seed, wish)| {
+    let chosen = |(use_case, brief, wish)| {
         let found = match wish {
             Wish::MacOs if is_linux => Err("this is Linux".to_owned()),
             wish => best(&measured, wish).ok_or_else(|| missing(wish)),
         };
         let why = found.as_ref().map_or_else(Clone::clone, |one| one.why());
-        Choice { use_case, backend: found.ok().map(|one| one.target.clone()), why, seed }
+        Choice { use_case, backend: found.ok().map(|one| one.target.clone()), why, brief }
     };
     USE_CASES.into_iter().map(chosen).collect()
 }
@@ -145,21 +145,26 @@ pub fn boundary_of(target: &str) -> &'static str {
 
 fn boundary(kind: BackendKind) -> &'static str {
     match kind {
-        BackendKind::Apple => "a kernel of its own",
+        BackendKind::Apple | BackendKind::Qemu => "a kernel of its own",
+        BackendKind::Hyperlight => "a micro VM without a Linux kernel",
         BackendKind::Gvisor => "gVisor's kernel in user space",
         BackendKind::Wasm => "a boundary of software alone",
         BackendKind::Fake => "none",
-        _ => "hardened, the host's kernel is shared",
+        BackendKind::Oci
+        | BackendKind::Runc
+        | BackendKind::Crun
+        | BackendKind::Docker
+        | BackendKind::Podman => "hardened, the host's kernel is shared",
     }
 }
 
-/// As a table beside the seed's.
+/// As a table beside the brief's.
 #[must_use]
 pub fn markdown(stored: &Stored) -> String {
-    let mut text = "| Use case | the seed's | *here* | measured |\n|---|---|---|---|\n".to_owned();
-    for Choice { use_case, backend, why, seed } in choices(stored) {
+    let mut text = "| Use case | the brief's | *here* | measured |\n|---|---|---|---|\n".to_owned();
+    for Choice { use_case, backend, why, brief } in choices(stored) {
         let backend = backend.map_or("–".to_owned(), |backend| format!("`{backend}`"));
-        text += &format!("| {use_case} | {seed} | {backend} | {why} |\n");
+        text += &format!("| {use_case} | {brief} | {backend} | {why} |\n");
     }
     text
 }

@@ -18,7 +18,7 @@ pub enum Cell {
     P95(Benchmark, Level),
     /// The p99 of the whole.
     P99(Benchmark, Level),
-    /// The mean of a part: the seed's averages are such.
+    /// The mean of a part: the brief's averages are such.
     Mean(Benchmark, &'static str, Level),
     /// How many in a second.
     Rate(Benchmark, Level),
@@ -36,8 +36,8 @@ pub enum Cell {
     Ten(Benchmark),
 }
 
-/// Backends that the seed speaks of and that there are none of yet.
-const UNMADE: [&str; 3] = ["firecracker", "hyperlight", "qemu"];
+/// Backends that the brief speaks of and that there are none of yet.
+const UNMADE: [&str; 1] = ["firecracker"];
 
 /// The figure of a target, or why there is none. `NAME@macos` is a target of another system.
 pub fn show(stored: &Stored, target: &str, cell: Cell) -> Result<String, String> {

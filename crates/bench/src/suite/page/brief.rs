@@ -1,17 +1,17 @@
-//! The first seed's tables, as it has them, and which figure of ours stands beside each of its own.
+//! The product's brief's tables, as it has them, and which figure of ours stands beside each of its own.
 
 use super::cell::Cell;
 use crate::suite::benchmark::Benchmark::{Concurrent, Lifecycle, Phases, Startup};
 use crate::suite::record::TOTAL;
 use crate::suite::stored::Level::{Most, One};
 
-/// A table whose lines are targets: below each of the seed's stand ours.
+/// A table whose lines are targets: below each of the brief's stand ours.
 pub struct ByTarget {
     /// Its heading.
     pub title: &'static str,
     /// The columns, the target's first.
     pub columns: &'static [&'static str],
-    /// The seed's lines, and the target of ours that is the nearest.
+    /// The brief's lines, and the target of ours that is the nearest.
     pub lines: &'static [(&'static [&'static str], &'static str)],
     /// Our figures, for the columns after the first.
     pub cells: &'static [Cell],
@@ -19,19 +19,19 @@ pub struct ByTarget {
     pub has_others: bool,
 }
 
-/// A table whose lines are figures: beside the seed's stand ours.
+/// A table whose lines are figures: beside the brief's stand ours.
 pub struct ByFigure {
     /// Its heading.
     pub title: &'static str,
-    /// The seed's columns, that of the figures' names first.
+    /// The brief's columns, that of the figures' names first.
     pub columns: &'static [&'static str],
     /// Our targets, a column each.
     pub targets: &'static [&'static str],
-    /// The seed's cells, and our figure.
+    /// The brief's cells, and our figure.
     pub lines: &'static [(&'static [&'static str], Cell)],
 }
 
-/// Latency and throughput, the seed's first page.
+/// Latency and throughput, the brief's first page.
 pub const HEADLINE: ByTarget = ByTarget {
     title: "The headline numbers",
     columns: &["Backend", "Latency", "Throughput", "Isolation"],
@@ -88,7 +88,7 @@ pub const FIRECRACKER: ByFigure = ByFigure {
     ],
 };
 
-/// The fastest one of the seed, beside our own tier of Wasm.
+/// The fastest one of the brief, beside our own tier of Wasm.
 pub const HYPERLIGHT: ByFigure = ByFigure {
     title: "Hyperlight",
     columns: &["Metric", "Hyperlight"],
@@ -164,7 +164,7 @@ pub const DAEMON: ByFigure = ByFigure {
     ],
 };
 
-/// The seed's three stress tests; each of ours is a whole life: create, exec, stop, rm.
+/// The brief's three stress tests; each of ours is a whole life: create, exec, stop, rm.
 pub const STRESS: [ByFigure; 3] = [
     ByFigure {
         title: "Stress: Docker (macOS), 10 parallel sandboxes",
