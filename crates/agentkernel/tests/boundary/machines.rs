@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use agentkernel_core::Availability;
 use agentkernel_microvm::setup;
@@ -10,6 +11,9 @@ use agentkernel_testkit::{Finished, TestEnvironment, available_or_skip, tool_or_
 use serde_json::Value;
 
 use crate::support::PROGRAM;
+
+/// Whose turn it is to look for the kernel: a second setup beside the first is refused.
+static SETUP: Mutex<()> = Mutex::new(());
 
 /// A host with a kernel for machines and a small system for their root.
 struct Host {
@@ -26,9 +30,11 @@ impl Host {
         let (busybox, kept) =
             (tool_or_skip("busybox")?, Path::new(env!("CARGO_TARGET_TMPDIR")).join("microvm"));
         let search_path: Vec<PathBuf> = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from).into();
-        if !kept.join("kernel/about.json").exists()
-            && let Err(error) = setup::from_debian(&kept, &search_path, &mut |_| {})
-        {
+        let turn = SETUP.lock().unwrap_or_else(PoisonError::into_inner);
+        let set_up = || setup::from_debian(&kept, &search_path, &mut |_| {});
+        let failure = if kept.join("kernel/about.json").exists() { None } else { set_up().err() };
+        drop(turn);
+        if let Some(error) = failure {
             let hint = error.hint.clone().unwrap_or_default();
             let unavailable = Availability::Unavailable { needs: error.to_string(), hint };
             assert!(!available_or_skip("qemu", &unavailable));
