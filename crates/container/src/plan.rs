@@ -7,7 +7,7 @@ mod refusals;
 use std::path::{Path, PathBuf};
 
 use agentkernel_core::{Access, BackendKind, ByteSize, Limit, Limits, Result, SandboxSpec};
-use agentkernel_hardening::limits::{CPU_PERIOD_US, LOCKED_MEMORY_MAX, SHM_BYTES, SIGNALS_MAX, cpu_quota_us};
+use agentkernel_hardening::limits::{CPU_PERIOD_US, SHM_BYTES, cpu_quota_us};
 use agentkernel_hardening::lists;
 use serde_json::{Value, json};
 
@@ -103,19 +103,6 @@ fn binds<'a>(
     let owned = |path: &Path| path.to_owned();
     let named = spec.mounts().iter();
     host.chain(named.map(move |mount| (owned(mount.source()), owned(mount.target()), mount.access())))
-}
-
-/// The rlimits of a sandbox's processes: name, soft, hard. None for processes: without a user namespace the kernel counts
-/// those of all sandboxes of an engine together, so that one could take them from another. Each has its control group's.
-pub(crate) fn rlimits(limits: &Limits) -> [(&'static str, u64, u64); 5] {
-    let (files, disk) = (u64::from(limits.open_files), limits.disk.get());
-    [
-        ("nofile", files, files * 4),
-        ("core", 0, 0),
-        ("memlock", LOCKED_MEMORY_MAX, LOCKED_MEMORY_MAX),
-        ("fsize", disk, disk),
-        ("sigpending", SIGNALS_MAX, SIGNALS_MAX),
-    ]
 }
 
 #[cfg(test)]

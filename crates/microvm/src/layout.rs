@@ -4,9 +4,7 @@
 mod refusals;
 
 use agentkernel_core::{HostSocket, Image, Limits, SandboxSpec};
-use agentkernel_hardening::limits::{
-    CPU_PERIOD_US, LOCKED_MEMORY_MAX, SHM_BYTES, SIGNALS_MAX, cpu_quota_us, tmpfs_inodes,
-};
+use agentkernel_hardening::limits::{CPU_PERIOD_US, SHM_BYTES, cpu_quota_us, rlimits, tmpfs_inodes};
 use agentkernel_hardening::{etc, lists};
 
 use crate::plan::{ROOT_DEVICE, STREAM_PORT};
@@ -205,18 +203,6 @@ impl Steps {
 
 fn at(path: &str) -> String {
     format!("{NEW}/{path}")
-}
-
-/// The limits of each process: name, soft, hard.
-fn rlimits(limits: &Limits) -> [(&'static str, u64, u64); 5] {
-    let (files, disk) = (u64::from(limits.open_files), limits.disk.get());
-    [
-        ("nofile", files, files * 4),
-        ("core", 0, 0),
-        ("memlock", LOCKED_MEMORY_MAX, LOCKED_MEMORY_MAX),
-        ("fsize", disk, disk),
-        ("sigpending", SIGNALS_MAX, SIGNALS_MAX),
-    ]
 }
 
 #[cfg(test)]

@@ -97,21 +97,8 @@ fn cgroup_plan(spec: &SandboxSpec, path: &str, facts: &PlanFacts) -> CgroupPlan 
     }
 }
 
-fn refuse_other_images(spec: &SandboxSpec) -> Result<()> {
-    let refused = |why| Error::new(ErrorKind::ControlRefused, "start the sandbox", why);
-    match spec.image() {
-        Image::Host | Image::Rootfs(_) => Ok(()),
-        Image::Named(name) => Err(refused("this backend keeps no images")
-            .on(format!("image {name}"))
-            .hint("use --backend docker or podman, or a folder with --rootfs")),
-        Image::Module(module) => Err(refused("this backend runs Linux programs")
-            .on(format!("module {}", module.path().display()))
-            .hint("use --backend wasm")),
-    }
-}
-
 fn refuse_what_cannot_be_enforced(spec: &SandboxSpec, facts: &PlanFacts) -> Result<()> {
-    refuse_other_images(spec)?;
+    spec.image().refuse_unless_files()?;
     let least = u64::from(Limits::OPEN_FILES_MIN);
     if facts.open_files_max < least {
         let why = format!(

@@ -5,6 +5,7 @@ mod refusals;
 use std::path::{Path, PathBuf};
 
 use agentkernel_core::{Access, ByteSize, ImageName, Limits, Result, SandboxSpec};
+use agentkernel_hardening::limits::rlimits;
 use serde_json::{Value, json};
 
 pub use super::argv::{
@@ -14,7 +15,7 @@ pub use super::argv::{
 use super::version::SHM_SIZE;
 pub use super::version::Version;
 use crate::inside::{AGENT, AGENT_FOLDER, WORKSPACE};
-use crate::plan::rlimits;
+
 use refusals::{Checked, check};
 
 /// What a plan depends on besides the description.

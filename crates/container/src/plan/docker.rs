@@ -1,13 +1,11 @@
 //! A container in the words of Docker.
 
 use agentkernel_core::{Access, SandboxSpec};
-use agentkernel_hardening::limits::tmpfs_inodes;
+use agentkernel_hardening::limits::{rlimits, tmpfs_inodes};
 use agentkernel_hardening::seccomp::{self, Unknown};
 use serde_json::{Value, json};
 
-use super::{
-    AGENT_WORDS, Facts, Plan, binds, labels, masked_paths, read_only_paths, rlimits, shm_bytes, size,
-};
+use super::{AGENT_WORDS, Facts, Plan, binds, labels, masked_paths, read_only_paths, shm_bytes, size};
 use crate::inside::{AGENT, WORKSPACE};
 
 pub(super) fn plan(spec: &SandboxSpec, facts: &Facts) -> Plan {

@@ -2,10 +2,10 @@
 //! named here is to be writable, nor what is to be hidden.
 
 use agentkernel_core::{Access, ByteSize, Limit, Limits, SandboxSpec};
-use agentkernel_hardening::limits::{CPU_PERIOD_US, cpu_quota_us};
+use agentkernel_hardening::limits::{CPU_PERIOD_US, cpu_quota_us, rlimits};
 use serde_json::{Value, json};
 
-use super::{AGENT_WORDS, Facts, Plan, binds, labels, masked_paths, rlimits, shm_bytes};
+use super::{AGENT_WORDS, Facts, Plan, binds, labels, masked_paths, shm_bytes};
 use crate::inside::{AGENT, WORKSPACE};
 
 pub(super) fn plan(spec: &SandboxSpec, facts: &Facts) -> Plan {

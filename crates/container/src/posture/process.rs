@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use agentkernel_core::{Control, Limits, SandboxSpec};
+use agentkernel_hardening::limits;
 
 use crate::inside::AGENT;
-use crate::plan;
 
 /// Every process of its PID namespace, as far as we may look.
 pub(super) fn of_container(init: i32) -> Vec<i32> {
@@ -132,7 +132,7 @@ pub(super) fn rlimits(limits: &Limits, init: i32) -> Vec<Control> {
         let expected = shown(&soft.to_string(), &hard.to_string());
         Control::exact(&format!("rlimit.{name}"), expected, shown(&actual_soft, &actual))
     };
-    plan::rlimits(limits).map(control).into()
+    limits::rlimits(limits).map(control).into()
 }
 
 /// Interfaces of the container's network namespace.

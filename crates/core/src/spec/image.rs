@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::Image;
+use crate::{Error, ErrorKind, Result};
+
 /// Where an image is, in the words of container engines: `[REGISTRY/]NAME[:TAG][@sha256:DIGEST]`, so written that it can
 /// be nothing else: with a `/`, a `:` or an `@` in it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -19,10 +22,26 @@ impl ImageName {
     }
 }
 
+impl Image {
+    /// Refuses, with its name, what a backend for Linux programs cannot run that keeps no images itself.
+    pub fn refuse_unless_files(&self) -> Result<()> {
+        let refused = |why| Error::new(ErrorKind::ControlRefused, "start the sandbox", why);
+        match self {
+            Self::Host | Self::Rootfs(_) => Ok(()),
+            Self::Named(name) => Err(refused("this backend keeps no images")
+                .on(format!("image {name}"))
+                .hint("use --backend docker or podman, or a folder with --rootfs")),
+            Self::Module(module) => Err(refused("this backend runs Linux programs")
+                .on(format!("module {}", module.path().display()))
+                .hint("use --backend wasm")),
+        }
+    }
+}
+
 impl FromStr for ImageName {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
         let wrong = |why: &str| {
             let shown = text.chars().take(100).collect::<String>();
             Err(format!("'{}' is not the name of an image: {why}", shown.escape_debug()))

@@ -1,6 +1,6 @@
 //! What a machine cannot be, each refused with the name of what was asked for.
 
-use agentkernel_core::{ByteSize, CpuCount, Error, ErrorKind, Image, Limit, Result, SandboxSpec};
+use agentkernel_core::{ByteSize, CpuCount, Error, ErrorKind, Limit, Result, SandboxSpec};
 
 /// Memory that the guest's kernel and the agent need beside the sandbox's own, MiB, and the part of that which they need
 /// besides, for the table of pages and what the kernel keeps back. Debian's 6.1 took 69 MiB of a guest of 192, 130 of 640,
@@ -23,7 +23,7 @@ pub struct Size {
 
 /// The size of the machine for this description, or why there can be none.
 pub fn size(spec: &SandboxSpec) -> Result<Size> {
-    refuse_other_images(spec)?;
+    spec.image().refuse_unless_files()?;
     if let Some(mount) = spec.mounts().first() {
         return Err(refused("nothing of the host's files is shown to a machine")
             .on(format!("mount {}", mount.source().display()))
@@ -55,18 +55,6 @@ pub fn size(spec: &SandboxSpec) -> Result<Size> {
 /// Of a part of a processor, the rest is held back by the guest's kernel.
 fn whole(cpus: CpuCount) -> u32 {
     cpus.as_milli().div_ceil(1000)
-}
-
-fn refuse_other_images(spec: &SandboxSpec) -> Result<()> {
-    match spec.image() {
-        Image::Host | Image::Rootfs(_) => Ok(()),
-        Image::Named(name) => Err(refused("this backend keeps no images")
-            .on(format!("image {name}"))
-            .hint("use --backend docker or podman, or a folder with --rootfs")),
-        Image::Module(module) => Err(refused("this backend runs Linux programs")
-            .on(format!("module {}", module.path().display()))
-            .hint("use --backend wasm")),
-    }
 }
 
 fn refused(why: impl std::fmt::Display) -> Error {

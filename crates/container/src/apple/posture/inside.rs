@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use agentkernel_core::{Access, Control, SandboxSpec};
+use agentkernel_hardening::limits::rlimits;
 use agentkernel_hardening::mountinfo::MountLine;
 
 use crate::inside::WORKSPACE;
-use crate::plan::{rlimits, shm_bytes};
+use crate::plan::shm_bytes;
 use crate::posture::PRIVILEGES;
 
 /// Interfaces that a kernel makes in every network namespace, without a way out: a loopback, and the ends of tunnels that
