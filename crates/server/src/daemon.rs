@@ -101,3 +101,15 @@ impl Daemon {
         });
     }
 }
+
+#[cfg(test)]
+impl Daemon {
+    /// A daemon of fakes, none of them warm, that listens to nobody.
+    pub fn on_fakes(folder: &std::path::Path) -> Arc<Self> {
+        let pool = agentkernel_pool::PoolSettings { target: 0..=0, ..Default::default() };
+        let settings = ServeSettings { pool, ..ServeSettings::new(folder) };
+        let (store, _) = Store::open(&folder.join("daemon.db"), 10).expect("a store");
+        let registry = Registry::of(vec![Arc::new(agentkernel_testkit::FakeBackend::new())]);
+        Arc::new(crate::serve::daemon(settings, registry, store).expect("a daemon"))
+    }
+}

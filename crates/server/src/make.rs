@@ -49,11 +49,17 @@ pub async fn make(daemon: &Arc<Daemon>, order: Order) -> Outcome<(Guest, EndOnDr
     let (view, watcher) = watch::channel(view);
     let fate = Fate::open();
     let promised_bytes = plan.spec.limits().memory.value().map(ByteSize::get);
-    daemon.state.admit(Candidate { view: watcher, fate: fate.clone(), promised_bytes }).await?;
+    let candidate = Candidate { view: watcher, fate: fate.clone(), promised_bytes };
     let guard = EndOnDrop::new(fate.clone());
     let (reply, answer) = oneshot::channel();
     let daemon = daemon.clone();
-    tokio::spawn(async move { live(daemon, plan, view, fate, reply).await });
+    // From its admission on a sandbox is this task's, which nobody drops: whoever was admitted is forgotten again.
+    tokio::spawn(async move {
+        match daemon.state.admit(candidate).await {
+            Ok(()) => live(daemon, plan, view, fate, reply).await,
+            Err(failure) => drop(reply.send(Err(failure))),
+        }
+    });
     let guest = answer.await.map_err(|_| Failure::internal("the sandbox's keeper has ended"))??;
     Ok((guest, guard))
 }
@@ -282,3 +288,6 @@ impl Drop for Obituary {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,16 +6,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use agentkernel_api::{CauseOfDeath, SandboxRequest, State};
-use agentkernel_pool::PoolSettings;
-use agentkernel_runtime::Registry;
-use agentkernel_testkit::FakeBackend;
 use tokio::time::timeout;
 
 use crate::daemon::Daemon;
 use crate::guest::Guest;
 use crate::make::{Order, make};
-use crate::settings::ServeSettings;
-use crate::store::Store;
 
 /// How far somebody has set the wall clock of this program, in milliseconds.
 static JUMP_MS: AtomicI64 = AtomicI64::new(0);
@@ -26,14 +21,6 @@ const FAR_MS: i64 = 10 * 365 * 24 * 3600 * 1000;
 /// What the wall clock reads after the jump.
 pub fn jumped(wall_ms: u64) -> u64 {
     wall_ms.saturating_add_signed(JUMP_MS.load(Ordering::Relaxed))
-}
-
-fn daemon(folder: &Path) -> Arc<Daemon> {
-    let pool = PoolSettings { target: 0..=0, ..PoolSettings::default() };
-    let settings = ServeSettings { pool, ..ServeSettings::new(folder) };
-    let (store, _) = Store::open(&folder.join("daemon.db"), 10).expect("a store");
-    let registry = Registry::of(vec![Arc::new(FakeBackend::new())]);
-    Arc::new(crate::serve::daemon(settings, registry, store).expect("a daemon"))
 }
 
 /// A sandbox with these times.
@@ -55,7 +42,7 @@ async fn cause(guest: &Guest) -> Option<CauseOfDeath> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_jump_of_the_wall_clock_ends_no_sandbox_and_lets_none_live_on() {
     let folder = tempfile::tempdir().expect("temp dir");
-    let daemon = daemon(folder.path());
+    let daemon = Daemon::on_fakes(folder.path());
     let long = sandbox(&daemon, Some(3_600_000), Some(3_600_000)).await;
     let displayed = super::wall_ms();
     JUMP_MS.store(FAR_MS, Ordering::Relaxed);
