@@ -36,6 +36,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use serde::{Deserialize, Serialize};
 
+use crate::lock::LockFile;
 use crate::plan::{Launch, Plan, Privilege};
 use crate::seccomp::SeccompFilters;
 use crate::sys::{self, Forked};
@@ -117,6 +118,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) group: GroupDoor,
     /// A network namespace that was made before, for a container that we make here.
     pub(crate) network: Option<OwnedFd>,
+    /// What is reaped if we die.
+    pub(crate) locks: &'a mut [LockFile],
 }
 
 /// Makes the container. `order` becomes readable or ends when all is to be given up. Only for a process with one

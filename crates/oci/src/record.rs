@@ -1,6 +1,8 @@
 //! The record of a live sandbox: a locked file that says enough to inspect it, and to clean up after
 //! whoever could not.
 
+mod process;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,10 +11,11 @@ use agentkernel_core::{BackendKind, Error, ErrorKind, Posture, Result, SandboxNa
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Hierarchy;
-use crate::kernel_file;
 use crate::lock::LockFile;
 use crate::paths::{self, RuntimeDir};
 use crate::posture::Expected;
+
+pub use process::Init;
 
 /// What is known of one sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,29 +34,6 @@ pub struct Record {
     pub(crate) token: [u8; 32],
     /// Seconds since 1970 when it was asked for.
     pub created_s: u64,
-}
-
-/// A process that cannot be mistaken for another that got its PID later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Init {
-    /// PID on the host.
-    pub pid: i32,
-    /// When it was started, in clock ticks since the host's boot (proc(5), field 22 of stat).
-    pub start_ticks: u64,
-}
-
-impl Init {
-    /// The process that has this PID now.
-    pub(crate) fn of(pid: i32) -> Option<Self> {
-        let stat = kernel_file::read_text(format!("/proc/{pid}/stat")).ok()?;
-        // The second field is the name in parentheses, which may hold anything.
-        let start_ticks = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
-        Some(Self { pid, start_ticks })
-    }
-
-    fn is_alive(self) -> bool {
-        Self::of(self.pid) == Some(self)
-    }
 }
 
 impl Record {
@@ -172,6 +152,9 @@ pub(crate) fn reap(content: &[u8]) -> io::Result<()> {
     let Ok(record) = serde_json::from_slice::<Stale>(content) else {
         return Ok(()); // cut short by a crash before anything was started
     };
+    // Whoever died holding the lock let go of it before his children heard of his death: until they are gone, they may make
+    // what is removed here once more.
+    record.makers.iter().try_for_each(|maker| maker.end())?;
     if let Some(init) = record.init.filter(|init| init.is_alive())
         && let Some(pid) = rustix::process::Pid::from_raw(init.pid)
     {
@@ -193,6 +176,26 @@ pub(crate) struct Stale {
     pub(crate) cgroup: Option<String>,
     #[serde(default)]
     pub(crate) init: Option<Init>,
+    /// Who is about to make something of it, while a container runtime is: its supervisor, and the runtime.
+    #[serde(default)]
+    makers: Vec<Init>,
+}
+
+impl Stale {
+    /// What is to be cleaned up of a sandbox that nobody has begun to make.
+    pub(crate) fn of_group(cgroup: Option<String>) -> Self {
+        Self { cgroup, init: None, makers: Vec::new() }
+    }
+}
+
+/// Notes in the sandbox's locked files who makes it from now on. The host side writes its record anew when it is made.
+pub(crate) fn note_makers(locks: &mut [LockFile], makers: &[Init]) -> io::Result<()> {
+    for lock in locks {
+        let mut content: serde_json::Value = serde_json::from_slice(&lock.content()?)?;
+        content["makers"] = serde_json::to_value(makers)?;
+        lock.write(&serde_json::to_vec(&content)?)?;
+    }
+    Ok(())
 }
 
 /// A group of ours, and not a path that a damaged record happens to contain.
@@ -237,9 +240,19 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_known_by_its_start_and_not_its_number() {
-        let me = Init::of(i32::try_from(std::process::id()).expect("pid")).expect("alive");
-        assert!(me.is_alive());
-        assert!(!Init { start_ticks: me.start_ticks + 1, ..me }.is_alive());
+    #[expect(clippy::disallowed_methods, reason = "a process that is nobody's sandbox")]
+    fn whoever_was_making_a_sandbox_has_ended_before_it_is_cleaned_up() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let path = folder.path().join("made.json");
+        let mut lock = LockFile::acquire(&path).expect("io").expect("free");
+        lock.write(&serde_json::to_vec(&Stale::of_group(None)).expect("JSON")).expect("write");
+        let mut maker = std::process::Command::new("/bin/sleep").arg("1000").spawn().expect("start");
+        let process = Init::of(i32::try_from(maker.id()).expect("pid")).expect("alive");
+        note_makers(std::slice::from_mut(&mut lock), &[process]).expect("note");
+        reap(&lock.content().expect("read")).expect("reap");
+        assert!(process.has_ended());
+        assert!(!maker.wait().expect("wait").success());
+        // A second time nobody is there.
+        reap(&lock.content().expect("read")).expect("reap");
     }
 }

@@ -117,10 +117,10 @@ pub(crate) struct Order {
 
 /// Runs one sandbox from beginning to end. `living` is held as long as the program must not leave it behind.
 pub(crate) fn run(order: Order, tools: &Tools, living: OwnedFd) {
-    let Order { plan, group, control, agent_stream, locks } = order;
+    let Order { plan, group, control, agent_stream, mut locks } = order;
     let deadline = plan.lifetime_ms.map(|time| Instant::now() + Duration::from_millis(time));
     let mut control = Control::new(control);
-    match bring_up(&plan, agent_stream, group.as_ref(), &control, tools) {
+    match bring_up(&plan, agent_stream, group.as_ref(), &mut locks, &control, tools) {
         Ok((running, door)) => {
             control.say(&Report::Started { pid: running.init });
             let (init, leader) = (running.init, running.leader);
@@ -148,6 +148,7 @@ fn bring_up(
     plan: &Plan,
     stream: OwnedFd,
     group: Option<&Group>,
+    locks: &mut [LockFile],
     control: &Control,
     tools: &Tools,
 ) -> Result<(Running, OwnedFd), Failure> {
@@ -167,7 +168,7 @@ fn bring_up(
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .map_err(during("make the agent's door"))?;
     let (agent, door, network) = (&tools.agent, theirs, tools.network.take());
-    let parts = Parts { plan, agent, filters, stream, door, group: group_door, network };
+    let parts = Parts { plan, agent, filters, stream, door, group: group_door, network, locks };
     let running = container::create(parts, control.as_fd())?;
     if let Some(group) = group.filter(|_| makes_group(plan))
         && let Err(why) = group.deny_what_runtimes_want()

@@ -72,7 +72,7 @@ impl OciBackend {
         };
         write_record(name_lock, &record)?;
         if let Some(block) = block {
-            let note = Stale { cgroup: facts.cgroup, init: None };
+            let note = Stale::of_group(facts.cgroup);
             let note = serde_json::to_vec(&note).map_err(|why| unwritable(&why))?;
             block.lock.write(&note).map_err(|why| unwritable(&why))?;
         }

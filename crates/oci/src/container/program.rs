@@ -4,6 +4,7 @@
 //! supervisor                           the runtime's process
 //!   clone into a mount namespace ──▶     (crun: enter the control group)
 //!                                        build the stage, write bundle and agent on it
+//!   write down who they are  ──────▶
 //!   end of the channel       ◀──────     execute the runtime, with the agent's stream as its standard input
 //!   its PID file, on the stage ◀─        make the container
 //! ```
@@ -29,7 +30,7 @@ use rustix::fs::{Mode, OFlags, fcntl_setfl, open};
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketFlags, SocketType,
-    recvmsg, send, socketpair,
+    recv, recvmsg, send, socketpair,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open, set_child_subreaper};
@@ -39,6 +40,8 @@ use super::init::die_with_the_supervisor;
 use super::{DEADLINE, Failure, GroupDoor, MESSAGE_MAX, Parts, Running, await_word, during, hear, stage};
 use crate::bundle::{ROOTFS, STAGE};
 use crate::engine::{AGENT, Launcher};
+use crate::lock::LockFile;
+use crate::record::{Init, note_makers};
 use crate::supervisor::send_with_descriptor;
 use crate::sys::{self, Forked};
 
@@ -47,6 +50,9 @@ use traces::{first_process, last_words};
 
 /// All of the runtime's environment.
 const ENVIRONMENT: &std::ffi::CStr = c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// "It is written down that you make the container."
+const NOTED: &[u8] = b"n";
 
 /// How soon is looked again whether a runtime that stays has made the container.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -72,8 +78,9 @@ pub(super) fn create(
             Job { parts, launcher, maps, channel: theirs, stderr }.run()
         }
         Forked::Parent(pid) => {
-            drop((theirs, stderr, parts));
-            let made = accompany(&ours, order, pid, launcher, File::from(complaints));
+            drop((theirs, stderr, parts.stream, parts.door, parts.group));
+            let made = note(pid, parts.locks, &ours)
+                .and_then(|()| accompany(&ours, order, pid, launcher, File::from(complaints)));
             if made.is_err() {
                 sys::kill(pid);
                 drop(sys::wait_for(pid));
@@ -81,6 +88,15 @@ pub(super) fn create(
             made
         }
     }
+}
+
+/// Writes down who makes the container, for a reaper; only then may the runtime be executed.
+fn note(pid: i32, locks: &mut [LockFile], channel: &OwnedFd) -> Result<(), Failure> {
+    let makers: Vec<Init> = [getpid().as_raw_pid(), pid].into_iter().filter_map(Init::of).collect();
+    note_makers(locks, &makers).map_err(during("write down who makes the container"))?;
+    // One that has died says so by the end of the channel.
+    send(channel, NOTED, SendFlags::NOSIGNAL).ok();
+    Ok(())
 }
 
 /// Waits until the runtime has made the container.
@@ -210,6 +226,7 @@ impl Job<'_> {
             .chain(self.launcher.words.iter().map(String::as_str));
         let words =
             words.map(CString::new).collect::<Result<Vec<_>, _>>().map_err(during("execute the runtime"))?;
+        self.await_note()?;
         let what = format!("execute {}", self.launcher.path.display());
         Err(during(&what)(sys::execute_path(&path, &words, ENVIRONMENT)))
     }
@@ -223,6 +240,14 @@ impl Job<'_> {
         let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o555).open(place)?;
         io::copy(&mut agent, &mut copy)?;
         copy.flush()
+    }
+
+    /// The end of the channel comes instead if the supervisor is no more.
+    fn await_note(&self) -> Result<(), Failure> {
+        let mut word = [0; NOTED.len()];
+        let heard = recv(&self.channel, &mut word, RecvFlags::empty());
+        let (_, length) = heard.map_err(during("hear from the supervisor"))?;
+        if word[..length] == *NOTED { Ok(()) } else { Err(during("hear from the supervisor")("it is gone")) }
     }
 
     fn show_stage(&self) -> io::Result<()> {
