@@ -128,6 +128,7 @@ impl Environment {
             runtime_dir: self.runtime_dir().path().to_owned(),
             search_path: self.search_path(),
             emulate,
+            snapshots: true,
             hardware: agentkernel_runtime::has_hardware_virtualisation,
         };
         Registry::new(zygote, self.runtime_dir(), &self.engines(), microvm, self.wasm_cache(), self.helpers())

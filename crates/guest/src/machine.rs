@@ -3,6 +3,7 @@
 //! The host puts a description into the initramfs beside this program: a line for each step, its words parted by tabs.
 //! This program carries it out and decides nothing.
 
+mod renewal;
 mod step;
 
 use std::ffi::CString;
@@ -55,6 +56,11 @@ pub fn become_machine() -> Result<Machine, String> {
         let failed = |why: String| format!("{}: {why}", line.replace('\t', " "));
         let step = Step::parse(line).map_err(failed)?;
         let done = match step {
+            Step::Renew => {
+                let stream = stream.as_ref().ok_or_else(|| failed("there is no stream yet".into()))?;
+                renewal::take(stream).map_err(failed)?;
+                Ok(())
+            }
             Step::Stream(name) => open_port(name).map(|port| stream = Some(port)),
             Step::Group(path) => Group::open(path).map(|opened| group = Some(opened)),
             step => carry_out(&step),
@@ -82,8 +88,11 @@ fn carry_out(step: &Step<'_>) -> rustix::io::Result<()> {
         Step::Rlimit(name, soft, hard) => limit(name, soft, hard),
         Step::User(uid, gid) => become_user(uid, gid),
         Step::Filters(path) => confine(Path::new(path)).map_err(|error| sys::errno_of(&error)),
-        // The caller opens them, and keeps them.
-        Step::Stream(_) | Step::Group(_) => Ok(()),
+        Step::Fill(path, hex) => renewal::fill(path, hex),
+        Step::Entropy(hex) => renewal::stir(hex),
+        Step::Clock(seconds, nanoseconds) => renewal::set_clock(seconds, nanoseconds),
+        // The caller's, who has the stream.
+        Step::Stream(_) | Step::Group(_) | Step::Renew => Ok(()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The system calls that have no safe wrapper: signals, `wait4`, `fork`'s surroundings.
 
+mod entropy;
 pub mod hypercall;
 mod mapping;
 pub mod raw;
@@ -13,6 +14,7 @@ use rustix::event::Timespec;
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
+pub use entropy::add_entropy;
 pub use mapping::touch;
 
 /// The number of an error of the standard library's.

@@ -1,5 +1,8 @@
 //! The backend: from a description to a machine whose posture is proven.
 
+mod initramfs;
+mod machine;
+mod parts;
 mod start;
 
 use std::path::{Path, PathBuf};
@@ -36,6 +39,8 @@ pub struct MicrovmSettings {
     pub search_path: Vec<PathBuf>,
     /// Whether machines may be emulated, which is no security boundary.
     pub emulate: bool,
+    /// Whether machines continue from snapshots, which are made where there is none.
+    pub snapshots: bool,
     /// Whether guests run on hardware virtualisation; if not, why.
     pub hardware: fn() -> Result<(), String>,
 }
@@ -74,11 +79,18 @@ impl QemuBackend {
         let mut token = [0; 32];
         rustix::rand::getrandom(&mut token, rustix::rand::GetRandomFlags::empty())
             .map_err(|why| Error::new(ErrorKind::Host, "draw random bytes", why))?;
-        let deadline = match accelerator {
+        Ok(HelloOptions {
+            token: Token(token),
+            mounts: Vec::new(),
+            deadline: self.ready_deadline(accelerator),
+        })
+    }
+
+    fn ready_deadline(&self, accelerator: Accelerator) -> Duration {
+        self.at_most(match accelerator {
             Accelerator::Kvm => READY_DEADLINE,
             Accelerator::Tcg => READY_DEADLINE_EMULATED,
-        };
-        Ok(HelloOptions { token: Token(token), mounts: Vec::new(), deadline: self.at_most(deadline) })
+        })
     }
 }
 
@@ -115,12 +127,14 @@ impl Backend for QemuBackend {
 
     async fn boot(&self, spec: &SandboxSpec) -> Result<Booted> {
         let began = Instant::now();
-        let Started { holdings, plan, vmm, qmp, stream } = self.start(spec).await?;
+        let parts = self.parts(spec).await?;
+        let Started { holdings, plan, vmm, qmp, stream } = self.machine(spec, &parts).await?;
         let boot = began.elapsed();
         let hello = self.hello(plan.accelerator)?;
         let end = vmm.end();
         let boundary = Box::new(VmBoundary::new(spec.name().clone(), plan, vmm, qmp, holdings));
-        let attached = LinkedSandbox::attach(spec, boundary, stream, hello, ExecDefaults::default());
+        let attached =
+            LinkedSandbox::attach(spec, boundary, Box::new(stream), hello, ExecDefaults::default());
         let sandbox = match attached.await {
             Ok((sandbox, _ready)) => sandbox,
             Err(mut error) => {

@@ -16,6 +16,12 @@ pub const LAYER: &str = "layer";
 /// Where the agent finds its filters of system calls, as it sees the root that it enters.
 pub const FILTERS: &str = ".agentkernel/filters";
 
+/// Where a machine's own id is (`machine-id(5)`).
+const MACHINE_ID: &str = "etc/machine-id";
+
+/// Files that hold the machine's name.
+const NAMED: [&str; 2] = ["etc/hostname", "etc/hosts"];
+
 /// Where the root is built.
 const NEW: &str = "/new";
 
@@ -59,16 +65,33 @@ pub fn layer(spec: &SandboxSpec, folders: &[(String, String)]) -> Vec<Entry> {
     let mut entries: Vec<Entry> = lists::OWN_FOLDERS.iter().map(folder).collect();
     let shown = HostSocket::SHOWN_FOLDER.trim_start_matches('/').to_owned();
     entries.push(Entry::Link(shown, HostSocket::FOLDER.into()));
+    entries.push(Entry::Folder("etc".into(), 0o755));
     if *spec.image() == Image::Host {
         entries.push(Entry::Folder("usr".into(), 0o755));
         entries.extend(folders.iter().map(|(name, target)| Entry::Link(name.clone(), target.clone())));
         entries.extend(lists::EMPTY_FOLDERS.iter().map(folder));
         entries.push(Entry::Link("var/tmp".into(), "../tmp".into()));
         let files = etc::files(spec.user(), spec.hostname()).into_iter();
-        entries.extend(files.map(|(path, text)| Entry::File(path.into(), text.into_bytes())));
+        entries.extend(
+            files
+                .filter(|(path, _)| !NAMED.contains(path))
+                .map(|(path, text)| Entry::File(path.into(), text.into_bytes())),
+        );
         entries.extend(etc::LINKS.map(|(path, target)| Entry::Link(path.into(), target.into())));
     }
     entries
+}
+
+/// The files of the layer that no other machine has, by their paths in the initramfs. They are written when the machine
+/// becomes itself, by its host: a snapshot has none of them.
+#[must_use]
+pub fn own_files(spec: &SandboxSpec, machine_id: &str) -> Vec<(String, Vec<u8>)> {
+    let mut files = vec![(MACHINE_ID, format!("{machine_id}\n"))];
+    if *spec.image() == Image::Host {
+        let named = etc::files(spec.user(), spec.hostname()).into_iter();
+        files.extend(named.filter(|(path, _)| NAMED.contains(path)));
+    }
+    files.into_iter().map(|(path, text)| (format!("/{LAYER}/{path}"), text.into_bytes())).collect()
 }
 
 /// What the agent does, a line for each step; `modules` are paths in the initramfs, in the order of loading.
@@ -86,9 +109,10 @@ pub fn steps(spec: &SandboxSpec, modules: &[String]) -> String {
     steps.places(spec);
     steps.kernel_files();
     steps.limits(spec.limits());
-    steps.say(&["hostname", spec.hostname().as_str()]);
     steps.say(&["loopback"]);
     steps.say(&["stream", STREAM_PORT]);
+    // Up to here all machines of one description are the same.
+    steps.say(&["renew"]);
     steps.say(&["root", NEW]);
     // The limits of each process, once nothing more is to be read that could be too large.
     for (name, soft, hard) in rlimits(spec.limits()) {

@@ -2,11 +2,15 @@
 //!
 //! ```text
 //! QemuBackend::boot
-//!   layout: pure data ──▶ initramfs: agent, modules of the kernel, steps, the sandbox's own files
+//!   layout: pure data ──▶ initramfs: agent, modules of the kernel, steps, the description's files
 //!   plan: pure data   ──▶ argv ──▶ VMM, as a user of its own, filtered by itself, which ends with us
 //!   QMP ◀── unix socket ── VMM       stream ◀── unix socket ── virtio-serial ── guest agent = PID 1
+//!   renewal: random numbers, clock, name, machine id ──▶ agent ──▶ evidence; then it gives its rights up
 //! VmBoundary::stop ──▶ QMP quit, else kill; wait until nothing is left
 //! ```
+//!
+//! A machine waits for its renewal as soon as all is there that those of its description have in common. A snapshot is taken
+//! of one that waits and is then ended; every machine that continues from it is renewed as one that was booted is.
 //!
 //! The kernel is the distribution's own, taken from its package by [`setup`]. The root is a read-only device, made of a
 //! folder without privileges and kept by its digest; all that can be written lies in the guest's memory.
@@ -15,6 +19,7 @@
 //! - What a machine is, is decided by [`plan`] and [`layout`], pure functions, and nowhere else.
 //! - There is no network device, and no way to ask for one.
 //! - A machine without hardware virtualisation is no security boundary: it is made only where that was asked for.
+//! - No machine is handed out that has not shown that it was renewed, and none of which a snapshot was taken.
 //! - The VMM ends with the thread that holds it, by the kernel's hand; its sockets have no names once it has called.
 
 mod backend;
@@ -30,8 +35,10 @@ pub mod plan;
 mod posture;
 mod probe;
 mod qmp;
+mod renewal;
 mod selection;
 pub mod setup;
+mod snapshot;
 mod state;
 mod vmm;
 

@@ -15,6 +15,9 @@ pub const ROOT_FD: u8 = 4;
 /// The folder of its own, likewise: with the initramfs, and the sockets on which we wait for it.
 pub const FOLDER_FD: u8 = 5;
 
+/// A snapshot that it continues from, likewise.
+pub const SNAPSHOT_FD: u8 = 6;
+
 /// What is in the folder: everything that the guest begins with.
 pub const INITRAMFS: &str = "initramfs";
 /// Where we wait for the agent's stream.
@@ -34,6 +37,15 @@ pub enum Accelerator {
     Tcg,
 }
 
+/// What a machine begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beginning {
+    /// Its kernel.
+    Boot,
+    /// A snapshot of a machine of the same plan.
+    Restore,
+}
+
 /// One machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VmPlan {
@@ -49,6 +61,8 @@ pub struct VmPlan {
     pub processors: u32,
     /// The user as whom the VMM runs.
     pub user: u32,
+    /// What it begins with.
+    pub beginning: Beginning,
 }
 
 impl VmPlan {
@@ -56,7 +70,11 @@ impl VmPlan {
     #[must_use]
     pub fn argv(&self) -> Vec<String> {
         let mut words = self.machine();
-        words.extend(self.boot());
+        words.extend(match self.beginning {
+            Beginning::Boot => self.boot(),
+            // The kernel is in the snapshot, as all of its memory is.
+            Beginning::Restore => words_of(&["-incoming", &format!("fd:{SNAPSHOT_FD}")]),
+        });
         words.extend(Self::devices());
         words.extend(Self::control());
         words
@@ -69,7 +87,7 @@ impl VmPlan {
             // The processor that every program of an amd64 distribution runs on, and no feature that is dear to emulate.
             Accelerator::Tcg => (format!("tcg,thread=multi,tb-size={TRANSLATION_MIB}"), "Nehalem"),
         };
-        words(&[
+        words_of(&[
             "-name",
             self.name.as_str(),
             // Without a clock chip, boots hang; by ACPI the kernel finds its devices.
@@ -98,7 +116,7 @@ impl VmPlan {
 
     fn boot(&self) -> Vec<String> {
         let (kernel, initramfs) = (given(KERNEL_FD), in_folder(INITRAMFS));
-        words(&["-kernel", &kernel, "-initrd", &initramfs, "-append", &self.kernel_arguments()])
+        words_of(&["-kernel", &kernel, "-initrd", &initramfs, "-append", &self.kernel_arguments()])
     }
 
     /// What the kernel is told; behind `--` the words of its first program.
@@ -130,7 +148,7 @@ impl VmPlan {
             given(ROOT_FD)
         );
         let stream = format!("socket,id=stream,path={}", in_folder(STREAM));
-        words(&[
+        words_of(&[
             // The devices' present form, which ACPI's table of them speaks of.
             "-global",
             "virtio-mmio.force-legacy=false",
@@ -158,7 +176,7 @@ impl VmPlan {
     /// Where the machine is controlled, and where its kernel complains.
     fn control() -> Vec<String> {
         let control = format!("socket,id=control,path={}", in_folder(CONTROL));
-        words(&[
+        words_of(&[
             "-chardev",
             &control,
             "-mon",
@@ -180,7 +198,7 @@ fn in_folder(name: &str) -> String {
     format!("{}/{name}", given(FOLDER_FD))
 }
 
-fn words(words: &[&str]) -> Vec<String> {
+fn words_of(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 

@@ -1,10 +1,13 @@
 //! QEMU's machine protocol: a JSON object in a line, and one in answer (docs/interop/qmp-spec.txt of QEMU).
 
 use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Interest};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -39,12 +42,37 @@ impl Qmp {
         timeout(patience, self.converse(command, arguments)).await.map_err(|_| slow(command))?
     }
 
+    /// Gives it an open file, which it knows by this name until it has used it.
+    pub(crate) async fn give(&mut self, name: &str, file: OwnedFd) -> io::Result<()> {
+        let line = format!("{}\n", json!({"execute": "getfd", "arguments": {"fdname": name}}));
+        let socket = self.stream.get_ref();
+        let send = || {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut ancillary = SendAncillaryBuffer::new(&mut space);
+            let files = [file.as_fd()];
+            ancillary.push(SendAncillaryMessage::ScmRights(&files));
+            let slices = [io::IoSlice::new(line.as_bytes())];
+            Ok(sendmsg(socket, &slices, &mut ancillary, SendFlags::NOSIGNAL)?)
+        };
+        let sent = timeout(self.patience, socket.async_io(Interest::WRITABLE, send)).await;
+        if sent.map_err(|_| slow("getfd"))?? != line.len() {
+            return Err(io::Error::other("getfd: it does not listen"));
+        }
+        drop(file);
+        timeout(self.patience, self.answer("getfd")).await.map_err(|_| slow("getfd"))?.map(drop)
+    }
+
     async fn converse(&mut self, command: &str, arguments: Option<Value>) -> io::Result<Value> {
         let mut line = json!({"execute": command});
         if let Some(arguments) = arguments {
             line["arguments"] = arguments;
         }
         self.stream.write_all(format!("{line}\n").as_bytes()).await?;
+        self.answer(command).await
+    }
+
+    /// The answer to a command, behind events.
+    async fn answer(&mut self, command: &str) -> io::Result<Value> {
         for _ in 0..EVENTS_MAX {
             let mut answer = self.hear().await?;
             if answer.get("event").is_some() {

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::log::Log;
-use crate::plan::{FOLDER_FD, KERNEL_FD, ROOT_FD};
+use crate::plan::{FOLDER_FD, KERNEL_FD, ROOT_FD, SNAPSHOT_FD};
 
 /// How long the kernel may take to end one that it has killed.
 pub(crate) const KILL_DEADLINE: Duration = Duration::from_secs(20);
@@ -91,6 +91,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) program: &'a Path,
     /// Becomes its descriptors, from [`KERNEL_FD`] on: the kernel, the root device, the folder.
     pub(crate) given: [&'a Path; 3],
+    /// What it continues from becomes the descriptor [`SNAPSHOT_FD`].
+    pub(crate) snapshot: Option<&'a Path>,
     /// As whom it runs, if not as us.
     pub(crate) user: Option<u32>,
     /// The group whose members may use the processor's virtualisation, if it is used.
@@ -101,11 +103,13 @@ impl Launch<'_> {
     /// A shell opens what it is given; then `setpriv` takes every right from it, and has the kernel kill it when its holder
     /// ends: however we end, it does.
     fn command(&self, words: &[String]) -> io::Result<Program> {
+        let way = self.snapshot.map_or(String::new(), |_| format!("{SNAPSHOT_FD}<\"$4\""));
+        let snapshot = self.snapshot.unwrap_or(Path::new(""));
         let script = format!(
-            "exec {KERNEL_FD}<\"$1\" {ROOT_FD}<\"$2\" {FOLDER_FD}<\"$3\" || exit; shift 3; exec \"$@\""
+            "exec {KERNEL_FD}<\"$1\" {ROOT_FD}<\"$2\" {FOLDER_FD}<\"$3\" {way} || exit; shift 4; exec \"$@\""
         );
         let mut all = vec!["-c".to_owned(), script, "sh".into()];
-        all.extend(self.given.iter().map(|path| path.display().to_string()));
+        all.extend(self.given.into_iter().chain([snapshot]).map(|path| path.display().to_string()));
         all.push(self.setpriv.display().to_string());
         let rights = ["--pdeathsig", "KILL", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"];
         all.extend(rights.map(str::to_owned));

@@ -48,6 +48,14 @@ pub enum Step<'a> {
     Stream(&'a str),
     /// Opens the control group that commands enter, by its folder.
     Group(&'a str),
+    /// Waits on the stream for what this machine alone has.
+    Renew,
+    /// Stirs bytes, in hexadecimal, into the kernel's random numbers.
+    Entropy(&'a str),
+    /// Writes a file: where, and its content in hexadecimal.
+    Fill(&'a str, &'a str),
+    /// Sets the wall clock: seconds and nanoseconds since 1970.
+    Clock(i64, i64),
 }
 
 impl<'a> Step<'a> {
@@ -78,6 +86,12 @@ impl<'a> Step<'a> {
             ["filters", path] => Some(Self::Filters(path)),
             ["stream", path] => Some(Self::Stream(path)),
             ["group", path] => Some(Self::Group(path)),
+            ["renew"] => Some(Self::Renew),
+            ["fill", path, hex] => Some(Self::Fill(path, hex)),
+            ["entropy", hex] => Some(Self::Entropy(hex)),
+            ["clock", seconds, nanoseconds] => {
+                seconds.parse().ok().zip(nanoseconds.parse().ok()).map(|(s, ns)| Self::Clock(s, ns))
+            }
             _ => None,
         };
         step.ok_or_else(|| "no step that this agent knows".to_owned())
@@ -99,6 +113,7 @@ mod tests {
             Step::parse("mount\tnone\t/proc\tproc\t14\t"),
             Ok(Step::Mount { source: "none", target: "/proc", fstype: "proc", flags: 14, data: "" })
         );
+        assert_eq!(Step::parse("clock\t7\t9"), Ok(Step::Clock(7, 9)));
         assert_eq!(Step::parse("rlimit\tcore\t0\t0"), Ok(Step::Rlimit("core", 0, 0)));
         for wrong in
             ["", "folder", "folder\t9\t/x", "mount\ta\tb\tc\td\te", "user\t-1\t0", "reboot", "root\t/\t/"]

@@ -22,8 +22,8 @@ fn the_agent_enters_its_root_before_it_gives_its_rights_up_and_is_filtered_last(
         "await",
         "mount\t/layer",
         "hide",
-        "hostname",
         "stream",
+        "renew",
         "root",
         "rlimit",
     ];

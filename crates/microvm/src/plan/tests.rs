@@ -8,6 +8,7 @@ fn plan(accelerator: Accelerator) -> VmPlan {
         memory_mib: 640,
         processors: 2,
         user: 2_147_352_577,
+        beginning: Beginning::Boot,
     }
 }
 
@@ -56,6 +57,16 @@ fn a_machine_on_hardware_differs_in_its_processor_and_keeps_every_mitigation() {
     host
     console=ttyS0 quiet panic=-1 rdinit=/init oops=panic -- machine
     ");
+}
+
+#[test]
+fn a_machine_that_continues_has_the_same_devices_and_no_kernel_of_its_own() {
+    let booted = plan(Accelerator::Kvm).argv();
+    let restored = VmPlan { beginning: Beginning::Restore, ..plan(Accelerator::Kvm) }.argv();
+    let added: Vec<_> = restored.iter().filter(|word| !booted.contains(word)).cloned().collect();
+    assert_eq!(added, ["-incoming", "fd:6"]);
+    let left_out: Vec<_> = booted.iter().filter(|word| !restored.contains(word)).cloned().collect();
+    assert_eq!(left_out.iter().filter(|word| word.starts_with('-')).count(), 3, "{left_out:?}");
 }
 
 #[test]

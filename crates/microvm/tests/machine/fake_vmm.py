@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import sys
+import threading
 import time
 
 if "--version" in sys.argv:
@@ -35,7 +36,7 @@ def call(name):
 
 def die():
     print("fake: something is wrong", file=sys.stderr, flush=True)
-    sys.exit(7)
+    os._exit(7)
 
 
 if mode == "hang-before-calling":
@@ -57,11 +58,40 @@ if mode == "nonsense-on-the-stream":
     stream.sendall(b"\xff" * 4096)
 if mode == "hang-while-booting":
     hang()
+
+
+def guest():
+    """What the machine says on its stream, until its agent would be greeted."""
+    if continues and mode == "stillborn-snapshot":
+        die()
+    if mode in ("silent", "deaf", "stays"):
+        return
+    if not continues:
+        stream.sendall(b"waiting\n")
+    told = b""
+    while not told.endswith(b"go\n"):
+        told += stream.recv(4096)
+    clock = 0 if mode == "clock-stands" else time.time()
+    words = ["renewed", "6f1dd4b6-7c3b-4ce6-9a11-000000000001", os.urandom(16).hex(), f"{clock:.9f}"]
+    if mode == "renews-nothing":
+        words = words[:1]
+    stream.sendall("\t".join(words).encode() + b"\n")
+
+
+continues = "-incoming" in sys.argv
+threading.Thread(target=guest, daemon=True).start()
 for line in control:
     if mode == "deaf":
         continue
-    quits = json.loads(line)["execute"] == "quit"
-    print('{"return": {}}', file=control, flush=True)
-    if quits and mode != "stays":
+    asked = json.loads(line)["execute"]
+    if asked == "migrate" and mode == "dies-writing":
+        die()
+    answer = {}
+    if asked == "query-migrate":
+        answer = {"status": "completed"}
+        if mode == "cannot-write":
+            answer = {"status": "failed", "error-desc": "No space left on device"}
+    print(json.dumps({"return": answer}), file=control, flush=True)
+    if asked == "quit" and mode != "stays":
         sys.exit()
 hang()

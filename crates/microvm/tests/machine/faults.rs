@@ -59,10 +59,6 @@ impl Host {
         settings
     }
 
-    fn backend(&self) -> QemuBackend {
-        QemuBackend::new(self.settings()).hasty(PATIENCE)
-    }
-
     fn spec(&self) -> SandboxSpec {
         let name = SandboxName::from_random(random_u64());
         let image = Image::Rootfs(self.path("root"));
@@ -72,8 +68,13 @@ impl Host {
 
 /// The error of a boot after which nothing is left.
 async fn fails(mode: &str) -> Option<Error> {
-    let host = Host::new(mode).await?;
-    let (backend, spec) = (host.backend(), host.spec());
+    fails_on(&Host::new(mode).await?, mode, false).await
+}
+
+/// The same on this host, whose machines may continue from snapshots.
+async fn fails_on(host: &Host, mode: &str, snapshots: bool) -> Option<Error> {
+    let backend = QemuBackend::new(MicrovmSettings { snapshots, ..host.settings() }).hasty(PATIENCE);
+    let spec = host.spec();
     let before = Snapshot::take(&Marks::of_this_process().word(spec.name().as_str()));
     let error = backend.boot(&spec).await.err().expect("it fails");
     let leaks = before.settled(Duration::from_secs(10)).await;
@@ -115,6 +116,57 @@ async fn a_guest_that_never_answers_and_a_vmm_that_dies_under_it_are_told() {
     }
     let Some(error) = fails("nonsense-on-the-stream").await else { return };
     assert_eq!(error.kind, ErrorKind::ProtocolBroken, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_does_not_show_that_it_was_renewed_is_not_handed_out() {
+    let Some(error) = fails("renews-nothing").await else { return };
+    assert_eq!(error.kind, ErrorKind::ProtocolBroken, "{error}");
+    assert!(error.to_string().contains("what no machine of ours says: \"renewed\""), "{error}");
+    let Some(error) = fails("clock-stands").await else { return };
+    assert_eq!(error.kind, ErrorKind::Boot, "{error}");
+    assert!(error.to_string().contains("s off after it was set"), "{error}");
+    // One that was renewed, and says no more, has come as far as its agent.
+    let Some(error) = fails("renewed-and-silent").await else { return };
+    assert_eq!(error.kind, ErrorKind::Boot, "{error}");
+}
+
+/// What is in the folder of snapshots.
+fn snapshots(host: &Host) -> Vec<String> {
+    let files = fs::read_dir(host.path("home/snapshots")).into_iter().flatten().flatten();
+    let files = files.filter(|entry| entry.path().is_file());
+    files.map(|entry| entry.file_name().display().to_string()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_cannot_be_written_is_none_and_the_machine_is_booted() {
+    for mode in ["cannot-write", "dies-writing"] {
+        let Some(host) = Host::new(mode).await else { return };
+        // The machine that is booted then is silent, too, which shows that it came to that.
+        let error = fails_on(&host, mode, true).await.expect("a host");
+        assert!(error.to_string().contains("was not ready within"), "{mode}: {error}");
+        assert_eq!(snapshots(&host), Vec::<String>::new(), "{mode}");
+        assert_eq!(fs::read_dir(host.path("home/snapshots/new")).expect("listed").count(), 0, "{mode}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_does_not_come_to_life_is_removed_and_the_machine_is_booted() {
+    let Some(host) = Host::new("renewed-and-silent").await else { return };
+    fails_on(&host, "renewed-and-silent", true).await.expect("a host");
+    assert_eq!(snapshots(&host).len(), 2, "the snapshot, and what is written down of it");
+    fs::write(host.path("bin/mode"), "stillborn-snapshot").expect("written");
+    let error = fails_on(&host, "stillborn-snapshot", true).await.expect("a host");
+    assert!(error.to_string().contains("was not ready within"), "{error}");
+    assert_eq!(snapshots(&host), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_cannot_boot_is_told_at_once_and_not_tried_twice() {
+    let Some(host) = Host::new("die-while-booting").await else { return };
+    let error = fails_on(&host, "die-while-booting", true).await.expect("a host");
+    assert!(error.to_string().contains("fake: something is wrong"), "{error}");
+    assert_eq!(snapshots(&host), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

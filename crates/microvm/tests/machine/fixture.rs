@@ -49,6 +49,7 @@ pub fn settings(runtime: &Path, home: PathBuf) -> MicrovmSettings {
         runtime_dir: runtime.to_owned(),
         search_path: search_path(),
         emulate: true,
+        snapshots: true,
         hardware: || Err("not asked for".into()),
     }
 }

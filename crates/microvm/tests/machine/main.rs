@@ -5,6 +5,7 @@ mod faults;
 mod fixture;
 mod posture;
 mod shared;
+mod snapshots;
 
 use std::time::Instant;
 

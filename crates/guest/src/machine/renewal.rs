@@ -1,0 +1,115 @@
+//! What a machine has of its own, and not of the snapshot that it may come from.
+//!
+//! A machine that continues from a snapshot knows the same secrets as every other one of it, believes in the time at which
+//! that was taken, and cannot tell that it is not the first. So each machine, restored or not, waits here for what makes it
+//! itself, before it has given up the right to take it: it says [`WAITING`], hears lines that are steps until [`GO`], carries
+//! them out, and tells what it is now. A snapshot is taken while it waits.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
+use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
+
+use super::carry_out;
+use super::step::Step;
+use crate::sys;
+
+/// "All that every machine of this description has in common is there."
+const WAITING: &[u8] = b"waiting\n";
+/// "That was all."
+const GO: &[u8] = b"go\n";
+
+/// Most that is heard, bytes.
+const HEARD_MAX: usize = 4096;
+
+/// Where the kernel's random numbers are stirred.
+const RANDOM: &str = "/dev/urandom";
+
+/// What the kernel calls this boot. Made when it is read for the first time, which is here.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Waits for it on the stream, takes it, and tells what came of it. An error leaves the machine without a host.
+pub fn take(stream: &OwnedFd) -> Result<(), String> {
+    let failed = |what: &'static str| move |why: std::io::Error| format!("{what}: {why}");
+    let mut stream = File::from(stream.try_clone().map_err(failed("the stream"))?);
+    stream.write_all(WAITING).map_err(failed("wait"))?;
+    let mut heard = Vec::new();
+    while !heard.ends_with(GO) {
+        let mut bytes = [0; HEARD_MAX];
+        let count = stream.read(&mut bytes).map_err(failed("hear"))?;
+        if count == 0 || heard.len() + count > HEARD_MAX {
+            return Err("the host has not said what this machine is".into());
+        }
+        heard.extend_from_slice(&bytes[..count]);
+    }
+    let text = String::from_utf8(heard).map_err(|why| why.to_string())?;
+    for line in text.lines().filter(|line| *line != "go") {
+        // The line holds what nobody else may know.
+        let word = line.split('\t').next().unwrap_or_default();
+        Step::parse(line)
+            .and_then(|step| carry_out(&step).map_err(|errno| errno.to_string()))
+            .map_err(|why| format!("renew {word}: {why}"))?;
+    }
+    stream.write_all(evidence()?.as_bytes()).map_err(failed("tell"))
+}
+
+/// A line that shows to whoever has said all this that it is so: the boot's id, random bytes, and the time.
+fn evidence() -> Result<String, String> {
+    let boot_id = std::fs::read_to_string(BOOT_ID).map_err(|why| format!("{BOOT_ID}: {why}"))?;
+    let mut sample = [0_u8; 16];
+    getrandom(&mut sample, GetRandomFlags::empty()).map_err(|why| format!("random bytes: {why}"))?;
+    let sample: String = sample.iter().map(|byte| format!("{byte:02x}")).collect();
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Realtime);
+    Ok(format!("renewed\t{}\t{sample}\t{tv_sec}.{tv_nsec:09}\n", boot_id.trim()))
+}
+
+/// Stirs these bytes, in hexadecimal, into the kernel's pool, and has what it draws from made anew.
+pub fn stir(hex: &str) -> rustix::io::Result<()> {
+    let bytes = from_hex(hex).ok_or(Errno::INVAL)?;
+    let random = File::open(RANDOM).map_err(|error| sys::errno_of(&error))?;
+    sys::add_entropy(&random, &bytes).map_err(|error| sys::errno_of(&error))
+}
+
+/// Writes a file that everybody may read.
+pub fn fill(path: &str, hex: &str) -> rustix::io::Result<()> {
+    let content = from_hex(hex).ok_or(Errno::INVAL)?;
+    std::fs::write(path, content).map_err(|error| sys::errno_of(&error))
+}
+
+/// Sets the wall clock.
+pub fn set_clock(tv_sec: i64, tv_nsec: i64) -> rustix::io::Result<()> {
+    clock_settime(ClockId::Realtime, Timespec { tv_sec, tv_nsec })
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    // Rust's own reading of numbers takes a sign.
+    if text.is_empty() || !text.len().is_multiple_of(2) || !text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    {
+        return None;
+    }
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_read_from_their_digits_or_not_at_all() {
+        assert_eq!(from_hex("00ff7a"), Some(vec![0, 255, 0x7a]));
+        for wrong in ["", "0", "0g", "+1", "ä"] {
+            assert_eq!(from_hex(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_evidence_is_one_line_of_four_words() {
+        let said = evidence().expect("said");
+        let words: Vec<_> = said.trim_end().split('\t').collect();
+        assert_eq!((words.len(), words[0], words[1].len(), words[2].len()), (4, "renewed", 36, 32));
+        assert_ne!(evidence().expect("said"), said, "the sample is drawn anew");
+    }
+}

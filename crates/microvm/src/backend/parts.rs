@@ -1,0 +1,103 @@
+//! What a machine is made of, and what a snapshot of it is called.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use agentkernel_core::{Error, ErrorKind, Image, Result, SandboxName, SandboxSpec};
+
+use super::QemuBackend;
+use crate::image::ImageStore;
+use crate::layout::{self, Size};
+use crate::plan::{Beginning, VmPlan};
+use crate::probe::Tools;
+use crate::snapshot::Key;
+
+/// What a machine is made of, before anything is taken for it.
+pub(super) struct Parts {
+    pub(super) tools: Tools,
+    pub(super) size: Size,
+    pub(super) root: PathBuf,
+    pub(super) initramfs: Vec<u8>,
+}
+
+impl Parts {
+    /// The name of the snapshot of such a machine: of all that it is made of, and of what made it.
+    pub(super) fn key(&self, spec: &SandboxSpec, kernel: &Path) -> Key {
+        // Neither its name nor its user is in the machine.
+        let plan = VmPlan { name: no_name(), ..plan(&self.tools, spec, self.size, 0, Beginning::Boot) };
+        let Tools { version, kernel: about, qemu, .. } = &self.tools;
+        let words = plan.argv().join("\0");
+        let [root, kernel, qemu] = [&self.root, kernel, qemu].map(|path| path.as_os_str().as_encoded_bytes());
+        let parts = [words.as_bytes(), version.as_bytes(), about.sha256.as_bytes(), root, kernel, qemu];
+        let processor = processor(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default());
+        Key::of(parts.into_iter().chain([&*self.initramfs, processor.as_bytes()]))
+    }
+}
+
+/// Of any machine.
+fn no_name() -> SandboxName {
+    SandboxName::from_random(0)
+}
+
+/// What a guest may have seen of the processor.
+fn processor(cpuinfo: &str) -> String {
+    let is_told =
+        |line: &&str| ["model name", "stepping", "microcode", "flags"].iter().any(|of| line.starts_with(of));
+    // Of the first one: they are alike.
+    cpuinfo.lines().take_while(|line| !line.is_empty()).filter(is_told).collect::<Vec<_>>().join("\n")
+}
+
+impl QemuBackend {
+    /// Decides what the machine is made of.
+    pub(super) async fn parts(&self, spec: &SandboxSpec) -> Result<Parts> {
+        let size = layout::size(spec)?;
+        let tools = self.tools()?;
+        let root = root_device(&tools, spec).await?;
+        let initramfs = self.initramfs(&tools, spec)?;
+        Ok(Parts { tools, size, root, initramfs })
+    }
+}
+
+pub(super) fn plan(tools: &Tools, spec: &SandboxSpec, size: Size, user: u32, beginning: Beginning) -> VmPlan {
+    VmPlan {
+        name: spec.name().clone(),
+        accelerator: tools.accelerator,
+        counter_khz: counter_khz(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
+        memory_mib: size.memory_mib,
+        processors: size.processors,
+        user,
+        beginning,
+    }
+}
+
+/// Frequency of the time stamp counter, kHz: Linux tells its own loops, of which there are two in each of its ticks, in
+/// millions a second (`arch/x86/kernel/cpu/proc.c`).
+fn counter_khz(cpuinfo: &str) -> Option<u64> {
+    let line = cpuinfo.lines().find(|line| line.starts_with("bogomips"))?;
+    let (whole, part) = line.split_once(':')?.1.trim().split_once('.')?;
+    let hundredths = part.get(..2)?.parse::<u64>().ok()? + whole.parse::<u64>().ok()?.checked_mul(100)?;
+    Some(hundredths * 5).filter(|khz| *khz > 0)
+}
+
+async fn root_device(tools: &Tools, spec: &SandboxSpec) -> Result<PathBuf> {
+    let (image, images) = (spec.image().clone(), ImageStore::below(&tools.home, &tools.mke2fs));
+    let make = move || match image {
+        Image::Rootfs(folder) => images.of_folder(&folder),
+        // Others than the host's programs were refused.
+        _ => images.of_programs(Path::new("/usr")),
+    };
+    let made = tokio::task::spawn_blocking(make).await;
+    made.map_err(|why| Error::new(ErrorKind::Internal, "make the root device", why))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counters_frequency_is_half_of_what_linux_tells() {
+        assert_eq!(counter_khz("cpu MHz\t\t: 1.0\nbogomips\t: 5192.28\n"), Some(2_596_140));
+        assert_eq!(counter_khz("bogomips\t: 5192\n"), None);
+        assert_eq!(counter_khz(""), None);
+    }
+}
