@@ -109,7 +109,10 @@ impl Machine {
         if line.as_ref() == Some(&self.site.token) {
             return Ok(client);
         }
-        let ended = client.wait(Duration::ZERO).map_err(|why| doing.failed(why))?;
+        // Whoever has said his last before the deadline has ended, or is about to.
+        let is_late = client.started().elapsed() >= self.site.deadline;
+        let patience = if is_late { Duration::ZERO } else { GRACE };
+        let ended = client.wait(patience).map_err(|why| doing.failed(why))?;
         let Some(ended) = ended else {
             end(&mut client).map_err(|why| doing.failed(why))?;
             return Err(doing.late("say that it waits", &self.site));
