@@ -34,6 +34,8 @@ pub struct Environment {
     path: Option<PathBuf>,
     /// AGENTKERNEL_HELPERS: the folder of our helper programs.
     helpers: Option<PathBuf>,
+    /// AGENTKERNEL_SNAPSHOTS: whether machines continue from snapshots.
+    snapshots: bool,
     /// AGENTKERNEL_URL: the one daemon to ask.
     url: Option<OsString>,
     /// AGENTKERNEL_API_KEY: by what it knows us, if it is on TCP.
@@ -42,6 +44,18 @@ pub struct Environment {
     /// DOCKER_HOST and its like: where container engines are.
     engines: EngineSettings,
     working_dir: Option<PathBuf>,
+}
+
+/// A variable that is `on` or `off`; without it, on.
+fn is_on(name: &str, value: Option<&str>) -> Result<bool> {
+    match value {
+        None | Some("on") => Ok(true),
+        Some("off") => Ok(false),
+        Some(other) => {
+            let why = format!("'{other}' is neither on nor off");
+            Err(Error::new(ErrorKind::Usage, "read the environment", why).on(name))
+        }
+    }
 }
 
 impl Environment {
@@ -67,6 +81,7 @@ impl Environment {
             url: text("AGENTKERNEL_URL"),
             api_key: text("AGENTKERNEL_API_KEY"),
             path: path("PATH"),
+            snapshots: is_on("AGENTKERNEL_SNAPSHOTS", words("AGENTKERNEL_SNAPSHOTS").as_deref())?,
             helpers: path("AGENTKERNEL_HELPERS").filter(|folder| folder.is_absolute()),
             collector: text(COLLECTOR),
             engines: EngineSettings {
@@ -118,17 +133,11 @@ impl Environment {
 
     /// Every backend, for this environment.
     pub fn registry(&self, zygote: Arc<Zygote>) -> Registry {
-        self.registry_with(zygote, false)
-    }
-
-    /// The same; with `emulate`, machines are emulated, which is no security boundary.
-    pub fn registry_with(&self, zygote: Arc<Zygote>, emulate: bool) -> Registry {
         let microvm = MicrovmSettings {
             home: self.microvm_home(),
             runtime_dir: self.runtime_dir().path().to_owned(),
             search_path: self.search_path(),
-            emulate,
-            snapshots: true,
+            snapshots: self.snapshots,
             hardware: agentkernel_runtime::has_hardware_virtualisation,
         };
         Registry::new(zygote, self.runtime_dir(), &self.engines(), microvm, self.wasm_cache(), self.helpers())

@@ -24,6 +24,9 @@ pub struct SandboxRequest {
     /// What holds it; `auto`, the default, is the strongest boundary that is available.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
+    /// Emulate the machine of `qemu` in software, which is no security boundary.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub emulate: bool,
     /// Its root file system; `host`, the default, is the host's programs without its files. Another is the name of an
     /// image that the backend keeps (`docker`, `podman`), with its registry or tag; a token is not enough for that.
     #[serde(skip_serializing_if = "Option::is_none")]

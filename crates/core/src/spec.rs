@@ -35,6 +35,7 @@ pub struct SandboxSpec {
     user: User,
     network: Network,
     lifetime: Option<Duration>,
+    emulate: bool,
 }
 
 impl SandboxSpec {
@@ -53,6 +54,7 @@ impl SandboxSpec {
                 user: User::SANDBOX,
                 network: Network::None,
                 lifetime: None,
+                emulate: false,
             },
         }
     }
@@ -121,6 +123,12 @@ impl SandboxSpec {
     #[must_use]
     pub fn lifetime(&self) -> Option<Duration> {
         self.lifetime
+    }
+
+    /// Whether it may be a machine that is emulated in software, which is no security boundary.
+    #[must_use]
+    pub fn emulate(&self) -> bool {
+        self.emulate
     }
 
     /// The same for a sandbox of another name.
@@ -199,6 +207,13 @@ impl SandboxSpecBuilder {
     #[must_use]
     pub fn lifetime(mut self, lifetime: Option<Duration>) -> Self {
         self.spec.lifetime = lifetime;
+        self
+    }
+
+    /// Let it be a machine that is emulated in software.
+    #[must_use]
+    pub fn emulate(mut self, emulate: bool) -> Self {
+        self.spec.emulate = emulate;
         self
     }
 

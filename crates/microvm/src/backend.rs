@@ -18,6 +18,7 @@ use async_trait::async_trait;
 
 use crate::boundary::VmBoundary;
 use crate::kernel::KernelStore;
+use crate::layout::AGENT;
 use crate::plan::Accelerator;
 use crate::probe::{QEMU, Unusable};
 pub(crate) use start::Holdings;
@@ -37,8 +38,6 @@ pub struct MicrovmSettings {
     pub runtime_dir: PathBuf,
     /// Absolute folders in which programs are looked for, in this order.
     pub search_path: Vec<PathBuf>,
-    /// Whether machines may be emulated, which is no security boundary.
-    pub emulate: bool,
     /// Whether machines continue from snapshots, which are made where there is none.
     pub snapshots: bool,
     /// Whether guests run on hardware virtualisation; if not, why.
@@ -133,8 +132,9 @@ impl Backend for QemuBackend {
         let hello = self.hello(plan.accelerator)?;
         let end = vmm.end();
         let boundary = Box::new(VmBoundary::new(spec.name().clone(), plan, vmm, qmp, holdings));
-        let attached =
-            LinkedSandbox::attach(spec, boundary, Box::new(stream), hello, ExecDefaults::default());
+        let rehearsal = Some(vec![format!("/{AGENT}").into_bytes(), b"--rehearse".to_vec()]);
+        let defaults = ExecDefaults { rehearsal, ..ExecDefaults::default() };
+        let attached = LinkedSandbox::attach(spec, boundary, Box::new(stream), hello, defaults);
         let sandbox = match attached.await {
             Ok((sandbox, _ready)) => sandbox,
             Err(mut error) => {

@@ -16,6 +16,9 @@ pub const LAYER: &str = "layer";
 /// Where the agent finds its filters of system calls, as it sees the root that it enters.
 pub const FILTERS: &str = ".agentkernel/filters";
 
+/// Where the agent is found by whoever has it rehearse a command, likewise.
+pub const AGENT: &str = ".agentkernel/agent";
+
 /// Where a machine's own id is (`machine-id(5)`).
 const MACHINE_ID: &str = "etc/machine-id";
 
@@ -66,6 +69,8 @@ pub fn layer(spec: &SandboxSpec, folders: &[(String, String)]) -> Vec<Entry> {
     let shown = HostSocket::SHOWN_FOLDER.trim_start_matches('/').to_owned();
     entries.push(Entry::Link(shown, HostSocket::FOLDER.into()));
     entries.push(Entry::Folder("etc".into(), 0o755));
+    // The place, and nothing in it.
+    entries.push(Entry::File(AGENT.into(), Vec::new()));
     if *spec.image() == Image::Host {
         entries.push(Entry::Folder("usr".into(), 0o755));
         entries.extend(folders.iter().map(|(name, target)| Entry::Link(name.clone(), target.clone())));
@@ -106,6 +111,7 @@ pub fn steps(spec: &SandboxSpec, modules: &[String]) -> String {
     }
     steps.say(&["await", ROOT_DEVICE]);
     steps.root(spec);
+    steps.mount("/init", &at(AGENT), "none", BIND, "");
     steps.places(spec);
     steps.kernel_files();
     steps.limits(spec.limits());

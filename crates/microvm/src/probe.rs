@@ -57,7 +57,7 @@ pub(crate) struct Tools {
 
 impl QemuBackend {
     /// All that a machine needs, once it is clear that it is there.
-    pub(crate) fn tools(&self) -> Result<Tools, Unusable> {
+    pub(crate) fn tools(&self, emulate: bool) -> Result<Tools, Unusable> {
         let settings = &self.settings;
         if !cfg!(target_arch = "x86_64") {
             return Err(unusable("an x86-64 host", "use --backend oci here"));
@@ -76,13 +76,15 @@ impl QemuBackend {
             .ok_or_else(|| unusable("a folder for its kernel", "set AGENTKERNEL_HOME"))?;
         let kernel = self.store(&home).find().map_err(|why| unusable(&why.to_string(), SETUP))?;
         let kernel = kernel.ok_or_else(|| unusable("a kernel for the guest", SETUP))?;
-        let accelerator = self.accelerator()?;
+        let accelerator = self.accelerator(emulate)?;
         Ok(Tools { qemu, version, setpriv, mke2fs, accelerator, home, kernel })
     }
 
-    fn accelerator(&self) -> Result<Accelerator, Unusable> {
+    fn accelerator(&self, emulate: bool) -> Result<Accelerator, Unusable> {
+        if emulate {
+            return Ok(Accelerator::Tcg);
+        }
         match (self.settings.hardware)() {
-            _ if self.settings.emulate => Ok(Accelerator::Tcg),
             Ok(()) => Ok(Accelerator::Kvm),
             Err(why) => Err(unusable(
                 &format!("hardware virtualisation ({why})"),
@@ -93,14 +95,16 @@ impl QemuBackend {
 
     /// The answer of the probe.
     pub(crate) fn availability(&self) -> Availability {
-        match self.tools() {
+        let tools = match self.tools(false) {
+            Ok(tools) => return Availability::Available { facts: tools.facts() },
+            Err(unusable) => self.tools(true).map_err(|_| unusable),
+        };
+        match tools {
             Err(unusable) => unusable.into(),
             Ok(tools) => {
-                let facts = tools.facts();
-                match tools.accelerator {
-                    Accelerator::Kvm => Availability::Available { facts },
-                    Accelerator::Tcg => Availability::Limited { facts, limitation: EMULATED.into() },
-                }
+                let why = (self.settings.hardware)().err().unwrap_or_default();
+                let limitation = format!("only by --emulate, {EMULATED} (no hardware virtualisation: {why})");
+                Availability::Limited { facts: tools.facts(), limitation }
             }
         }
     }

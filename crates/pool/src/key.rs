@@ -129,6 +129,9 @@ impl fmt::Display for PoolKey {
         }
         write!(out, " {}, user {}", self.spec.profile().as_str(), self.spec.user())?;
         write!(out, ", network {:?}", self.spec.network())?;
+        if self.spec.emulate() {
+            write!(out, ", emulated: not a security boundary")?;
+        }
         if !self.resize {
             write!(out, ", memory {memory}, cpus {cpus}")?;
         }

@@ -34,7 +34,7 @@ pub struct CallReport {
 
 /// Calls one function in a sandbox of its own, which is stopped before this returns.
 pub async fn call(registry: &Registry, request: &CallRequest) -> Result<CallReport> {
-    let choice = registry.choose(request.backend, request.spec.image()).await?;
+    let choice = registry.choose(request.backend, &request.spec).await?;
     let backend = registry.get(choice.backend)?;
     let Booted { sandbox, boot, ready } = backend.boot(&request.spec).await?;
     let exec_began = Instant::now();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use agentkernel_container::{AppleBackend, ContainerBackend, EngineSettings};
-use agentkernel_core::{Availability, Backend, BackendKind, Error, ErrorKind, Image, Result};
+use agentkernel_core::{Availability, Backend, BackendKind, Error, ErrorKind, Image, Result, SandboxSpec};
 use agentkernel_hyperlight::HyperlightBackend;
 use agentkernel_microvm::{MicrovmSettings, QemuBackend};
 use agentkernel_oci::engine::Engine;
@@ -73,7 +73,12 @@ impl Registry {
 
     /// Chooses a backend, of those that run what is in the image; one that is named refuses it by itself. Probes only if there is something to choose: a probe may boot a trial sandbox,
     /// and with one candidate the boot itself is the better answer.
-    pub async fn choose(&self, request: BackendRequest, image: &Image) -> Result<Choice> {
+    pub async fn choose(&self, request: BackendRequest, spec: &SandboxSpec) -> Result<Choice> {
+        let choice = self.choose_for(request, spec.image()).await?;
+        if spec.emulate() { emulated(choice) } else { Ok(choice) }
+    }
+
+    async fn choose_for(&self, request: BackendRequest, image: &Image) -> Result<Choice> {
         let runs = |backend: &&Arc<dyn Backend>| backend.capabilities().runs(image);
         let kinds: Vec<BackendKind> =
             self.backends.iter().filter(runs).map(|backend| backend.kind()).collect();
@@ -94,6 +99,18 @@ impl Registry {
         }
         choice::choose(request, &probed)
     }
+}
+
+/// Only a machine can be emulated, and nothing else falls back to it.
+fn emulated(mut choice: Choice) -> Result<Choice> {
+    if choice.backend != BackendKind::Qemu {
+        let why = "only a machine of --backend qemu is emulated";
+        return Err(Error::new(ErrorKind::Usage, "choose a backend", why)
+            .on("--emulate")
+            .hint("add --backend qemu"));
+    }
+    choice.reason.push_str("; emulated: not a security boundary");
+    Ok(choice)
 }
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ pub fn lifetime(timeout: Option<Duration>) -> Option<Duration> {
 /// Runs one command in a sandbox of its own. An error means that the command did not run, or that
 /// something may be left on the host; all else is in the report.
 pub async fn run(registry: &Registry, request: &RunRequest, mut io: RunIo<'_>) -> Result<RunReport> {
-    let choice = registry.choose(request.backend, request.spec.image()).await?;
+    let choice = registry.choose(request.backend, &request.spec).await?;
     let backend = registry.get(choice.backend)?;
     let mut resized = None;
     let booted = tokio::select! {

@@ -46,7 +46,7 @@ async fn backend(runtime: &Path) -> Option<QemuBackend> {
         home: Some(home),
         runtime_dir: runtime.to_owned(),
         search_path,
-        emulate: true,
+        snapshots: true,
         hardware: || Err("not asked for".into()),
     });
     available_or_skip("qemu", &backend.probe().await).then_some(backend)
@@ -78,7 +78,8 @@ async fn a_warm_machine_has_one_tenant_and_a_pool_leaves_none() {
     let Some(backend) = backend(runtime.path()).await else { return };
     let image = Image::Rootfs(root(&busybox, runtime.path()));
     let name = SandboxName::from_random(random_u64());
-    let spec = SandboxSpec::builder(name, Profile::Restrictive).image(image).build().expect("sound");
+    let spec =
+        SandboxSpec::builder(name, Profile::Restrictive).image(image).emulate(true).build().expect("sound");
     let pool = Pool::new(Arc::new(backend), PoolSettings { target: 1..=1, ..PoolSettings::default() });
     let pool = pool.expect("the settings make sense");
     let key = pool.poolable(&spec).expect("machines are poolable");

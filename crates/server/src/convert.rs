@@ -34,6 +34,7 @@ pub fn spec(request: &SandboxRequest, name: SandboxName) -> Outcome<(BackendRequ
     if let Some(hostname) = word("sandbox.hostname", request.hostname.as_deref())? {
         spec = spec.hostname(hostname);
     }
+    spec = spec.emulate(request.emulate);
     for (index, one) in request.mounts.iter().enumerate() {
         spec = spec.mount(mount(index, one)?);
     }

@@ -73,7 +73,7 @@ async fn plan(daemon: &Daemon, order: Order) -> Outcome<(Plan, api::Sandbox)> {
     let (backend, spec) = convert::spec(&request, id.clone())?;
     let timeout = convert::time("sandbox.timeout_ms", request.timeout_ms)?;
     let idle_timeout = convert::time("sandbox.idle_timeout_ms", request.idle_timeout_ms)?;
-    let choice = daemon.registry.choose(backend, spec.image()).await?;
+    let choice = daemon.registry.choose(backend, &spec).await?;
     let sandbox = api::Sandbox {
         id: id.to_string(),
         name: name.to_string(),

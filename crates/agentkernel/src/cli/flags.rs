@@ -75,6 +75,10 @@ pub struct SandboxFlags {
     /// What it calls itself: a-z, 0-9 and -. Such a sandbox is never a warm one [default: random]
     #[arg(long, value_name = "NAME")]
     hostname: Option<SandboxName>,
+
+    /// With --backend qemu: emulate the machine in software, without KVM; not a security boundary
+    #[arg(long)]
+    emulate: bool,
 }
 
 /// A complaint about what was typed.
@@ -108,6 +112,7 @@ impl SandboxFlags {
             pids,
             disk,
             hostname,
+            emulate,
         } = self;
         backend.is_none()
             && image.is_none()
@@ -122,6 +127,7 @@ impl SandboxFlags {
             && pids.is_none()
             && disk.is_none()
             && hostname.is_none()
+            && !emulate
     }
 
     /// The layer of these flags.
@@ -157,6 +163,7 @@ impl SandboxFlags {
         let mut spec = SandboxSpec::builder(name.unwrap_or(&random).clone(), settings.profile)
             .image(settings.image.clone())
             .limits(settings.limits)
+            .emulate(self.emulate)
             .lifetime(run::lifetime(settings.timeout));
         if self.hostname.is_some() || name.is_some() {
             spec = spec.hostname(self.hostname.clone().unwrap_or(random));

@@ -65,10 +65,6 @@ pub struct Args {
     #[arg(long)]
     no_daemon: bool,
 
-    /// With --backend qemu: emulate the machine in software where there is no KVM; not a security boundary
-    #[arg(long)]
-    emulate: bool,
-
     /// Name of the sandbox: a-z, 0-9 and - [default: random]
     #[arg(long, value_name = "NAME")]
     name: Option<SandboxName>,
@@ -141,26 +137,13 @@ fn perform(
     ready: &Notify,
 ) -> Outcome {
     let request = request::build(args, environment, began)?;
-    refuse_useless_emulation(args, &request)?;
     let runner = match by_daemon::find(args, environment, &request)? {
         Some(daemon) => Runner::Daemon(Box::new(daemon)),
         None if is_module(&request) => Runner::OurModule,
         None => Runner::Ourselves(forked(Zygote::fork_for_one())?),
     };
-    let mut done = block_on(drive(args, environment, runner, &request, output, ready))?;
-    if let (true, Some((_, reason))) = (args.emulate, &mut done.choice) {
-        reason.push_str("; emulated: not a security boundary");
-    }
+    let done = block_on(drive(args, environment, runner, &request, output, ready))?;
     Ok((request, done))
-}
-
-/// Only a machine can be emulated, and nothing else falls back to it.
-fn refuse_useless_emulation(args: &Args, request: &RunRequest) -> Result<(), Error> {
-    if !args.emulate || request.backend == BackendRequest::Named(BackendKind::Qemu) {
-        return Ok(());
-    }
-    let why = "only a machine of --backend qemu is emulated";
-    Err(Error::new(ErrorKind::Usage, "choose a backend", why).on("--emulate").hint("add --backend qemu"))
 }
 
 /// What is said to the command. Until it has been executed, nothing of this is lost.
@@ -197,7 +180,7 @@ async fn drive(
     let stdin = args.flags.interactive.then(input::read_stdin).transpose().map_err(failed("read stdin"))?;
     let input = Input { stdin, signals };
     tokio::select! {
-        done = perform_by(runner, environment, args.emulate, request, input, output) => done,
+        done = perform_by(runner, environment, request, input, output) => done,
         never = progress::show(ready) => match never {},
     }
 }
@@ -205,7 +188,6 @@ async fn drive(
 async fn perform_by(
     runner: Runner,
     environment: &Environment,
-    emulate: bool,
     request: &RunRequest,
     mut input: Input,
     output: &mut dyn RunOutput,
@@ -213,7 +195,7 @@ async fn perform_by(
     let modules = || Registry::for_modules(environment.wasm_cache());
     let registry = match runner {
         Runner::OurModule => modules(),
-        Runner::Ourselves(zygote) => environment.registry_with(zygote, emulate),
+        Runner::Ourselves(zygote) => environment.registry(zygote),
         Runner::Daemon(daemon) => match daemon.run(environment, request, &mut input, output).await? {
             Asked::Done(done) => return Ok(*done),
             Asked::Elsewhere if is_module(request) => modules(),

@@ -31,6 +31,7 @@ pub fn sandbox(
         name: name.map(ToString::to_string),
         hostname: hostname.map(ToString::to_string),
         backend: Some(backend.to_string()),
+        emulate: spec.emulate(),
         image,
         rootfs,
         module,

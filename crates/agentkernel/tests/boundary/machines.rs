@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use agentkernel_core::Availability;
 use agentkernel_microvm::setup;
@@ -56,10 +57,22 @@ impl Host {
         Some(Self { environment, root })
     }
 
+    fn say(&self, words: &[&str]) -> Finished {
+        self.environment.run(self.environment.lend(PROGRAM.as_ref()), words)
+    }
+
+    /// Whether machines need no consent here.
+    fn has_hardware(&self) -> bool {
+        let doctor = self.say(&["doctor", "--format", "json"]);
+        let report: Value = serde_json::from_slice(&doctor.stdout).expect("JSON");
+        let backends = report["backends"].as_array().expect("a list");
+        backends.iter().any(|one| one["backend"] == "qemu" && one["status"] == "available")
+    }
+
     fn run(&self, words: &[&str]) -> Finished {
         let root = self.root.display().to_string();
         let run = ["run", "--backend", "qemu", "--emulate", "--rootfs", &root];
-        self.environment.run(self.environment.lend(PROGRAM.as_ref()), &[&run, words].concat())
+        self.say(&[&run, words].concat())
     }
 }
 
@@ -80,4 +93,43 @@ fn a_machine_whose_memory_ran_out_says_so() {
     let report: Value = serde_json::from_slice(&said.stdout).expect("JSON");
     assert_eq!(report["cause"], "out_of_memory", "{report}");
     assert!(report.to_string().contains("emulated: not a security boundary"), "{report}");
+}
+
+/// A daemon of this host, ended with the value.
+struct Daemon<'a>(&'a Host);
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        // A test that failed has told why.
+        drop(self.0.say(&["shutdown", "--kill"]));
+    }
+}
+
+#[test]
+fn a_daemon_keeps_emulated_machines_warm_for_those_who_ask_for_that_and_for_nobody_else() {
+    let Some(host) = Host::new(TestEnvironment::new()) else { return };
+    host.say(&["serve", "--detach"]).assert_success();
+    let daemon = Daemon(&host);
+    let until = Instant::now() + Duration::from_secs(120);
+    loop {
+        let said = host.run(&["--memory", "64M", "--timing", "--", "id", "-u"]).assert_success();
+        assert_eq!(said.stdout_text(), "65532\n");
+        let told = said.stderr_text();
+        assert!(told.contains("way: daemon"), "{told}");
+        if told.contains("way: daemon, warm") {
+            break;
+        }
+        assert!(Instant::now() < until, "none is ever warm: {told}");
+    }
+    let pools = host.say(&["pool", "ls"]).assert_success().stdout_text();
+    assert!(pools.contains("emulated: not a security boundary"), "{pools}");
+    if !host.has_hardware() {
+        let root = host.root.display().to_string();
+        let said = host.say(&["run", "--backend", "qemu", "--rootfs", &root, "--", "id"]).assert_code(125);
+        assert!(said.stderr_text().contains("--emulate"), "{}", said.stderr_text());
+    }
+    host.say(&["shutdown"]).assert_success();
+    drop(daemon);
+    let left = fs::read_dir(host.environment.agentkernel_home().join("run/microvm")).expect("listed").count();
+    assert_eq!(left, 0);
 }

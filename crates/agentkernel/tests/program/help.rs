@@ -119,6 +119,8 @@ fn run_says_what_every_flag_does_with_its_unit_and_default() {
                                           [default: 1G; moderate 4G; permissive 16G]
           --hostname <NAME>               What it calls itself: a-z, 0-9 and -. Such a sandbox is never
                                           a warm one [default: random]
+          --emulate                       With --backend qemu: emulate the machine in software, without
+                                          KVM; not a security boundary
       -e, --env <KEY[=VALUE]>             Set a variable; with its name alone, to the value that it has
                                           here. May be repeated
       -w, --workdir <DIR>                 Start in this folder of the sandbox [default: /workspace]
@@ -134,8 +136,6 @@ fn run_says_what_every_flag_does_with_its_unit_and_default() {
                                           json]
           --no-daemon                     Run it in this very process, even if there is a daemon with
                                           warm sandboxes
-          --emulate                       With --backend qemu: emulate the machine in software where
-                                          there is no KVM; not a security boundary
           --name <NAME>                   Name of the sandbox: a-z, 0-9 and - [default: random]
       -h, --help                          Print help (see more with '--help')
     "#);

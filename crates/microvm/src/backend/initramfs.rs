@@ -28,7 +28,7 @@ impl QemuBackend {
             archive.folder(folder, 0o755);
         }
         archive.character_device("dev/console", (5, 1));
-        archive.file("init", GUEST, 0o700);
+        archive.file("init", GUEST, 0o555);
         let mut modules = Vec::new();
         for (name, content) in self.store(&tools.home).modules(&tools.kernel).map_err(failed)? {
             archive.file(&format!("agentkernel/{name}"), &content, 0o600);

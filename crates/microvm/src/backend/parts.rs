@@ -51,7 +51,7 @@ impl QemuBackend {
     /// Decides what the machine is made of.
     pub(super) async fn parts(&self, spec: &SandboxSpec) -> Result<Parts> {
         let size = layout::size(spec)?;
-        let tools = self.tools()?;
+        let tools = self.tools(spec.emulate())?;
         let root = root_device(&tools, spec).await?;
         let initramfs = self.initramfs(&tools, spec)?;
         Ok(Parts { tools, size, root, initramfs })

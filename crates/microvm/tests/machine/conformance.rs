@@ -28,6 +28,7 @@ async fn keeps_inside(groups: &[&str], but: &[&str]) {
 async fn judge(fixture: &Fixture, backend: &dyn Backend, groups: &[&str], but: &[&str]) {
     let mut options = SuiteOptions::for_backend(backend);
     options.image = fixture.image.clone();
+    options.emulate = true;
     options.deadline = Duration::from_secs(300);
     options.only = groups.iter().map(|group| (*group).to_owned()).collect();
     let report = conformance::run(backend, &options).await;

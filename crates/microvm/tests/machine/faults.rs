@@ -62,7 +62,7 @@ impl Host {
     fn spec(&self) -> SandboxSpec {
         let name = SandboxName::from_random(random_u64());
         let image = Image::Rootfs(self.path("root"));
-        SandboxSpec::builder(name, Profile::Restrictive).image(image).build().expect("sound")
+        SandboxSpec::builder(name, Profile::Restrictive).image(image).emulate(true).build().expect("sound")
     }
 }
 
@@ -181,14 +181,19 @@ async fn what_is_missing_is_named_with_the_way_to_it() {
     assert!(needs.contains("qemu-system-x86_64") && hint.contains("apt-get install"), "{needs}: {hint}");
     let (needs, hint) = told(MicrovmSettings { home: Some(host.path("other")), ..host.settings() }).await;
     assert!(needs.contains("a kernel") && hint == "agentkernel setup microvm", "{needs}: {hint}");
-    let no_hardware =
-        MicrovmSettings { emulate: false, hardware: || Err("a moon".into()), ..host.settings() };
-    let (needs, hint) = told(no_hardware.clone()).await;
-    assert!(needs.contains("a moon") && hint.contains("not a security boundary"), "{needs}: {hint}");
-    let error = QemuBackend::new(no_hardware).boot(&host.spec()).await.err().expect("refused");
+    let no_hardware = MicrovmSettings { hardware: || Err("a moon".into()), ..host.settings() };
+    let unconsenting = SandboxSpec::builder(host.spec().name().clone(), Profile::Restrictive);
+    let unconsenting = unconsenting.image(host.spec().image().clone()).build().expect("sound");
+    let error = QemuBackend::new(no_hardware.clone()).boot(&unconsenting).await.err().expect("refused");
     assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
-    let emulated = QemuBackend::new(host.settings()).probe().await;
-    assert!(matches!(emulated, Availability::Limited { limitation, .. } if limitation.contains("emulated")));
+    let hint = error.hint.clone().expect("a way out");
+    assert!(error.why.contains("a moon") && hint.contains("not a security boundary"), "{error}: {hint}");
+    match QemuBackend::new(no_hardware).probe().await {
+        Availability::Limited { limitation, .. } => {
+            assert!(limitation.contains("emulated: not a") && limitation.contains("a moon"), "{limitation}");
+        }
+        other => panic!("{other:?}"),
+    }
     assert!(search_path().iter().all(|folder| Path::is_absolute(folder)));
 }
 

@@ -48,7 +48,6 @@ pub fn settings(runtime: &Path, home: PathBuf) -> MicrovmSettings {
         home: Some(home),
         runtime_dir: runtime.to_owned(),
         search_path: search_path(),
-        emulate: true,
         snapshots: true,
         hardware: || Err("not asked for".into()),
     }
@@ -124,6 +123,6 @@ impl Fixture {
 
     pub fn spec(&self) -> SandboxSpecBuilder {
         let name = SandboxName::from_random(random_u64());
-        SandboxSpec::builder(name, Profile::Restrictive).image(self.image.clone())
+        SandboxSpec::builder(name, Profile::Restrictive).image(self.image.clone()).emulate(true)
     }
 }

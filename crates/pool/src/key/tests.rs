@@ -92,6 +92,13 @@ fn a_spec_of_the_key_is_the_one_that_was_asked_for() {
 }
 
 #[test]
+fn an_emulated_machine_is_no_other_ones_and_says_what_it_is() {
+    let emulated = key(RIGID, builder("one").emulate(true));
+    assert_ne!(emulated, key(RIGID, builder("one")));
+    assert!(emulated.to_string().contains("emulated: not a security boundary"), "{emulated}");
+}
+
+#[test]
 fn a_key_reads_as_one_line() {
     let spec = SandboxSpec::builder("one".parse().expect("a name"), Profile::Restrictive).build();
     let spec = spec.expect("valid");

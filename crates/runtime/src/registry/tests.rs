@@ -51,20 +51,38 @@ impl Backend for Probed {
     }
 }
 
+fn spec(emulate: bool) -> SandboxSpec {
+    let name = run::random_name().expect("a name");
+    SandboxSpec::builder(name, Profile::Restrictive).emulate(emulate).build().expect("sound")
+}
+
+#[tokio::test]
+async fn only_a_machine_is_emulated_and_the_choice_says_what_that_is() {
+    let registry = Registry::of(vec![Probed::new(true)]);
+    for request in [BackendRequest::Auto, BackendRequest::Named(BackendKind::Oci)] {
+        let error = registry.choose(request, &spec(true)).await.expect_err("refused");
+        assert_eq!((error.kind, error.subject.as_str()), (ErrorKind::Usage, "--emulate"));
+    }
+    let named = BackendRequest::Named(BackendKind::Qemu);
+    let reason = registry.choose(named, &spec(true)).await.expect("chosen").reason;
+    assert_eq!(reason, "named; emulated: not a security boundary");
+    assert_eq!(registry.choose(named, &spec(false)).await.expect("chosen").reason, "named");
+}
+
 #[tokio::test]
 async fn backends_are_probed_only_where_there_is_a_choice_and_only_until_one_works() {
     let only = Probed::new(false);
-    let chosen =
-        Registry::of(vec![only.clone()]).choose(BackendRequest::Auto, &Image::Host).await.expect("chosen");
+    let spec = spec(false);
+    let chosen = Registry::of(vec![only.clone()]).choose(BackendRequest::Auto, &spec).await.expect("chosen");
     assert_eq!((chosen.backend, only.probes()), (BackendKind::Oci, 0));
 
     let (first, second) = (Probed::new(true), Probed::new(true));
     let registry = Registry::of(vec![first.clone(), second.clone()]);
-    registry.choose(BackendRequest::Auto, &Image::Host).await.expect("chosen");
+    registry.choose(BackendRequest::Auto, &spec).await.expect("chosen");
     assert_eq!((first.probes(), second.probes()), (1, 0));
 
     let broken = Registry::of(vec![Probed::new(false), Arc::new(FakeBackend::new())]);
-    let Choice { backend, reason } = broken.choose(BackendRequest::Auto, &Image::Host).await.expect("chosen");
+    let Choice { backend, reason } = broken.choose(BackendRequest::Auto, &spec).await.expect("chosen");
     assert_eq!(backend, BackendKind::Fake);
     assert!(reason.contains("oci needs a moon"), "{reason}");
 }

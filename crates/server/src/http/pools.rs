@@ -114,7 +114,7 @@ async fn find(
         return Err(Failure::usage("sandbox.unix_socket", why));
     }
     let (backend, spec) = convert::spec(request, SandboxName::from_random(0))?;
-    let choice = daemon.registry.choose(backend, spec.image()).await?;
+    let choice = daemon.registry.choose(backend, &spec).await?;
     let (_, pool) = daemon.backend(choice.backend)?;
     let key = pool.poolable(&spec).map_err(|why| Failure::usage("sandbox", why))?;
     Ok((pool, key))

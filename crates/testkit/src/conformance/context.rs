@@ -37,6 +37,7 @@ impl<'a> Context<'a> {
     pub fn spec(&self, name: &SandboxName) -> SandboxSpecBuilder {
         SandboxSpec::builder(name.clone(), self.options.profile)
             .image(self.options.image.clone())
+            .emulate(self.options.emulate)
             .limits(self.options.limits)
     }
 

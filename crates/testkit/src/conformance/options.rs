@@ -28,6 +28,8 @@ pub struct SuiteOptions {
     pub limits: Limits,
     /// What every sandbox is filled with.
     pub image: Image,
+    /// Whether a machine may be emulated.
+    pub emulate: bool,
 }
 
 impl SuiteOptions {
@@ -44,6 +46,7 @@ impl SuiteOptions {
             profile,
             limits: Limits::of(profile),
             image: Image::Host,
+            emulate: false,
         };
         options.set_limits(options.limits);
         options

@@ -35,6 +35,7 @@ pub fn without_mounts(spec: &SandboxSpec) -> Result<SandboxSpec> {
 fn copy(spec: &SandboxSpec, name: SandboxName) -> SandboxSpecBuilder {
     SandboxSpec::builder(name, spec.profile())
         .image(spec.image().clone())
+        .emulate(spec.emulate())
         .limits(*spec.limits())
         .user(spec.user())
         .lifetime(spec.lifetime())

@@ -33,8 +33,7 @@ pub enum Asked {
 /// The daemon that is to run it; `None` if we are. A daemon that was named by the user is the only one that will do;
 /// our own has to answer, and to have words for the request.
 pub fn find(args: &Args, environment: &Environment, request: &RunRequest) -> Result<Option<Daemon>, Failure> {
-    // A daemon's machines are not emulated.
-    if args.no_daemon || args.emulate {
+    if args.no_daemon {
         return Ok(None);
     }
     let address = environment.daemon()?;

@@ -39,6 +39,7 @@ async fn root(context: &Context<'_>) -> Kept {
     // Whatever the profile of the other rules is: some allow root.
     let spec = SandboxSpec::builder(context.fresh_name(), Profile::Restrictive)
         .image(context.options.image.clone())
+        .emulate(context.options.emulate)
         .limits(context.options.limits);
     let sandbox = context.boot_spec(spec).await?.sandbox;
     for user in [CommandUser { uid: 0, gid: 65532 }, CommandUser { uid: 65532, gid: 0 }] {
