@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentkernel_core::{BackendKind, SandboxName};
+use agentkernel_http::Incoming;
+use agentkernel_http::{Method, StatusCode};
 use bytes::Bytes;
-use hyper::body::Incoming;
-use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 
-use crate::http::{ANSWER_DEADLINE, Answer, Content, Server, escaped};
 use crate::owner;
 use crate::service::Service;
 use crate::trouble::{Known, Trouble};
+use agentkernel_http::{ANSWER_DEADLINE, Answer, Content, Server, escaped};
 
 /// The version of the API that is spoken: the first with namespaces for control groups, in Docker since 20.10 (2020).
 /// Podman serves it, too, since 3.0.

@@ -7,8 +7,8 @@ use agentkernel_core::{
     BackendKind, Boundary, CauseOfDeath, Ended, Error, ErrorKind, Limit, Posture, Resize, Result,
     SandboxUsage, Stopped,
 };
+use agentkernel_http::StatusCode;
 use async_trait::async_trait;
-use hyper::StatusCode;
 use serde_json::Value;
 use tokio::time::Instant;
 

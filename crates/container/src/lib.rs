@@ -26,7 +26,6 @@ mod boundary;
 mod context;
 mod files;
 mod group;
-mod http;
 mod image;
 mod inside;
 mod owner;

@@ -5,8 +5,8 @@ use agentkernel_core::{Error, ErrorKind, Result};
 use serde_json::Value;
 
 use crate::api::{ContainerId, Engine, NAME_PREFIX};
-use crate::http::{Content, Server};
 use crate::owner::{self, Owner, Whose};
+use agentkernel_http::{Content, Server};
 
 /// Removes every container of ours whose owner is gone. What fails is left for the next time.
 pub(crate) async fn reap(engine: &Engine, this: &Owner) {
@@ -30,7 +30,7 @@ pub(crate) async fn make_room(engine: &Engine, this: &Owner, name: &str) -> Resu
     let taken = |why: String| Error::new(ErrorKind::NameTaken, "take the sandbox's name", why).on(name);
     let found = match engine.inspect(name).await {
         Ok(found) => found,
-        Err(why) if why.is(hyper::StatusCode::NOT_FOUND) => return Ok(()), // gone meanwhile
+        Err(why) if why.is(agentkernel_http::StatusCode::NOT_FOUND) => return Ok(()), // gone meanwhile
         Err(why) => return Err(why.error(&engine.known, "take the sandbox's name")),
     };
     match owner::whose(&found["Config"]["Labels"], this) {
@@ -85,8 +85,12 @@ impl Drop for Doomed {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             if let Ok(runtime) = runtime {
                 let path = format!("/v{}{}", crate::api::VERSION, crate::api::removal(&id));
-                let asked =
-                    server.ask(hyper::Method::DELETE, &path, Content::Nothing, crate::api::SLOW_DEADLINE);
+                let asked = server.ask(
+                    agentkernel_http::Method::DELETE,
+                    &path,
+                    Content::Nothing,
+                    crate::api::SLOW_DEADLINE,
+                );
                 drop(runtime.block_on(asked));
             }
         };

@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use agentkernel_core::{Availability, BackendKind, Error, ErrorKind};
-use hyper::StatusCode;
+use agentkernel_http::StatusCode;
 
-use crate::http::NoAnswer;
+use agentkernel_http::NoAnswer;
 
 /// Why an engine cannot be used at all.
 #[derive(Debug, Clone, PartialEq, Eq)]

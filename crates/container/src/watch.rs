@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use agentkernel_core::{CauseOfDeath, Ended};
+use agentkernel_http::Incoming;
 use bytes::BytesMut;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;

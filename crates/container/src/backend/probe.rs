@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::ContainerBackend;
 use crate::api::{Engine, VERSION};
-use crate::http::NoAnswer;
 use crate::trouble::{Trouble, Unusable, unreachable};
+use agentkernel_http::NoAnswer;
 
 impl ContainerBackend {
     /// Asks it what it is, and boots a trial.

@@ -1,4 +1,6 @@
-//! One request on a unix socket, and its answer.
+//! Requests to a program of the host that answers HTTP on a unix socket: a container engine, a VMM.
+//!
+//! Architecture invariant: nothing here goes to a network.
 
 use std::fmt;
 use std::io;
@@ -7,9 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
+pub use hyper::Method;
+pub use hyper::StatusCode;
+pub use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
@@ -18,12 +22,12 @@ use tokio::time::timeout;
 /// Most of an answer that is taken, bytes. A list of a thousand containers has some two million.
 const ANSWER_MAX: usize = 16 << 20;
 
-/// How long an engine may take for what it does at once.
-pub(crate) const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
+/// How long a program may take for what it does at once.
+pub const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(crate) enum NoAnswer {
+pub enum NoAnswer {
     /// Nobody listens on the socket, or we may not talk to it.
     Unreachable(io::Error),
     /// The connection broke, or what came is not HTTP.
@@ -44,46 +48,55 @@ impl fmt::Display for NoAnswer {
 
 /// What is sent along.
 #[derive(Debug, Clone)]
-pub(crate) enum Content {
+pub enum Content {
+    /// No body.
     Nothing,
+    /// A value.
     Json(Value),
+    /// An archive.
     Tar(Bytes),
 }
 
 /// An answer, whole.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
+pub struct Answer {
+    /// How it went.
+    pub status: StatusCode,
     body: Bytes,
 }
 
 impl Answer {
     /// The body, if it is JSON; else null.
-    pub(crate) fn json(&self) -> Value {
+    #[must_use]
+    pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 
-    /// What an engine says of an error: `message` of Docker, `cause` beside it of Podman.
-    pub(crate) fn message(&self) -> String {
+    /// What a program says of an error: `message` of Docker and Podman, `fault_message` of Firecracker.
+    #[must_use]
+    pub fn message(&self) -> String {
         let json = self.json();
-        let said = json["message"].as_str().map_or_else(|| String::from_utf8_lossy(&self.body), Into::into);
+        let told = json["message"].as_str().or(json["fault_message"].as_str());
+        let said = told.map_or_else(|| String::from_utf8_lossy(&self.body), Into::into);
         said.trim().chars().filter(|letter| !letter.is_control()).take(1000).collect()
     }
 }
 
 /// A server on a unix socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Server {
+pub struct Server {
     socket: PathBuf,
 }
 
 impl Server {
-    pub(crate) fn new(socket: &Path) -> Self {
+    /// The one that listens there.
+    #[must_use]
+    pub fn new(socket: &Path) -> Self {
         Self { socket: socket.to_owned() }
     }
 
     /// Asks, and takes the whole answer.
-    pub(crate) async fn ask(
+    pub async fn ask(
         &self,
         method: Method,
         path: &str,
@@ -101,7 +114,7 @@ impl Server {
     }
 
     /// Asks for an answer that has no end; it is read as it comes.
-    pub(crate) async fn listen(&self, path: &str) -> Result<Incoming, NoAnswer> {
+    pub async fn listen(&self, path: &str) -> Result<Incoming, NoAnswer> {
         let asked = async {
             let response = self.send(request(Method::GET, path, Content::Nothing)?).await?;
             if response.status() == StatusCode::OK {
@@ -113,7 +126,7 @@ impl Server {
     }
 
     /// Asks for the connection itself, and what the other side has sent on it already. The answer, if it is another.
-    pub(crate) async fn upgrade(&self, path: &str) -> Result<Result<(UnixStream, Bytes), Answer>, NoAnswer> {
+    pub async fn upgrade(&self, path: &str) -> Result<Result<(UnixStream, Bytes), Answer>, NoAnswer> {
         let asked = async {
             let mut request = request(Method::POST, path, Content::Nothing)?;
             request.headers_mut().insert(UPGRADE, hyper::header::HeaderValue::from_static("tcp"));
@@ -152,7 +165,7 @@ fn request(method: Method, path: &str, content: Content) -> Result<Request<Full<
         Content::Json(value) => (Some("application/json"), Bytes::from(value.to_string())),
         Content::Tar(bytes) => (Some("application/x-tar"), bytes),
     };
-    let mut builder = Request::builder().method(method).uri(path).header(HOST, "engine");
+    let mut builder = Request::builder().method(method).uri(path).header(HOST, "localhost");
     if let Some(kind) = kind {
         builder = builder.header(CONTENT_TYPE, kind);
     }
@@ -160,7 +173,8 @@ fn request(method: Method, path: &str, content: Content) -> Result<Request<Full<
 }
 
 /// A value of a query, with everything but letters, digits and `-._` escaped.
-pub(crate) fn escaped(text: &str) -> String {
+#[must_use]
+pub fn escaped(text: &str) -> String {
     let byte = |byte: u8| {
         if byte.is_ascii_alphanumeric() || b"-._".contains(&byte) {
             char::from(byte).to_string()
