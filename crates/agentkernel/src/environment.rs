@@ -48,14 +48,11 @@ pub struct Environment {
 
 /// A variable that is `on` or `off`; without it, on.
 fn is_on(name: &str, value: Option<&str>) -> Result<bool> {
-    match value {
-        None | Some("on") => Ok(true),
-        Some("off") => Ok(false),
-        Some(other) => {
-            let why = format!("'{other}' is neither on nor off");
-            Err(Error::new(ErrorKind::Usage, "read the environment", why).on(name))
-        }
-    }
+    let Some(other) = value.filter(|value| !["on", "off"].contains(value)) else {
+        return Ok(value != Some("off"));
+    };
+    let why = format!("'{other}' is neither on nor off");
+    Err(Error::new(ErrorKind::Usage, "read the environment", why).on(name))
 }
 
 impl Environment {

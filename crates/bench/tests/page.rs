@@ -64,7 +64,7 @@ fn the_page_has_our_figures_beside_the_briefs_and_a_reason_where_there_are_none(
     let page = page::of(&stored);
     for line in [
         "| Firecracker daemon (Linux) | 195 ms | ~5.1/s | full VM (separate kernel) |",
-        "| `firecracker pool` *here* | could not run here, because agentkernel has no such backend yet |||",
+        "| `firecracker pool` *here* | could not run here, because it has not been measured: agentkernel bench run startup |||",
         "| `docker` *here* | could not run here, because it is of macOS, and this is Linux |||",
         "| `oci` *here* | 10.0 | 100.0 | hardened, the host's kernel is shared |",
         "| `crun` *here* | 20.0 | 50.0 |",

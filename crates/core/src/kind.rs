@@ -13,6 +13,8 @@ use crate::{Result, suggest};
 pub enum BackendKind {
     /// A virtual machine of Apple's `container`.
     Apple,
+    /// A micro VM by Firecracker.
+    Firecracker,
     /// A micro VM under QEMU's `microvm` machine.
     Qemu,
     /// The embedded hardened Linux container.
@@ -39,6 +41,7 @@ impl BackendKind {
     /// Every kind that a user can name, strongest boundary first: the order in which `auto` chooses.
     pub const ALL: &'static [Self] = &[
         Self::Apple,
+        Self::Firecracker,
         Self::Qemu,
         Self::Hyperlight,
         Self::Gvisor,
@@ -55,6 +58,7 @@ impl BackendKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Apple => "apple",
+            Self::Firecracker => "firecracker",
             Self::Qemu => "qemu",
             Self::Hyperlight => "hyperlight",
             Self::Oci => "oci",
@@ -73,6 +77,7 @@ impl BackendKind {
     pub fn description(self) -> &'static str {
         match self {
             Self::Apple => "virtual machine of Apple's container, on macOS (a kernel of its own)",
+            Self::Firecracker => "micro VM by Firecracker (a kernel of its own)",
             Self::Qemu => "micro VM of QEMU's microvm machine (a kernel of its own)",
             Self::Hyperlight => {
                 "micro VM without a Linux kernel, by Hyperlight and Unikraft (needs KVM; one command, no fork)"

@@ -5,11 +5,11 @@ mod limits;
 mod module;
 mod mount;
 mod name;
+mod profile;
 mod socket;
 mod user;
 
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 pub use image::ImageName;
@@ -17,10 +17,11 @@ pub use limits::{Limit, Limits, Resize};
 pub use module::{FileVersion, ModuleFile};
 pub use mount::{Access, BindMount};
 pub use name::SandboxName;
+pub use profile::Profile;
 pub use socket::HostSocket;
 pub use user::User;
 
-use crate::{Error, ErrorKind, Result, suggest};
+use crate::{Error, ErrorKind, Result};
 
 /// A checked description of one sandbox. A backend enforces every field or refuses with its name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -264,41 +265,6 @@ pub enum Image {
     Named(ImageName),
     /// No file system, but one Wasm module.
     Module(ModuleFile),
-}
-
-/// How much is trusted to a sandbox. Isolation is the same in all; limits and users differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Profile {
-    /// The default: small limits, no root.
-    Restrictive,
-    /// Larger limits for builds and tests, no root.
-    Moderate,
-    /// Large limits; root inside is allowed, with capabilities that end at the user namespace.
-    Permissive,
-}
-
-impl Profile {
-    /// Every profile, most restrictive first.
-    pub const ALL: &'static [Self] = &[Self::Restrictive, Self::Moderate, Self::Permissive];
-
-    /// The word that the user types.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Restrictive => "restrictive",
-            Self::Moderate => "moderate",
-            Self::Permissive => "permissive",
-        }
-    }
-}
-
-impl FromStr for Profile {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        let found = Self::ALL.iter().copied().find(|profile| profile.as_str() == word);
-        found.ok_or_else(|| suggest::unknown("profile", word, &["restrictive", "moderate", "permissive"]))
-    }
 }
 
 /// What a sandbox can reach.

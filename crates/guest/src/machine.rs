@@ -51,14 +51,21 @@ pub struct Machine {
 /// Carries the description out. An error says which step failed, and why.
 pub fn become_machine() -> Result<Machine, String> {
     let text = fs::read_to_string(DESCRIPTION).map_err(|error| format!("{DESCRIPTION}: {error}"))?;
-    let (mut stream, mut group) = (None, None);
+    let (mut stream, mut listener, mut group) = (None, None, None);
     for line in text.lines() {
         let failed = |why: String| format!("{}: {why}", line.replace('\t', " "));
         let step = Step::parse(line).map_err(failed)?;
         let done = match step {
+            Step::Listen(port) => sys::listen_vsock(port)
+                .map(|opened| listener = Some(opened))
+                .map_err(|error| sys::errno_of(&error)),
             Step::Renew => {
-                let stream = stream.as_ref().ok_or_else(|| failed("there is no stream yet".into()))?;
-                renewal::take(stream).map_err(failed)?;
+                let renewed = match (stream.take(), listener.take()) {
+                    (Some(stream), _) => renewal::take(&stream).map(|()| stream),
+                    (None, Some(listener)) => renewal::take_of_a_caller(&listener),
+                    (None, None) => Err("there is no stream yet".into()),
+                };
+                stream = Some(renewed.map_err(failed)?);
                 Ok(())
             }
             Step::Stream(name) => open_port(name).map(|port| stream = Some(port)),
@@ -92,7 +99,7 @@ fn carry_out(step: &Step<'_>) -> rustix::io::Result<()> {
         Step::Entropy(hex) => renewal::stir(hex),
         Step::Clock(seconds, nanoseconds) => renewal::set_clock(seconds, nanoseconds),
         // The caller's, who has the stream.
-        Step::Stream(_) | Step::Group(_) | Step::Renew => Ok(()),
+        Step::Stream(_) | Step::Listen(_) | Step::Group(_) | Step::Renew => Ok(()),
     }
 }
 

@@ -4,6 +4,7 @@ mod entropy;
 pub mod hypercall;
 mod mapping;
 pub mod raw;
+mod vsock;
 
 use std::io;
 use std::mem::{MaybeUninit, zeroed};
@@ -16,6 +17,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 pub use entropy::add_entropy;
 pub use mapping::touch;
+pub use vsock::listen_vsock;
 
 /// The number of an error of the standard library's.
 pub fn errno_of(error: &io::Error) -> Errno {

@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::backend::Holdings;
+use crate::control::Control;
 use crate::plan::VmPlan;
 use crate::posture;
-use crate::qmp::Qmp;
 use crate::state::State;
 use crate::vmm::{KILL_DEADLINE, Vmm};
 
@@ -32,23 +32,24 @@ pub(crate) struct VmBoundary {
     name: SandboxName,
     plan: VmPlan,
     vmm: Arc<Vmm>,
-    qmp: tokio::sync::Mutex<Qmp>,
+    control: tokio::sync::Mutex<Control>,
     state: Mutex<State>,
     /// Why we have ended it, if we have.
     cause: Arc<Mutex<Option<CauseOfDeath>>>,
     lifetime: watch::Sender<Option<Instant>>,
     keeper: JoinHandle<()>,
     /// Given up last, when the VMM is gone or killed.
-    _holdings: Holdings,
+    holdings: Holdings,
 }
 
 impl VmBoundary {
-    pub(crate) fn new(name: SandboxName, plan: VmPlan, vmm: Vmm, qmp: Qmp, holdings: Holdings) -> Self {
+    pub(crate) fn new(plan: VmPlan, vmm: Vmm, control: Control, holdings: Holdings) -> Self {
         let (vmm, cause) = (Arc::new(vmm), Arc::new(Mutex::new(None)));
         let sender = watch::Sender::new(None);
         let keeper = tokio::spawn(keep_time(Arc::clone(&vmm), Arc::clone(&cause), sender.subscribe()));
-        let (qmp, state) = (tokio::sync::Mutex::new(qmp), Mutex::new(State::Booting));
-        Self { name, plan, vmm, qmp, state, cause, lifetime: sender, keeper, _holdings: holdings }
+        let (control, state) = (tokio::sync::Mutex::new(control), Mutex::new(State::Booting));
+        let name = plan.name.clone();
+        Self { name, plan, vmm, control, state, cause, lifetime: sender, keeper, holdings }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -71,8 +72,8 @@ impl VmBoundary {
     }
 
     /// Asks the VMM for one thing after which the machine is in another state; nothing if it is in that already.
-    async fn change(&self, what: &'static str, command: &str, next: State) -> Result<()> {
-        let mut qmp = self.qmp.lock().await;
+    async fn change(&self, what: &'static str, next: State) -> Result<()> {
+        let mut control = self.control.lock().await;
         let now = *self.state();
         if now == next {
             return Ok(());
@@ -80,7 +81,8 @@ impl VmBoundary {
         if !now.may_become(next) {
             return Err(Error::new(ErrorKind::SandboxGone, what, format!("it is {now}")).on(&self.name));
         }
-        qmp.ask(command, None).await.map_err(self.failed(what))?;
+        let changed = if next == State::Paused { control.pause().await } else { control.resume().await };
+        changed.map_err(self.failed(what))?;
         *self.state() = next;
         Ok(())
     }
@@ -139,13 +141,14 @@ impl Drop for VmBoundary {
 #[async_trait]
 impl Boundary for VmBoundary {
     fn kind(&self) -> BackendKind {
-        BackendKind::Qemu
+        self.plan.vmm.backend()
     }
 
     async fn posture(&self) -> Result<Posture> {
         self.has_answered();
-        let mut qmp = self.qmp.lock().await;
-        posture::read(&self.plan, self.vmm.pid(), &mut qmp).await.map_err(self.failed("read the posture"))
+        let mut control = self.control.lock().await;
+        let read = posture::read(&self.plan, self.vmm.worker(), self.holdings.path(), &mut control).await;
+        read.map_err(self.failed("read the posture"))
     }
 
     async fn ended(&self) -> Ended {
@@ -154,11 +157,11 @@ impl Boundary for VmBoundary {
     }
 
     async fn pause(&self) -> Result<()> {
-        self.change("pause the sandbox", "stop", State::Paused).await
+        self.change("pause the sandbox", State::Paused).await
     }
 
     async fn resume(&self) -> Result<()> {
-        self.change("resume the sandbox", "cont", State::Ready).await
+        self.change("resume the sandbox", State::Ready).await
     }
 
     async fn set_lifetime(&self, lifetime: Duration) -> Result<()> {
@@ -167,7 +170,7 @@ impl Boundary for VmBoundary {
     }
 
     async fn usage(&self) -> Result<SandboxUsage> {
-        let pid = self.vmm.pid().as_raw_pid();
+        let pid = self.vmm.worker().as_raw_pid();
         let memory = |name: &str| status_bytes(pid, name);
         let (memory_bytes, memory_peak_bytes) = (memory("VmRSS"), memory("VmHWM"));
         Ok(SandboxUsage { memory_bytes, memory_peak_bytes, cpu: processor_time(pid), pids: None })
@@ -175,13 +178,14 @@ impl Boundary for VmBoundary {
 
     async fn stop(self: Box<Self>) -> Result<Stopped> {
         let seen = self.vmm.has_ended().map(|how| self.told(&how).cause);
-        let memory_peak_bytes = status_bytes(self.vmm.pid().as_raw_pid(), "VmHWM");
+        let memory_peak_bytes = status_bytes(self.vmm.worker().as_raw_pid(), "VmHWM");
         if seen.is_none() {
             self.cause.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(CauseOfDeath::Killed);
-            let quit = async { self.qmp.lock().await.ask("quit", None).await };
             // Whether it answers or not: that it ends is what counts.
             let gone = async {
-                quit.await.ok();
+                if self.control.lock().await.quit().await.is_err() {
+                    self.vmm.kill();
+                }
                 self.vmm.ended().await
             };
             if timeout(QUIT_DEADLINE, gone).await.is_err() {

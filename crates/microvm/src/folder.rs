@@ -1,12 +1,12 @@
 //! A private folder for the files and sockets with which a machine begins. While it is held, its name is taken.
 
-use std::fs::{self, DirEntry, File, TryLockError};
+use std::fs::{self, DirEntry, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 
-/// How often making one is tried: whoever clears up may come in between.
-const TRIALS: usize = 16;
+/// How often others may come before us.
+const TRIALS: usize = 1000;
 
 /// A folder that nobody else can look into. Dropping it removes it.
 #[derive(Debug)]
@@ -20,51 +20,33 @@ impl PrivateFolder {
     /// Makes the one of this name below `above`, which is made as well, and removes what owners that were killed have left
     /// there. [`io::ErrorKind::AlreadyExists`] while somebody holds that name.
     pub(crate) fn make(above: &Path, name: &str) -> io::Result<Self> {
-        Self::make_with(above, name, File::try_lock)
+        make_private(above)?;
+        let path = above.join(name);
+        // One at a time clears up and makes: nobody sees a folder before its maker has locked it.
+        let turn = File::open(above)?;
+        turn.lock()?;
+        fs::read_dir(above)?.flatten().for_each(|entry| reap(&entry));
+        fs::DirBuilder::new().mode(0o700).create(&path)?;
+        let lock = File::open(&path)?;
+        lock.lock()?;
+        Ok(Self { path, _lock: lock })
     }
 
     /// The same, once nobody holds that name any more. Blocks.
     pub(crate) fn make_in_turn(above: &Path, name: &str) -> io::Result<Self> {
-        Self::make_with(above, name, |lock| lock.lock().map_err(TryLockError::Error))
-    }
-
-    fn make_with(
-        above: &Path,
-        name: &str,
-        hold: impl Fn(&File) -> Result<(), TryLockError>,
-    ) -> io::Result<Self> {
-        make_private(above)?;
-        fs::read_dir(above)?.flatten().for_each(|entry| reap(&entry));
-        let (path, mut is_taken) = (above.join(name), false);
         for _ in 0..TRIALS {
-            match fs::DirBuilder::new().mode(0o700).create(&path) {
-                Err(why) if why.kind() != io::ErrorKind::AlreadyExists => return Err(why),
-                // Whoever has just made it, or has been killed, has not locked it.
-                _ => {}
+            match Self::make(above, name) {
+                Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {}
+                made => return made,
             }
-            let Ok(lock) = File::open(&path) else { continue };
-            match hold(&lock) {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    // By its owner; or by whoever clears up, and then not for long.
-                    is_taken = true;
-                    std::thread::yield_now();
-                    continue;
-                }
-                Err(TryLockError::Error(why)) => return Err(why),
-            }
-            // The lock may be that of a folder that is gone.
-            if fs::metadata(&path).is_ok_and(|now| lock.metadata().is_ok_and(|held| held.ino() == now.ino()))
-            {
-                let folder = Self { path, _lock: lock };
-                folder.clear()?;
-                return Ok(folder);
+            // Whoever holds it is waited for; somebody else may come before us then.
+            match File::open(above.join(name)) {
+                Ok(held) => held.lock()?,
+                Err(why) if why.kind() == io::ErrorKind::NotFound => {}
+                Err(why) => return Err(why),
             }
         }
-        if is_taken {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        Err(io::Error::other(format!("{} is removed each time it is made", path.display())))
+        Err(io::Error::other(format!("{} is always held by others", above.join(name).display())))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -110,11 +92,14 @@ pub(crate) fn make_private(path: &Path) -> io::Result<()> {
     Err(io::Error::other(format!("{} is not a folder of ours; remove it", path.display())))
 }
 
-/// Removes a folder that nobody holds. One that was made just now is locked by us instead, and its maker tries again.
+/// Removes a folder that nobody holds.
 fn reap(entry: &DirEntry) {
-    if File::open(entry.path()).is_ok_and(|folder| folder.try_lock().is_ok()) {
+    let Ok(folder) = File::open(entry.path()) else { return };
+    if folder.try_lock().is_ok() {
         fs::remove_dir_all(entry.path()).ok();
     }
+    // Not earlier: whoever has it locked while its folder is there has it.
+    drop(folder);
 }
 
 #[cfg(test)]
@@ -159,7 +144,7 @@ mod tests {
         std::thread::scope(|scope| {
             for thread in 0..4 {
                 scope.spawn(move || {
-                    for round in 0..100 {
+                    for round in 0..400 {
                         let folder = PrivateFolder::make(above, &format!("{thread}-{round}")).expect("made");
                         fs::write(folder.path().join("file"), "x").expect("it is there");
                     }

@@ -10,8 +10,16 @@ use agentkernel_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::plan::VmmKind;
+
 /// Drivers that a machine needs, where the kernel has them as modules: the bus, the port, the disk, randomness, the layers.
-const MODULES: [&str; 5] = ["virtio_mmio", "virtio_console", "virtio_blk", "virtio_rng", "overlay"];
+const MODULES: [&str; 6] =
+    ["virtio_mmio", "virtio_console", "virtio_blk", "virtio_rng", "overlay", "vmw_vsock_virtio_transport"];
+
+/// Those of a device that machines of the other VMM alone have, with what only they need.
+const OF_QEMU: [&str; 1] = ["virtio_console.ko"];
+const OF_FIRECRACKER: [&str; 3] =
+    ["vsock.ko", "vmw_vsock_virtio_transport_common.ko", "vmw_vsock_virtio_transport.ko"];
 
 const KERNEL: &str = "vmlinux";
 const FOLDER: &str = "kernel";
@@ -63,9 +71,14 @@ impl KernelStore {
         }
     }
 
-    /// The content of its modules, in the order of loading.
-    pub(crate) fn modules(&self, kernel: &Kernel) -> io::Result<Vec<(String, Vec<u8>)>> {
-        kernel.modules.iter().map(|name| Ok((name.clone(), fs::read(self.0.join(name))?))).collect()
+    /// The content of the modules that this VMM's machines use, in the order of loading.
+    pub(crate) fn modules(&self, kernel: &Kernel, vmm: VmmKind) -> io::Result<Vec<(String, Vec<u8>)>> {
+        let others: &[&str] = match vmm {
+            VmmKind::Qemu => &OF_FIRECRACKER,
+            VmmKind::Firecracker => &OF_QEMU,
+        };
+        let used = kernel.modules.iter().filter(|name| !others.contains(&name.as_str()));
+        used.map(|name| Ok((name.clone(), fs::read(self.0.join(name))?))).collect()
     }
 
     /// Keeps a kernel in the place of the one that was there, whole or not at all.

@@ -7,7 +7,8 @@ use agentkernel_core::{HostSocket, Image, Limits, SandboxSpec};
 use agentkernel_hardening::limits::{CPU_PERIOD_US, SHM_BYTES, cpu_quota_us, rlimits, tmpfs_inodes};
 use agentkernel_hardening::{etc, lists};
 
-use crate::plan::{ROOT_DEVICE, STREAM_PORT};
+use crate::plan::firecracker::PORT;
+use crate::plan::{ROOT_DEVICE, STREAM_PORT, VmmKind};
 pub use refusals::{Size, size};
 
 /// Where the initramfs has the sandbox's own files: a layer above the root device.
@@ -101,7 +102,7 @@ pub fn own_files(spec: &SandboxSpec, machine_id: &str) -> Vec<(String, Vec<u8>)>
 
 /// What the agent does, a line for each step; `modules` are paths in the initramfs, in the order of loading.
 #[must_use]
-pub fn steps(spec: &SandboxSpec, modules: &[String]) -> String {
+pub fn steps(spec: &SandboxSpec, modules: &[String], vmm: VmmKind) -> String {
     let mut steps = Steps::default();
     steps.mount("none", "/proc", "proc", NOSUID | NODEV | NOEXEC, "");
     steps.mount("none", "/sys", "sysfs", NOSUID | NODEV | NOEXEC, "");
@@ -116,7 +117,10 @@ pub fn steps(spec: &SandboxSpec, modules: &[String]) -> String {
     steps.kernel_files();
     steps.limits(spec.limits());
     steps.say(&["loopback"]);
-    steps.say(&["stream", STREAM_PORT]);
+    match vmm {
+        VmmKind::Qemu => steps.say(&["stream", STREAM_PORT]),
+        VmmKind::Firecracker => steps.say(&["listen", &PORT.to_string()]),
+    }
     // Up to here all machines of one description are the same.
     steps.say(&["renew"]);
     steps.say(&["root", NEW]);

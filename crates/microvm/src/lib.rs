@@ -1,7 +1,7 @@
 //! The boundary of a micro VM: a kernel of its own under QEMU's `microvm` machine, and our agent as its first process.
 //!
 //! ```text
-//! QemuBackend::boot
+//! MicrovmBackend::boot
 //!   layout: pure data ──▶ initramfs: agent, modules of the kernel, steps, the description's files
 //!   plan: pure data   ──▶ argv ──▶ VMM, as a user of its own, filtered by itself, which ends with us
 //!   QMP ◀── unix socket ── VMM       stream ◀── unix socket ── virtio-serial ── guest agent = PID 1
@@ -22,8 +22,10 @@
 //! - No machine is handed out that has not shown that it was renewed, and none of which a snapshot was taken.
 //! - The VMM ends with the thread that holds it, by the kernel's hand; its sockets have no names once it has called.
 
+mod api;
 mod backend;
 mod boundary;
+mod control;
 mod cpio;
 mod folder;
 mod identity;
@@ -42,5 +44,5 @@ mod snapshot;
 mod state;
 mod vmm;
 
-pub use backend::{MicrovmSettings, QemuBackend};
+pub use backend::{MicrovmBackend, MicrovmSettings};
 pub use kernel::{Kernel, KernelStore};

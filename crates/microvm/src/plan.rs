@@ -1,6 +1,8 @@
-//! What a VMM is asked to be, in QEMU's words: a pure function.
+//! What a VMM is asked to be, in its own words: pure functions.
 
-use agentkernel_core::SandboxName;
+pub mod firecracker;
+
+use agentkernel_core::{BackendKind, SandboxName};
 
 /// What the guest's stream is called, among the ports that its kernel lists.
 pub const STREAM_PORT: &str = "agentkernel";
@@ -28,6 +30,44 @@ pub const CONTROL: &str = "control";
 /// Memory of an emulator's translated code, MiB. The default grows to a gigabyte.
 const TRANSLATION_MIB: u32 = 256;
 
+/// The program that makes the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VmmKind {
+    /// QEMU's `microvm`.
+    Qemu,
+    /// Firecracker.
+    Firecracker,
+}
+
+impl VmmKind {
+    /// The backend whose it is.
+    #[must_use]
+    pub fn backend(self) -> BackendKind {
+        match self {
+            Self::Qemu => BackendKind::Qemu,
+            Self::Firecracker => BackendKind::Firecracker,
+        }
+    }
+
+    /// Its program.
+    #[must_use]
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Qemu => "qemu-system-x86_64",
+            Self::Firecracker => "firecracker",
+        }
+    }
+
+    /// The files of a snapshot of its.
+    #[must_use]
+    pub fn snapshot_files(self) -> &'static [&'static str] {
+        match self {
+            Self::Qemu => &[firecracker::STATE],
+            Self::Firecracker => &[firecracker::STATE, firecracker::MEMORY],
+        }
+    }
+}
+
 /// What executes the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accelerator {
@@ -51,10 +91,16 @@ pub enum Beginning {
 pub struct VmPlan {
     /// In the process list, where a person looks for it.
     pub name: SandboxName,
+    /// What makes it.
+    pub vmm: VmmKind,
+    /// Whether Firecracker's jailer locks it in.
+    pub jailed: bool,
     /// What executes it.
     pub accelerator: Accelerator,
     /// Frequency of the host's time stamp counter, which an emulated guest sees too: kHz, if it is known.
     pub counter_khz: Option<u64>,
+    /// Whether its snapshot leaves out memory that was never touched.
+    pub sparse: bool,
     /// Memory of the guest, MiB.
     pub memory_mib: u64,
     /// Processors of the guest.
@@ -69,6 +115,13 @@ impl VmPlan {
     /// The words after the program's name.
     #[must_use]
     pub fn argv(&self) -> Vec<String> {
+        match self.vmm {
+            VmmKind::Qemu => self.qemu_argv(),
+            VmmKind::Firecracker => firecracker::argv(self),
+        }
+    }
+
+    fn qemu_argv(&self) -> Vec<String> {
         let mut words = self.machine();
         words.extend(match self.beginning {
             Beginning::Boot => self.boot(),
@@ -128,6 +181,10 @@ impl VmPlan {
             "rdinit=/init", // the agent
             "oops=panic",   // a kernel that has erred is trusted no further
         ];
+        if self.vmm == VmmKind::Firecracker {
+            // Its end is the reset by a keyboard controller, of which it has no more than that.
+            arguments.extend(["reboot=k", "8250.nr_uarts=1", "i8042.noaux", "i8042.nomux", "i8042.dumbkbd"]);
+        }
         if self.accelerator == Accelerator::Tcg {
             // The emulator is no boundary, and what defends against a processor's leaks only slows it. It translates code
             // anew at each address. Its counter is the host's own.

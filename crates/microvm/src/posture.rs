@@ -5,13 +5,21 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use agentkernel_core::{Control, Posture};
 use rustix::process::Pid;
-use serde_json::Value;
 
-use crate::plan::{Accelerator, VmPlan};
-use crate::qmp::Qmp;
+use crate::control;
+use crate::plan::firecracker::JAIL;
+use crate::plan::{VmPlan, VmmKind};
+
+/// What Firecracker's jailer says besides, each word before a value.
+const OF_THE_JAILER: [&str; 4] = ["--id", "--start-time-us", "--start-time-cpu-us", "--parent-cpu-time-us"];
+
+/// Namespaces that a jailed VMM has for itself.
+const JAILED_IN: [&str; 4] = ["mnt", "net", "pid", "ipc"];
 
 /// Fields of `/proc/PID/status` of the VMM: no right, none to be had, and a filter of system calls.
 const PROCESS: [(&str, &str, &str); 5] = [
@@ -22,11 +30,37 @@ const PROCESS: [(&str, &str, &str); 5] = [
     ("vmm.seccomp", "Seccomp", "2"),
 ];
 
-/// Every control of a machine.
-pub(crate) async fn read(plan: &VmPlan, pid: Pid, qmp: &mut Qmp) -> io::Result<Posture> {
+/// Every control of a machine whose files are in this folder.
+pub(crate) async fn read(
+    plan: &VmPlan,
+    pid: Pid,
+    folder: &Path,
+    control: &mut control::Control,
+) -> io::Result<Posture> {
     let mut controls = process(plan, pid);
-    controls.extend(machine(plan, qmp).await?);
+    if plan.jailed {
+        controls.extend(jail(pid, folder));
+    }
+    controls.extend(control.facts(plan).await?);
     Ok(Posture { controls })
+}
+
+/// What a jailed VMM sees of the host: its jail.
+fn jail(pid: Pid, folder: &Path) -> Vec<Control> {
+    let place = |path: &Path| fs::metadata(path).map(|facts| (facts.dev(), facts.ino())).ok();
+    let proc = Path::new("/proc").join(pid.as_raw_pid().to_string());
+    let root = place(&proc.join("root"));
+    let is_there = root.is_some() && root == place(&folder.join(JAIL));
+    let told = if is_there { "its jail" } else { "another folder" };
+    let mut controls = vec![Control::exact("vmm.root", "its jail", told)];
+    for kind in JAILED_IN {
+        let (its, ours) =
+            (fs::read_link(proc.join("ns").join(kind)), fs::read_link(format!("/proc/self/ns/{kind}")));
+        let is_own = its.is_ok() && its.ok() != ours.ok();
+        let told = if is_own { "its own" } else { "the host's" };
+        controls.push(Control::exact(&format!("vmm.namespace.{kind}"), "its own", told));
+    }
+    controls
 }
 
 fn process(plan: &VmPlan, pid: Pid) -> Vec<Control> {
@@ -38,11 +72,37 @@ fn process(plan: &VmPlan, pid: Pid) -> Vec<Control> {
         PROCESS.iter().map(|(name, of, expected)| Control::exact(name, *expected, field(of))).collect();
     let words = read("cmdline");
     let words: Vec<&str> = words.trim_end_matches('\0').split('\0').skip(1).collect();
-    controls.push(Control::exact("vmm.capabilities.bounding", bounding(), field("CapBnd")));
+    if !plan.jailed {
+        // A jailer needs rights to begin with; what it executes keeps none, and can gain none.
+        controls.push(Control::exact("vmm.capabilities.bounding", bounding(), field("CapBnd")));
+    }
     let user = plan.user.to_string();
     controls.push(Control::exact("vmm.user", [user.as_str(); 4].join(" "), words_of(field("Uid"))));
+    let words = if plan.jailed { without_the_jailers(&words, plan) } else { words };
     controls.push(Control::exact("vmm.command_line", plan.argv().join(" "), words.join(" ")));
     controls
+}
+
+/// The words of a jailed VMM without those that its jailer adds.
+fn without_the_jailers<'a>(words: &[&'a str], plan: &VmPlan) -> Vec<&'a str> {
+    let (mut rest, mut words) = (Vec::new(), words.iter().copied().peekable());
+    while let Some(word) = words.next() {
+        let is_value = |value: &&str| {
+            if word == "--id" {
+                *value == plan.name.as_str()
+            } else {
+                value.bytes().all(|byte| byte.is_ascii_digit())
+            }
+        };
+        if plan.vmm == VmmKind::Firecracker
+            && OF_THE_JAILER.contains(&word)
+            && words.next_if(is_value).is_some()
+        {
+            continue;
+        }
+        rest.push(word);
+    }
+    rest
 }
 
 /// What may be had at most: nothing. An ordinary user cannot give that up, and no new privileges is what keeps it.
@@ -60,28 +120,6 @@ fn field<'a>(status: &'a str, name: &str) -> &'a str {
     lines.find(|(field, _)| *field == name).map_or("missing", |(_, value)| value.trim())
 }
 
-async fn machine(plan: &VmPlan, qmp: &mut Qmp) -> io::Result<Vec<Control>> {
-    let kvm = qmp.ask("query-kvm", None).await?["enabled"] == true;
-    let memory = qmp.ask("query-memory-size-summary", None).await?["base-memory"].to_string();
-    let processors = qmp.ask("query-cpus-fast", None).await?.as_array().map_or(0, Vec::len);
-    let disks = qmp.ask("query-block", None).await?;
-    let network = qmp.ask("query-rx-filter", None).await?;
-    let writable = list(&disks).filter(|disk| disk["inserted"]["ro"] != true).count();
-    let of_kvm = plan.accelerator == Accelerator::Kvm;
-    Ok(vec![
-        Control::exact("machine.kvm", of_kvm.to_string(), kvm.to_string()),
-        Control::exact("machine.memory", (plan.memory_mib << 20).to_string(), memory),
-        Control::exact("machine.processors", plan.processors.to_string(), processors.to_string()),
-        Control::exact("machine.disks", "1", list(&disks).count().to_string()),
-        Control::exact("machine.writable_disks", "0", writable.to_string()),
-        Control::exact("machine.network_devices", "0", list(&network).count().to_string()),
-    ])
-}
-
 fn words_of(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
 }

@@ -3,18 +3,24 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use agentkernel_core::{Availability, BackendKind, Error, ErrorKind};
+use agentkernel_core::{Availability, Error, ErrorKind};
 use agentkernel_process::{Program, locate};
 
-use crate::backend::QemuBackend;
+use crate::backend::MicrovmBackend;
 use crate::kernel::Kernel;
-use crate::plan::Accelerator;
-
-/// The VMM's program.
-pub(crate) const QEMU: &str = "qemu-system-x86_64";
+use crate::plan::{Accelerator, VmmKind};
 
 /// The oldest QEMU that was tried, which Debian 12 has. `-M microvm` with ACPI is in it since 5.2.
-const VERSION_MIN: (u32, u32) = (7, 2);
+const QEMU_MIN: (u32, u32) = (7, 2);
+
+/// The oldest Firecracker that tells its guest of its devices by ACPI, where a kernel finds them without words of its own.
+const FIRECRACKER_MIN: (u32, u32) = (1, 8);
+
+/// The module by which a guest takes its host's call.
+const VSOCK: &str = "vmw_vsock_virtio_transport.ko";
+
+/// What is said of a machine whose VMM is not locked in.
+const UNJAILED: &str = "its VMM runs without Firecracker's jailer, which is not installed beside it";
 
 /// How long it may take to tell its version.
 const VERSION_DEADLINE: Duration = Duration::from_secs(20);
@@ -32,7 +38,6 @@ pub(crate) struct Unusable {
 impl From<Unusable> for Error {
     fn from(unusable: Unusable) -> Self {
         Self::new(ErrorKind::Unavailable, "start the sandbox", format!("it needs {}", unusable.needs))
-            .on(BackendKind::Qemu)
             .hint(unusable.hint)
     }
 }
@@ -46,7 +51,10 @@ impl From<Unusable> for Availability {
 /// What a machine is made with.
 #[derive(Debug, Clone)]
 pub(crate) struct Tools {
-    pub(crate) qemu: PathBuf,
+    /// The VMM.
+    pub(crate) program: PathBuf,
+    /// What locks it in, where that is to be.
+    pub(crate) jail: Option<JailTools>,
     pub(crate) version: String,
     pub(crate) setpriv: PathBuf,
     pub(crate) mke2fs: PathBuf,
@@ -55,7 +63,7 @@ pub(crate) struct Tools {
     pub(crate) kernel: Kernel,
 }
 
-impl QemuBackend {
+impl MicrovmBackend {
     /// All that a machine needs, once it is clear that it is there.
     pub(crate) fn tools(&self, emulate: bool) -> Result<Tools, Unusable> {
         let settings = &self.settings;
@@ -67,35 +75,44 @@ impl QemuBackend {
                 unusable(&format!("{name}, which is not installed"), &format!("apt-get install {package}"))
             })
         };
-        let qemu = find(QEMU, "qemu-system-x86")?;
+        let program = locate(self.vmm.program(), &settings.search_path).ok_or_else(|| self.missing())?;
         let (setpriv, mke2fs) = (find("setpriv", "util-linux")?, find("mke2fs", "e2fsprogs")?);
-        let version = self.version.get_or_init(|| ask_version(&qemu)).clone()?;
+        let version = self.version.get_or_init(|| self.ask_version(&program)).clone()?;
         let home = settings
             .home
             .clone()
             .ok_or_else(|| unusable("a folder for its kernel", "set AGENTKERNEL_HOME"))?;
         let kernel = self.store(&home).find().map_err(|why| unusable(&why.to_string(), SETUP))?;
         let kernel = kernel.ok_or_else(|| unusable("a kernel for the guest", SETUP))?;
+        let has_vsock = kernel.modules.is_empty() || kernel.modules.iter().any(|module| module == VSOCK);
+        if self.vmm == VmmKind::Firecracker && !has_vsock {
+            return Err(unusable("a kernel with vsock, which this one was set up without", SETUP));
+        }
         let accelerator = self.accelerator(emulate)?;
-        Ok(Tools { qemu, version, setpriv, mke2fs, accelerator, home, kernel })
+        let jail = self.jail(&version)?;
+        Ok(Tools { program, jail, version, setpriv, mke2fs, accelerator, home, kernel })
     }
 
     fn accelerator(&self, emulate: bool) -> Result<Accelerator, Unusable> {
-        if emulate {
+        if emulate && self.vmm == VmmKind::Qemu {
             return Ok(Accelerator::Tcg);
         }
         match (self.settings.hardware)() {
             Ok(()) => Ok(Accelerator::Kvm),
-            Err(why) => Err(unusable(
-                &format!("hardware virtualisation ({why})"),
-                &format!("use --emulate to run it all the same ({EMULATED})"),
-            )),
+            Err(why) => {
+                let way_out =
+                    format!("use --backend qemu --emulate to run a machine all the same ({EMULATED})");
+                Err(unusable(&format!("hardware virtualisation ({why})"), &way_out))
+            }
         }
     }
 
     /// The answer of the probe.
     pub(crate) fn availability(&self) -> Availability {
         let tools = match self.tools(false) {
+            Ok(tools) if self.vmm == VmmKind::Firecracker && is_root() && tools.jail.is_none() => {
+                return Availability::Limited { facts: tools.facts(), limitation: UNJAILED.into() };
+            }
             Ok(tools) => return Availability::Available { facts: tools.facts() },
             Err(unusable) => self.tools(true).map_err(|_| unusable),
         };
@@ -119,7 +136,7 @@ impl Tools {
             Accelerator::Tcg => format!("TCG ({EMULATED})"),
         };
         let facts = [
-            ("program", format!("QEMU {} at {}", self.version, self.qemu.display())),
+            ("program", format!("version {} at {}", self.version, self.program.display())),
             ("kernel", format!("{} (sha256 {:.16})", self.kernel.source, self.kernel.sha256)),
             ("accelerator", accelerator),
         ];
@@ -131,20 +148,76 @@ fn unusable(needs: &str, hint: &str) -> Unusable {
     Unusable { needs: needs.into(), hint: hint.into() }
 }
 
-/// The version of a program that says what QEMU says: `QEMU emulator version 7.2.22 (…)`.
-fn ask_version(qemu: &Path) -> Result<String, Unusable> {
-    let install = "install qemu-system-x86 7.2 or newer";
-    let said = Program::new(qemu).and_then(|program| program.argument("--version").output(VERSION_DEADLINE));
+impl MicrovmBackend {
+    fn missing(&self) -> Unusable {
+        let needs = format!("{}, which is not installed", self.vmm.program());
+        match self.vmm {
+            VmmKind::Qemu => unusable(&needs, "apt-get install qemu-system-x86"),
+            VmmKind::Firecracker => unusable(
+                &needs,
+                "put firecracker and jailer of one official release on PATH (github.com/firecracker-microvm/firecracker)",
+            ),
+        }
+    }
+
+    /// The version of the VMM, if it is one that will do.
+    fn ask_version(&self, program: &Path) -> Result<String, Unusable> {
+        let (name, least) = match self.vmm {
+            VmmKind::Qemu => ("QEMU", QEMU_MIN),
+            VmmKind::Firecracker => ("Firecracker", FIRECRACKER_MIN),
+        };
+        version_of(program, name, least)
+    }
+
+    /// The jailer of this version, where we are root and it is beside its VMM or elsewhere on the path.
+    fn jail(&self, version: &str) -> Result<Option<JailTools>, Unusable> {
+        let path = &self.settings.search_path;
+        if self.vmm != VmmKind::Firecracker || !is_root() {
+            return Ok(None);
+        }
+        let (Some(jailer), Some(unshare)) = (locate("jailer", path), locate("unshare", path)) else {
+            return Ok(None);
+        };
+        let found = version_of(&jailer, "Jailer", FIRECRACKER_MIN)?;
+        if found != version {
+            let needs = format!("jailer and firecracker of one version, and they are {found} and {version}");
+            return Err(unusable(&needs, "install both from one release"));
+        }
+        Ok(Some(JailTools { jailer, unshare }))
+    }
+}
+
+/// What locks a VMM in.
+#[derive(Debug, Clone)]
+pub(crate) struct JailTools {
+    pub(crate) jailer: PathBuf,
+    pub(crate) unshare: PathBuf,
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// The version that a program tells: `QEMU emulator version 7.2.22 (…)`, `Firecracker v1.12.0`, `Jailer v1.12.0`.
+fn version_of(program: &Path, name: &str, least: (u32, u32)) -> Result<String, Unusable> {
+    let install = format!("install {name} {}.{} or newer", least.0, least.1);
+    let said =
+        Program::new(program).and_then(|program| program.argument("--version").output(VERSION_DEADLINE));
     let said = said.map_err(|why| {
-        unusable(&format!("QEMU, and {} does not tell its version: {why}", qemu.display()), install)
+        unusable(&format!("{name}, and {} does not tell its version: {why}", program.display()), &install)
     })?;
-    let version = said.split_whitespace().skip_while(|word| *word != "version").nth(1).unwrap_or_default();
+    let told = |word: &&str| word.trim_start_matches('v').starts_with(|letter: char| letter.is_ascii_digit());
+    let version = said.split_whitespace().skip_while(|word| *word != name).find(told).unwrap_or_default();
+    let version = version.trim_start_matches('v');
     let mut numbers = version.split('.').map_while(|number| number.parse().ok());
     let found: Option<(u32, u32)> = numbers.next().zip(numbers.next());
     match found {
-        Some(found) if found >= VERSION_MIN => Ok(version.to_owned()),
-        Some(_) => Err(unusable(&format!("QEMU 7.2 or newer, and this is {version}"), install)),
-        None => Err(unusable(&format!("QEMU, and {} is something else", qemu.display()), install)),
+        Some(found) if found >= least => Ok(version.to_owned()),
+        Some(_) => Err(unusable(
+            &format!("{name} {}.{} or newer, and this is {version}", least.0, least.1),
+            &install,
+        )),
+        None => Err(unusable(&format!("{name}, and {} is something else", program.display()), &install)),
     }
 }
 
@@ -162,12 +235,12 @@ mod tests {
             let path = home.path().join("qemu");
             fs::write(&path, format!("#!/bin/sh\necho '{says}'\n")).expect("written");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("changed");
-            ask_version(&path).map_err(|unusable| unusable.needs)
+            version_of(&path, "QEMU", QEMU_MIN).map_err(|unusable| unusable.needs)
         };
         assert_eq!(told("QEMU emulator version 7.2.22 (Debian 1:7.2)"), Ok("7.2.22".into()));
         assert_eq!(told("QEMU emulator version 10.0.0"), Ok("10.0.0".into()));
         assert!(told("QEMU emulator version 6.2.0").expect_err("old").contains("this is 6.2.0"));
         assert!(told("hello").expect_err("other").contains("something else"));
-        assert!(ask_version(Path::new("/bin/false")).is_err());
+        assert!(version_of(Path::new("/bin/false"), "QEMU", QEMU_MIN).is_err());
     }
 }

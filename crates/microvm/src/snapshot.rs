@@ -4,16 +4,19 @@
 //! that was made of anything else has another name, and is never looked at. The machine that it was taken of has run no
 //! command, and never does.
 //!
-//! A file counts only with what is written down of it beside it, which is written last: its digest, and how the file system
+//! A snapshot is one file, or two, as its VMM writes it. A file counts only with what is written down of it beside it, which is written last: its digest, and how the file system
 //! described it when the digest was found to be right. While that description stays the same nobody has changed the file;
 //! otherwise it is read again.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -22,6 +25,9 @@ use crate::kernel::hex;
 
 /// Snapshots that are kept: those that were used last. Each has some 70 MB.
 const SNAPSHOTS_MAX: usize = 8;
+
+/// Bytes that are read at once.
+const BUFFER: usize = 1 << 16;
 
 /// Where snapshots are kept.
 #[derive(Debug, Clone)]
@@ -43,26 +49,30 @@ impl Key {
     }
 }
 
-/// What is written down of a snapshot.
+/// What is written down of a snapshot: of each of its files.
+type About = BTreeMap<String, AboutFile>;
+
+/// What is written down of a file.
 #[derive(Debug, Serialize, Deserialize)]
-struct About {
+struct AboutFile {
     sha256: String,
     seen: Seen,
 }
 
-/// How the file system describes a file. Nobody can change the file without the time of its last change (`ctime`).
+/// How the file system describes a file. Whoever writes to it changes the time of that (`mtime`), unless he hides it; who could do
+/// that could write this down anew as well. (The time of change, `ctime`, is that of a new name, too: jails give it some.)
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Seen {
     inode: u64,
     bytes: u64,
-    changed_ns: i128,
+    written_ns: i128,
 }
 
 impl Seen {
     fn now(path: &Path) -> io::Result<Self> {
         let facts = fs::symlink_metadata(path)?;
-        let changed_ns = i128::from(facts.ctime()) * 1_000_000_000 + i128::from(facts.ctime_nsec());
-        Ok(Self { inode: facts.ino(), bytes: facts.len(), changed_ns })
+        let written_ns = i128::from(facts.mtime()) * 1_000_000_000 + i128::from(facts.mtime_nsec());
+        Ok(Self { inode: facts.ino(), bytes: facts.len(), written_ns })
     }
 }
 
@@ -71,39 +81,50 @@ impl SnapshotStore {
         Self(home.join("snapshots"))
     }
 
-    fn file(&self, key: &Key) -> PathBuf {
-        self.0.join(format!("{}.state", key.0))
+    fn file(&self, key: &Key, name: &str) -> PathBuf {
+        self.0.join(format!("{}.{name}", key.0))
     }
 
     fn about(&self, key: &Key) -> PathBuf {
         self.0.join(format!("{}.json", key.0))
     }
 
-    /// The snapshot's file, if there is one and it is what it was. One that is not is removed, and the error says why.
-    pub(crate) fn find(&self, key: &Key) -> io::Result<Option<PathBuf>> {
-        let (file, about) = (self.file(key), self.about(key));
-        let known = match fs::read(&about) {
+    /// The snapshot's files of these names, if there is one and they are what they were. One that is not is removed, and
+    /// the error says why.
+    pub(crate) fn find(&self, key: &Key, names: &[&str]) -> io::Result<Option<Vec<PathBuf>>> {
+        let about = match fs::read(self.about(key)) {
             Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
-            known => known,
+            about => about,
         };
-        let checked = known.and_then(|known| {
-            let known: About = serde_json::from_slice(&known)?;
-            if Seen::now(&file)? != known.seen {
-                if digest(&file)? != known.sha256 {
-                    return Err(io::Error::other("its content is not what was written"));
-                }
-                self.write_down(key, known.sha256)?;
-            }
-            // It is not forgotten before others, then.
-            File::open(&about)?.set_modified(SystemTime::now())
-        });
-        match checked {
-            Ok(()) => Ok(Some(file)),
+        match about.and_then(|about| self.check(key, names, serde_json::from_slice(&about)?)) {
+            Ok(files) => Ok(Some(files)),
             Err(why) => {
                 self.forget(key);
                 Err(why)
             }
         }
+    }
+
+    fn check(&self, key: &Key, names: &[&str], mut about: About) -> io::Result<Vec<PathBuf>> {
+        let (mut files, mut is_news) = (Vec::new(), false);
+        for name in names {
+            let file = self.file(key, name);
+            let known = about.get_mut(*name).ok_or_else(|| io::Error::other("a file of it is not known"))?;
+            let now = Seen::now(&file)?;
+            if now != known.seen {
+                if digest(&file)? != known.sha256 {
+                    return Err(io::Error::other("its content is not what was written"));
+                }
+                (known.seen, is_news) = (now, true);
+            }
+            files.push(file);
+        }
+        if is_news {
+            self.write_down(key, &about)?;
+        }
+        // It is not forgotten before others, then.
+        File::open(self.about(key))?.set_modified(SystemTime::now())?;
+        Ok(files)
     }
 
     /// Begins to make one; `None` while somebody else is at it.
@@ -114,22 +135,22 @@ impl SnapshotStore {
             Err(why) if why.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
             Err(why) => return Err(why),
         };
-        File::options().write(true).create_new(true).mode(0o600).open(folder.path().join("state"))?;
         Ok(Some(NewSnapshot { store: self.clone(), key: key.clone(), folder }))
     }
 
     /// Removes one, whatever is left of it.
     pub(crate) fn forget(&self, key: &Key) {
-        // Without what is written down of it, the file does not count.
+        // Without what is written down of it, a file does not count.
         fs::remove_file(self.about(key)).ok();
-        fs::remove_file(self.file(key)).ok();
+        let files = fs::read_dir(&self.0).into_iter().flatten().flatten().map(|entry| entry.path());
+        let is_of_it = |path: &PathBuf| path.file_stem().is_some_and(|stem| stem == key.0.as_str());
+        files.filter(is_of_it).for_each(|file| drop(fs::remove_file(file)));
     }
 
-    fn write_down(&self, key: &Key, sha256: String) -> io::Result<()> {
-        let about = About { sha256, seen: Seen::now(&self.file(key))? };
+    fn write_down(&self, key: &Key, about: &About) -> io::Result<()> {
         let (path, new) =
             (self.about(key), self.about(key).with_extension(format!("new-{}", std::process::id())));
-        let written = fs::write(&new, serde_json::to_vec(&about)?).and_then(|()| fs::rename(&new, &path));
+        let written = fs::write(&new, serde_json::to_vec(about)?).and_then(|()| fs::rename(&new, &path));
         if written.is_err() {
             fs::remove_file(&new).ok();
         }
@@ -159,111 +180,65 @@ pub(crate) struct NewSnapshot {
 }
 
 impl NewSnapshot {
-    /// The file into which the VMM writes.
-    pub(crate) fn file(&self) -> PathBuf {
-        self.folder.path().join("state")
+    /// Where a file of it is to be.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
-    /// It is whole: from now on it is found.
-    pub(crate) fn keep(self) -> io::Result<()> {
-        let (from, to) = (self.file(), self.store.file(&self.key));
-        File::open(&from)?.sync_all()?;
-        let sha256 = digest(&from)?;
-        // What is written down of the old one does not fit the new one: if we end here, it is not found.
-        fs::rename(from, to)?;
-        self.store.write_down(&self.key, sha256)?;
+    /// Its files are whole: from now on it is found.
+    pub(crate) fn keep(self, names: &[&str]) -> io::Result<()> {
+        let mut about = About::new();
+        for name in names {
+            let (from, to) = (self.file(name), self.store.file(&self.key, name));
+            let file = File::open(&from)?;
+            // A VMM of root's, which may have made it, is another user; from now on nobody but us can change it.
+            chown(
+                &from,
+                Some(rustix::process::geteuid().as_raw()),
+                Some(rustix::process::getegid().as_raw()),
+            )?;
+            file.set_permissions(fs::Permissions::from_mode(0o444))?;
+            file.sync_all()?;
+            let sha256 = digest(&from)?;
+            // What is written down of the old one does not fit the new one: if we end here, it is not found.
+            fs::rename(from, &to)?;
+            about.insert((*name).to_owned(), AboutFile { sha256, seen: Seen::now(&to)? });
+        }
+        self.store.write_down(&self.key, &about)?;
         self.store.forget_old();
         Ok(())
     }
 }
 
+/// The digest of a file: of its length, and of its data with their places. Holes are data of nobody's, and take no time.
 fn digest(path: &Path) -> io::Result<String> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
     let mut digest = Sha256::new();
-    io::copy(&mut File::open(path)?, &mut digest)?;
+    digest.update(length.to_le_bytes());
+    let (mut at, mut buffer) = (0, vec![0; BUFFER]);
+    while at < length {
+        let begin = match seek(&file, SeekFrom::Data(at)) {
+            Ok(begin) => begin,
+            // Behind the last of it.
+            Err(Errno::NXIO) => break,
+            Err(why) => return Err(why.into()),
+        };
+        let end = seek(&file, SeekFrom::Hole(begin))?;
+        at = begin;
+        while at < end {
+            let most = usize::try_from(end - at).map_or(BUFFER, |left| left.min(BUFFER));
+            let count = file.read_at(&mut buffer[..most], at)?;
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            digest.update(at.to_le_bytes());
+            digest.update(&buffer[..count]);
+            at += count as u64;
+        }
+    }
     Ok(hex(&digest.finalize()))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(number: u8) -> Key {
-        Key::of([&[number][..], b"x"])
-    }
-
-    fn make(store: &SnapshotStore, key: &Key, content: &[u8]) {
-        let new = store.begin(key).expect("begun").expect("alone");
-        fs::write(new.file(), content).expect("written");
-        new.keep().expect("kept");
-    }
-
-    #[test]
-    fn it_is_found_when_it_is_whole_and_a_broken_attempt_leaves_the_old_one() {
-        let home = tempfile::tempdir().expect("a folder");
-        let store = SnapshotStore::below(home.path());
-        assert_eq!(store.find(&key(1)).expect("looked"), None);
-        let new = store.begin(&key(1)).expect("begun").expect("alone");
-        assert!(store.begin(&key(1)).expect("begun").is_none(), "somebody else is at it");
-        fs::write(new.file(), "half").expect("written");
-        drop(new);
-        assert_eq!(store.find(&key(1)).expect("looked"), None);
-        make(&store, &key(1), b"whole");
-        let file = store.find(&key(1)).expect("looked").expect("found");
-        drop(store.begin(&key(1)).expect("begun").expect("alone"));
-        assert_eq!(fs::read(&file).expect("read"), b"whole");
-        assert_eq!(store.find(&key(2)).expect("looked"), None, "another is another");
-        assert_eq!(fs::read_dir(home.path().join("snapshots/new")).expect("listed").count(), 0);
-    }
-
-    #[test]
-    fn one_that_was_changed_or_cut_off_is_removed_and_told() {
-        let home = tempfile::tempdir().expect("a folder");
-        let store = SnapshotStore::below(home.path());
-        for change in [&b"wHole"[..], b"who", b""] {
-            make(&store, &key(1), b"whole");
-            let file = store.find(&key(1)).expect("looked").expect("found");
-            fs::write(&file, change).expect("written");
-            let why = store.find(&key(1)).expect_err("noticed").to_string();
-            assert!(why.contains("not what was written"), "{why}");
-            assert!(!file.exists() && store.find(&key(1)).expect("looked").is_none());
-        }
-        make(&store, &key(1), b"whole");
-        fs::remove_file(store.file(&key(1))).expect("removed");
-        assert!(store.find(&key(1)).is_err() && store.find(&key(1)).expect("looked").is_none());
-        make(&store, &key(1), b"whole");
-        fs::write(store.about(&key(1)), "{").expect("written");
-        assert!(store.find(&key(1)).is_err());
-    }
-
-    #[test]
-    fn one_whose_description_alone_has_changed_is_read_again_and_stays() {
-        let home = tempfile::tempdir().expect("a folder");
-        let store = SnapshotStore::below(home.path());
-        make(&store, &key(1), b"whole");
-        let file = store.file(&key(1));
-        let before = fs::read(store.about(&key(1))).expect("read");
-        fs::rename(&file, file.with_extension("aside")).expect("renamed");
-        fs::copy(file.with_extension("aside"), &file).expect("copied");
-        assert_eq!(store.find(&key(1)).expect("looked"), Some(file));
-        assert_ne!(fs::read(store.about(&key(1))).expect("read"), before);
-    }
-
-    #[test]
-    fn the_oldest_are_forgotten() {
-        let home = tempfile::tempdir().expect("a folder");
-        let store = SnapshotStore::below(home.path());
-        for number in 0..10 {
-            make(&store, &key(number), &[number]);
-            assert!(store.find(&key(0)).expect("looked").is_some(), "the first one is used all the time");
-        }
-        let found: Vec<bool> =
-            (0..10).map(|number| store.find(&key(number)).expect("looked").is_some()).collect();
-        assert_eq!(found.iter().filter(|found| **found).count(), SNAPSHOTS_MAX, "{found:?}");
-        assert!(found[0] && !found[1] && !found[2], "{found:?}");
-    }
-
-    #[test]
-    fn parts_do_not_run_into_each_other() {
-        assert_ne!(Key::of([&b"ab"[..], b"c"]), Key::of([&b"a"[..], b"bc"]));
-    }
-}
+mod tests;

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::sync::mpsc;
+use std::sync::{OnceLock, mpsc};
 use std::time::Duration;
 
+use agentkernel_core::SandboxName;
 use agentkernel_process::Program;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::sync::watch;
@@ -22,6 +23,8 @@ pub(crate) const KILL_DEADLINE: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(crate) struct Vmm {
     pid: Pid,
+    /// The process that is the machine, where it is another: in a jail it is below the one that we have started.
+    worker: OnceLock<Pid>,
     /// Names the process, and no other that gets its number later.
     process: OwnedFd,
     pub(crate) log: Log,
@@ -41,11 +44,21 @@ impl Vmm {
             .name("ak-vmm".into())
             .spawn(move || hold(&command, &held, &started, &end))?;
         let (pid, process) = heard.recv().map_err(io::Error::other)??;
-        Ok(Self { pid, process, log, ended })
+        Ok(Self { pid, worker: OnceLock::new(), process, log, ended })
     }
 
     pub(crate) fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// The process that is the machine.
+    pub(crate) fn worker(&self) -> Pid {
+        self.worker.get().copied().unwrap_or(self.pid)
+    }
+
+    /// Says which process that is.
+    pub(crate) fn is_worked_by(&self, worker: Pid) {
+        self.worker.get_or_init(|| worker);
     }
 
     /// Whether it has ended, and how.
@@ -86,40 +99,105 @@ impl End {
 }
 
 /// How a VMM is started.
-pub(crate) struct Launch<'a> {
+pub(crate) enum Launch<'a> {
+    /// With descriptors, and without a right.
+    Given(Given<'a>),
+    /// Locked in by Firecracker's jailer.
+    Jailed(Jailed<'a>),
+}
+
+/// A VMM that is given descriptors for what it may not look for.
+pub(crate) struct Given<'a> {
     pub(crate) setpriv: &'a Path,
     pub(crate) program: &'a Path,
     /// Becomes its descriptors, from [`KERNEL_FD`] on: the kernel, the root device, the folder.
     pub(crate) given: [&'a Path; 3],
-    /// What it continues from becomes the descriptor [`SNAPSHOT_FD`].
-    pub(crate) snapshot: Option<&'a Path>,
+    /// What it continues from becomes the descriptors from [`SNAPSHOT_FD`] on.
+    pub(crate) snapshot: &'a [PathBuf],
     /// As whom it runs, if not as us.
     pub(crate) user: Option<u32>,
     /// The group whose members may use the processor's virtualisation, if it is used.
     pub(crate) group: Option<u32>,
 }
 
+/// A VMM in a jail, which is there already.
+pub(crate) struct Jailed<'a> {
+    pub(crate) setpriv: &'a Path,
+    pub(crate) unshare: &'a Path,
+    pub(crate) jailer: &'a Path,
+    pub(crate) program: &'a Path,
+    /// Below this, and the program's name, is the machine's folder.
+    pub(crate) base: &'a Path,
+    pub(crate) name: &'a SandboxName,
+    pub(crate) user: u32,
+}
+
 impl Launch<'_> {
+    fn command(&self, words: &[String]) -> io::Result<Program> {
+        let all = match self {
+            Self::Given(given) => given.words(),
+            Self::Jailed(jailed) => jailed.words(),
+        };
+        let shell = Program::new(Path::new("/bin/sh"))?;
+        Ok(all.iter().chain(words).fold(shell, |program, word| program.argument(word)))
+    }
+}
+
+impl Given<'_> {
     /// A shell opens what it is given; then `setpriv` takes every right from it, and has the kernel kill it when its holder
     /// ends: however we end, it does.
-    fn command(&self, words: &[String]) -> io::Result<Program> {
-        let way = self.snapshot.map_or(String::new(), |_| format!("{SNAPSHOT_FD}<\"$4\""));
-        let snapshot = self.snapshot.unwrap_or(Path::new(""));
+    fn words(&self) -> Vec<String> {
+        let opened: String = (0..self.snapshot.len())
+            .map(|at| format!(" {}<\"${}\"", usize::from(SNAPSHOT_FD) + at, 4 + at))
+            .collect();
+        let count = self.given.len() + self.snapshot.len();
         let script = format!(
-            "exec {KERNEL_FD}<\"$1\" {ROOT_FD}<\"$2\" {FOLDER_FD}<\"$3\" {way} || exit; shift 4; exec \"$@\""
+            "exec {KERNEL_FD}<\"$1\" {ROOT_FD}<\"$2\" {FOLDER_FD}<\"$3\"{opened} || exit; shift {count}; exec \"$@\""
         );
         let mut all = vec!["-c".to_owned(), script, "sh".into()];
-        all.extend(self.given.into_iter().chain([snapshot]).map(|path| path.display().to_string()));
-        all.push(self.setpriv.display().to_string());
-        let rights = ["--pdeathsig", "KILL", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"];
+        let paths = self.given.into_iter().chain(self.snapshot.iter().map(PathBuf::as_path));
+        all.extend(paths.map(|path| path.display().to_string()));
+        all.extend([self.setpriv.display().to_string(), "--pdeathsig".into(), "KILL".into()]);
+        let rights = ["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"];
         all.extend(rights.map(str::to_owned));
         if let Some(user) = self.user {
             all.extend([format!("--reuid={user}"), format!("--regid={user}")]);
             all.push(self.group.map_or("--clear-groups".into(), |group| format!("--groups={group}")));
         }
         all.extend(["--".into(), self.program.display().to_string()]);
-        let shell = Program::new(Path::new("/bin/sh"))?;
-        Ok(all.iter().chain(words).fold(shell, |program, word| program.argument(word)))
+        all
+    }
+}
+
+impl Jailed<'_> {
+    /// The jailer changes the user, by which the kernel forgets whose death is to be its: so it runs in a PID namespace whose first
+    /// process is a shell that keeps its user. The kernel kills `unshare` when its holder ends, the shell when `unshare` does, and
+    /// with the shell all that is in the namespace.
+    fn words(&self) -> Vec<String> {
+        let path = |path: &Path| path.display().to_string();
+        let kept = "exec \"$0\" --pdeathsig KILL -- \"$@\"";
+        // Not its last word, or the shell would be replaced by it.
+        let first = "\"$@\"; exit $?";
+        let mut all = vec!["-c".to_owned(), kept.into(), path(self.setpriv), path(self.unshare)];
+        let apart = [
+            "--pid",
+            "--net",
+            "--ipc",
+            "--uts",
+            "--fork",
+            "--kill-child=KILL",
+            "--",
+            "/bin/sh",
+            "-c",
+            first,
+            "sh",
+        ];
+        all.extend(apart.map(str::to_owned));
+        let user = self.user.to_string();
+        all.extend([path(self.jailer), "--id".into(), self.name.to_string(), "--exec-file".into()]);
+        all.extend([path(self.program), "--uid".into(), user.clone(), "--gid".into(), user]);
+        all.extend(["--chroot-base-dir".into(), path(self.base), "--".into()]);
+        all
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use agentkernel_container::{AppleBackend, ContainerBackend, EngineSettings};
 use agentkernel_core::{Availability, Backend, BackendKind, Error, ErrorKind, Image, Result, SandboxSpec};
 use agentkernel_hyperlight::HyperlightBackend;
-use agentkernel_microvm::{MicrovmSettings, QemuBackend};
+use agentkernel_microvm::{MicrovmBackend, MicrovmSettings};
 use agentkernel_oci::engine::Engine;
 use agentkernel_oci::{OciBackend, RuntimeDir, Zygote};
 use agentkernel_wasm::WasmBackend;
@@ -40,10 +40,11 @@ impl Registry {
         let podman = Arc::new(ContainerBackend::podman(engines.clone()));
         let apple = Arc::new(AppleBackend::new(engines.clone()));
         let wasm = Arc::new(WasmBackend::new(wasm_cache));
-        let qemu = Arc::new(QemuBackend::new(microvm));
+        let qemu = Arc::new(MicrovmBackend::qemu(microvm.clone()));
+        let firecracker = Arc::new(MicrovmBackend::firecracker(microvm));
         let hyperlight = Arc::new(HyperlightBackend::new(helpers));
         let oci = Arc::new(oci);
-        Self::of(vec![apple, qemu, hyperlight, gvisor, oci, runc, crun, docker, podman, wasm])
+        Self::of(vec![apple, firecracker, qemu, hyperlight, gvisor, oci, runc, crun, docker, podman, wasm])
     }
 
     /// The backends that run Wasm modules, for whoever runs one and nothing else: they need no zygote.

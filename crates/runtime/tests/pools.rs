@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use agentkernel_core::{
     Availability, Backend as _, Command, Image, Profile, Sandbox, SandboxName, SandboxSpec,
 };
-use agentkernel_microvm::{MicrovmSettings, QemuBackend, setup};
+use agentkernel_microvm::{MicrovmBackend, MicrovmSettings, setup};
 use agentkernel_pool::{Lease, Origin, Pool, PoolSettings};
 use agentkernel_testkit::{available_or_skip, listen, random_u64, tool_or_skip};
 use tempfile::TempDir;
@@ -32,7 +32,7 @@ fn root(busybox: &Path, folder: &Path) -> PathBuf {
 }
 
 /// A backend that works, or a loud skip. Its kernel is kept from run to run, below the target folder.
-async fn backend(runtime: &Path) -> Option<QemuBackend> {
+async fn backend(runtime: &Path) -> Option<MicrovmBackend> {
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("microvm");
     let search_path: Vec<PathBuf> = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from).into();
     if !home.join("kernel/about.json").exists()
@@ -42,7 +42,7 @@ async fn backend(runtime: &Path) -> Option<QemuBackend> {
         assert!(!available_or_skip("qemu", &Availability::Unavailable { needs: error.to_string(), hint }));
         return None;
     }
-    let backend = QemuBackend::new(MicrovmSettings {
+    let backend = MicrovmBackend::qemu(MicrovmSettings {
         home: Some(home),
         runtime_dir: runtime.to_owned(),
         search_path,

@@ -15,8 +15,20 @@ use super::words::OneOf;
 use crate::environment::Environment;
 
 /// What --backend may say.
-pub const BACKENDS: &[&str] =
-    &["auto", "apple", "qemu", "hyperlight", "gvisor", "oci", "runc", "crun", "docker", "podman", "wasm"];
+pub const BACKENDS: &[&str] = &[
+    "auto",
+    "apple",
+    "firecracker",
+    "qemu",
+    "hyperlight",
+    "gvisor",
+    "oci",
+    "runc",
+    "crun",
+    "docker",
+    "podman",
+    "wasm",
+];
 /// What --profile may say.
 pub const PROFILES: &[&str] = &["restrictive", "moderate", "permissive"];
 

@@ -22,7 +22,19 @@ fn the_json_form_has_its_schema() {
     let kinds: Vec<&str> = backends.iter().filter_map(|backend| backend["backend"].as_str()).collect();
     assert_eq!(
         kinds,
-        ["apple", "qemu", "hyperlight", "gvisor", "oci", "runc", "crun", "docker", "podman", "wasm"],
+        [
+            "apple",
+            "firecracker",
+            "qemu",
+            "hyperlight",
+            "gvisor",
+            "oci",
+            "runc",
+            "crun",
+            "docker",
+            "podman",
+            "wasm"
+        ],
         "strongest first"
     );
     let oci = backends.iter().find(|backend| backend["backend"] == "oci").expect("it is there");

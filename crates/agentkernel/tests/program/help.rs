@@ -91,8 +91,8 @@ fn run_says_what_every_flag_does_with_its_unit_and_default() {
     Options:
           --backend <BACKEND>             What holds the sandbox; auto is the strongest boundary that
                                           works here [default: auto] [possible values: auto, apple,
-                                          qemu, hyperlight, gvisor, oci, runc, crun, docker, podman,
-                                          wasm]
+                                          firecracker, qemu, hyperlight, gvisor, oci, runc, crun,
+                                          docker, podman, wasm]
           --image <IMAGE>                 Root file system: host is the programs of this host without
                                           its files; others are images that docker, podman or apple has,
                                           such as docker.io/library/busybox [default: host]

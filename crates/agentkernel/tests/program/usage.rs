@@ -18,7 +18,7 @@ fn run_complaint(flags: &[&str]) -> String {
 
 #[test]
 fn an_unknown_value_is_told_the_nearest_valid_one() {
-    insta::assert_snapshot!(run_complaint(&["--backend", "ocl"]), @"agentkernel: invalid value 'ocl' for '--backend <BACKEND>': unknown backend 'ocl'; did you mean 'oci'? (one of: auto, apple, qemu, hyperlight, gvisor, oci, runc, crun, docker, podman, wasm)");
+    insta::assert_snapshot!(run_complaint(&["--backend", "ocl"]), @"agentkernel: invalid value 'ocl' for '--backend <BACKEND>': unknown backend 'ocl'; did you mean 'oci'? (one of: auto, apple, firecracker, qemu, hyperlight, gvisor, oci, runc, crun, docker, podman, wasm)");
     insta::assert_snapshot!(run_complaint(&["--profile", "permisive"]), @"agentkernel: invalid value 'permisive' for '--profile <PROFILE>': unknown profile 'permisive'; did you mean 'permissive'? (one of: restrictive, moderate, permissive)");
     insta::assert_snapshot!(run_complaint(&["--image", "hots"]), @"agentkernel: invalid value 'hots' for '--image <IMAGE>': unknown image 'hots'; did you mean 'host'? (one of: host, or an engine's image with its registry or tag; a folder is given with rootfs)");
     insta::assert_snapshot!(run_complaint(&["--format", "jsn"]), @"agentkernel: invalid value 'jsn' for '--format <FORMAT>'");
@@ -70,7 +70,7 @@ fn the_environment_is_checked_like_flags() {
         let mut command = trial.command(&["run", "--", "true"]);
         agentkernel_testkit::Finished::of(command.env(name, value)).assert_code(2).stderr_text()
     };
-    insta::assert_snapshot!(with("AGENTKERNEL_BACKEND", "dokcer"), @"agentkernel: read the configuration: AGENTKERNEL_BACKEND: unknown backend 'dokcer'; did you mean 'docker'? (one of: auto, apple, qemu, hyperlight, gvisor, oci, runc, crun, docker, podman, wasm)");
+    insta::assert_snapshot!(with("AGENTKERNEL_BACKEND", "dokcer"), @"agentkernel: read the configuration: AGENTKERNEL_BACKEND: unknown backend 'dokcer'; did you mean 'docker'? (one of: auto, apple, firecracker, qemu, hyperlight, gvisor, oci, runc, crun, docker, podman, wasm)");
     insta::assert_snapshot!(with("AGENTKERNEL_HOME", "relative/folder"), @"agentkernel: read the environment: AGENTKERNEL_HOME: 'relative/folder' is not an absolute path");
 }
 

@@ -145,7 +145,7 @@ pub fn boundary_of(target: &str) -> &'static str {
 
 fn boundary(kind: BackendKind) -> &'static str {
     match kind {
-        BackendKind::Apple | BackendKind::Qemu => "a kernel of its own",
+        BackendKind::Apple | BackendKind::Firecracker | BackendKind::Qemu => "a kernel of its own",
         BackendKind::Hyperlight => "a micro VM without a Linux kernel",
         BackendKind::Gvisor => "gVisor's kernel in user space",
         BackendKind::Wasm => "a boundary of software alone",

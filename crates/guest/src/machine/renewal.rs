@@ -10,6 +10,7 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with};
 use rustix::rand::{GetRandomFlags, getrandom};
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 
@@ -33,19 +34,46 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Waits for it on the stream, takes it, and tells what came of it. An error leaves the machine without a host.
 pub fn take(stream: &OwnedFd) -> Result<(), String> {
-    let failed = |what: &'static str| move |why: std::io::Error| format!("{what}: {why}");
-    let mut stream = File::from(stream.try_clone().map_err(failed("the stream"))?);
-    stream.write_all(WAITING).map_err(failed("wait"))?;
+    match hear(stream) {
+        Ok(Some(text)) => obey(stream, &text),
+        Ok(None) => Err("the host has not said what this machine is".into()),
+        Err(why) => Err(format!("hear: {why}")),
+    }
+}
+
+/// The same on the stream of whoever calls, which is returned. A host that hangs up before it has said all is followed by
+/// another: in a machine that continues, the call of the first one is over.
+pub fn take_of_a_caller(listener: &OwnedFd) -> Result<OwnedFd, String> {
+    loop {
+        let stream = match accept_with(listener, SocketFlags::CLOEXEC) {
+            Ok(stream) => stream,
+            Err(Errno::INTR | Errno::CONNABORTED) => continue,
+            Err(why) => return Err(format!("accept: {why}")),
+        };
+        if let Ok(Some(text)) = hear(&stream) {
+            return obey(&stream, &text).map(|()| stream);
+        }
+    }
+}
+
+/// What the host says, up to [`GO`]; nothing if it ends before.
+fn hear(stream: &OwnedFd) -> std::io::Result<Option<String>> {
+    let mut stream = File::from(stream.try_clone()?);
+    stream.write_all(WAITING)?;
     let mut heard = Vec::new();
     while !heard.ends_with(GO) {
         let mut bytes = [0; HEARD_MAX];
-        let count = stream.read(&mut bytes).map_err(failed("hear"))?;
+        let count = stream.read(&mut bytes)?;
         if count == 0 || heard.len() + count > HEARD_MAX {
-            return Err("the host has not said what this machine is".into());
+            return Ok(None);
         }
         heard.extend_from_slice(&bytes[..count]);
     }
-    let text = String::from_utf8(heard).map_err(|why| why.to_string())?;
+    Ok(String::from_utf8(heard).ok())
+}
+
+/// Does what was said, and tells what came of it.
+fn obey(stream: &OwnedFd, text: &str) -> Result<(), String> {
     for line in text.lines().filter(|line| *line != "go") {
         // The line holds what nobody else may know.
         let word = line.split('\t').next().unwrap_or_default();
@@ -53,14 +81,15 @@ pub fn take(stream: &OwnedFd) -> Result<(), String> {
             .and_then(|step| carry_out(&step).map_err(|errno| errno.to_string()))
             .map_err(|why| format!("renew {word}: {why}"))?;
     }
-    stream.write_all(evidence()?.as_bytes()).map_err(failed("tell"))
+    let told = stream.try_clone().and_then(|stream| File::from(stream).write_all(evidence()?.as_bytes()));
+    told.map_err(|why| format!("tell: {why}"))
 }
 
 /// A line that shows to whoever has said all this that it is so: the boot's id, random bytes, and the time.
-fn evidence() -> Result<String, String> {
-    let boot_id = std::fs::read_to_string(BOOT_ID).map_err(|why| format!("{BOOT_ID}: {why}"))?;
+fn evidence() -> std::io::Result<String> {
+    let boot_id = std::fs::read_to_string(BOOT_ID)?;
     let mut sample = [0_u8; 16];
-    getrandom(&mut sample, GetRandomFlags::empty()).map_err(|why| format!("random bytes: {why}"))?;
+    getrandom(&mut sample, GetRandomFlags::empty())?;
     let sample: String = sample.iter().map(|byte| format!("{byte:02x}")).collect();
     let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Realtime);
     Ok(format!("renewed\t{}\t{sample}\t{tv_sec}.{tv_nsec:09}\n", boot_id.trim()))

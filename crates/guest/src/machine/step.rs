@@ -48,6 +48,8 @@ pub enum Step<'a> {
     Stream(&'a str),
     /// Opens the control group that commands enter, by its folder.
     Group(&'a str),
+    /// Listens on this port of the machine's own socket for its host, whose call becomes the stream.
+    Listen(u32),
     /// Waits on the stream for what this machine alone has.
     Renew,
     /// Stirs bytes, in hexadecimal, into the kernel's random numbers.
@@ -86,6 +88,7 @@ impl<'a> Step<'a> {
             ["filters", path] => Some(Self::Filters(path)),
             ["stream", path] => Some(Self::Stream(path)),
             ["group", path] => Some(Self::Group(path)),
+            ["listen", port] => number(port).map(Self::Listen),
             ["renew"] => Some(Self::Renew),
             ["fill", path, hex] => Some(Self::Fill(path, hex)),
             ["entropy", hex] => Some(Self::Entropy(hex)),

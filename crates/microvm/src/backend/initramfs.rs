@@ -10,7 +10,7 @@ use agentkernel_hardening::layout::program_folders;
 use agentkernel_hardening::seccomp::SeccompFilters;
 use agentkernel_link::GUEST;
 
-use super::QemuBackend;
+use super::MicrovmBackend;
 use crate::cpio::Archive;
 use crate::layout::{self, Entry, FILTERS, LAYER};
 use crate::probe::Tools;
@@ -18,7 +18,7 @@ use crate::probe::Tools;
 /// Largest file of the host's /etc that is taken into a machine's memory, bytes: the list of certificates has 200 kB.
 const ETC_FILE_MAX: u64 = 2 << 20;
 
-impl QemuBackend {
+impl MicrovmBackend {
     pub(super) fn initramfs(&self, tools: &Tools, spec: &SandboxSpec) -> Result<Vec<u8>> {
         let failed = |why: io::Error| {
             Error::new(ErrorKind::Host, "make the initramfs", why).hint("agentkernel setup microvm")
@@ -30,11 +30,11 @@ impl QemuBackend {
         archive.character_device("dev/console", (5, 1));
         archive.file("init", GUEST, 0o555);
         let mut modules = Vec::new();
-        for (name, content) in self.store(&tools.home).modules(&tools.kernel).map_err(failed)? {
+        for (name, content) in self.store(&tools.home).modules(&tools.kernel, self.vmm).map_err(failed)? {
             archive.file(&format!("agentkernel/{name}"), &content, 0o600);
             modules.push(format!("/agentkernel/{name}"));
         }
-        archive.file("agentkernel/steps", layout::steps(spec, &modules).as_bytes(), 0o600);
+        archive.file("agentkernel/steps", layout::steps(spec, &modules, self.vmm).as_bytes(), 0o600);
         let filters = SeccompFilters::compile().map_err(|why| failed(io::Error::other(why)))?;
         archive.file(&format!("{LAYER}/{FILTERS}"), &filters.bytes(), 0o444);
         add_layer(&mut archive, spec).map_err(failed)?;

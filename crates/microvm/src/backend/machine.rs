@@ -7,33 +7,22 @@
 //!                     snapshots are off: boot ─▶ waits ──────────────────────────────────────▶ renew ─▶ agent
 //! ```
 
-use std::fs::File;
+use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use agentkernel_core::{Error, ErrorKind, Result, SandboxSpec};
-use serde_json::json;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use super::QemuBackend;
+use super::MicrovmBackend;
 use super::parts::Parts;
 use super::start::{Started, WHAT, Way};
+use crate::plan::VmmKind;
+use crate::plan::firecracker::{JAIL, STATE};
 use crate::renewal;
 use crate::snapshot::{Key, NewSnapshot, SnapshotStore};
 use crate::state::State;
-
-/// How long a VMM may take to write a snapshot: some hundred megabytes on a slow disk.
-const WRITE_DEADLINE: Duration = Duration::from_secs(60);
-
-/// How soon is asked again whether it has.
-const ASK_AGAIN: Duration = Duration::from_millis(5);
-
-/// What the file of a snapshot is called between us and its VMM.
-const SNAPSHOT: &str = "snapshot";
-
-/// As fast as the disk is, bytes a second: QEMU's own limit is for networks.
-const BANDWIDTH: u64 = 1 << 40;
 
 /// How long a VMM that has closed its stream may take to end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -46,7 +35,7 @@ enum NoSnapshot {
     Snapshot(io::Error),
 }
 
-impl QemuBackend {
+impl MicrovmBackend {
     /// The machine of a description, renewed.
     pub(super) async fn machine(&self, spec: &SandboxSpec, parts: &Parts) -> Result<Started> {
         if self.settings.snapshots
@@ -63,13 +52,13 @@ impl QemuBackend {
     /// The machine, continued from a snapshot, which is made first if there is none. `None` if it has to be booted after all.
     async fn continued(&self, spec: &SandboxSpec, parts: &Parts) -> Result<Option<Started>> {
         let store = SnapshotStore::below(&parts.tools.home);
-        let key = parts.key(spec, &self.store(&parts.tools.home).image());
-        let found = store.find(&key).unwrap_or_else(|why| {
+        let key = parts.key(self.vmm, spec, &self.store(&parts.tools.home).image());
+        let found = store.find(&key, self.vmm.snapshot_files()).unwrap_or_else(|why| {
             tracing::warn!(%why, "a snapshot cannot be used, and is made anew");
             None
         });
-        let file = match found {
-            Some(file) => Some(file),
+        let files = match found {
+            Some(files) => Some(files),
             None => match self.make(&store, &key, spec, parts).await {
                 Ok(made) => made,
                 Err(NoSnapshot::Machine(error)) => return Err(error),
@@ -79,8 +68,8 @@ impl QemuBackend {
                 }
             },
         };
-        let Some(file) = file else { return Ok(None) };
-        match self.continue_from(&file, spec, parts).await {
+        let Some(files) = files else { return Ok(None) };
+        match self.continue_from(&files, spec, parts).await {
             Ok(started) => Ok(Some(started)),
             Err(error) if error.kind == ErrorKind::Boot => {
                 tracing::warn!(%error, "a snapshot does not come to life, and is removed");
@@ -91,8 +80,12 @@ impl QemuBackend {
         }
     }
 
-    async fn continue_from(&self, file: &Path, spec: &SandboxSpec, parts: &Parts) -> Result<Started> {
-        let mut started = self.start(spec, parts, Way::ContinuesFrom(file)).await?;
+    async fn continue_from(&self, files: &[PathBuf], spec: &SandboxSpec, parts: &Parts) -> Result<Started> {
+        let mut started = self.start(spec, parts, Way::ContinuesFrom(files)).await?;
+        if self.vmm == VmmKind::Firecracker {
+            // It has lost the call that it had, and says to the next caller what it has said before.
+            self.awaits(&mut started).await?;
+        }
         self.renew(&mut started, spec).await?;
         Ok(started)
     }
@@ -104,19 +97,33 @@ impl QemuBackend {
         key: &Key,
         spec: &SandboxSpec,
         parts: &Parts,
-    ) -> Result<Option<PathBuf>, NoSnapshot> {
+    ) -> Result<Option<Vec<PathBuf>>, NoSnapshot> {
         let Some(new) = store.begin(key).map_err(NoSnapshot::Snapshot)? else { return Ok(None) };
         let started = self.start(spec, parts, Way::Boots).await;
         let mut started = started.map_err(NoSnapshot::Machine)?;
         self.awaits(&mut started).await.map_err(NoSnapshot::Machine)?;
-        let written = write(&mut started, &new.file()).await;
+        let written = self.write(&mut started, &new).await;
         started.vmm.kill();
         // Its name is free when this is dropped, and nobody writes to the file any more.
         started.vmm.ended().await;
         drop(started);
         written.map_err(NoSnapshot::Snapshot)?;
-        keep(new).await.map_err(NoSnapshot::Snapshot)?;
-        store.find(key).map_err(NoSnapshot::Snapshot)
+        let names = self.vmm.snapshot_files();
+        keep(new, names).await.map_err(NoSnapshot::Snapshot)?;
+        store.find(key, names).map_err(NoSnapshot::Snapshot)
+    }
+
+    /// Has its files written, and put where a new snapshot's are: Firecracker writes them into its own folder.
+    async fn write(&self, started: &mut Started, new: &NewSnapshot) -> io::Result<()> {
+        let Started { control, plan, holdings, .. } = started;
+        control.write_snapshot(plan, &new.file(STATE)).await?;
+        if self.vmm == VmmKind::Firecracker {
+            let folder = if plan.jailed { holdings.path().join(JAIL) } else { holdings.path().to_owned() };
+            for name in self.vmm.snapshot_files() {
+                fs::rename(folder.join(name), new.file(name))?;
+            }
+        }
+        Ok(())
     }
 
     /// Waits until a machine that boots waits for us.
@@ -170,30 +177,6 @@ async fn died(started: &Started, how: &str) -> Error {
     Error::new(ErrorKind::Boot, WHAT, why).on(&started.plan.name)
 }
 
-/// Has the VMM write the snapshot of a machine that waits.
-async fn write(started: &mut Started, file: &Path) -> io::Result<()> {
-    let qmp = &mut started.qmp;
-    // It runs meanwhile, and hardly: what is written is a machine that runs as soon as it is read.
-    qmp.give(SNAPSHOT, File::options().write(true).open(file)?.into()).await?;
-    qmp.ask("migrate-set-parameters", Some(json!({"max-bandwidth": BANDWIDTH}))).await?;
-    qmp.ask("migrate", Some(json!({"uri": format!("fd:{SNAPSHOT}")}))).await?;
-    let complete = async {
-        loop {
-            let state = qmp.ask("query-migrate", None).await?;
-            match state["status"].as_str() {
-                Some("completed") => return Ok(()),
-                Some("failed" | "cancelled") => {
-                    let why = state["error-desc"].as_str().unwrap_or("the VMM does not say why");
-                    return Err(io::Error::other(why.to_owned()));
-                }
-                _ => sleep(ASK_AGAIN).await,
-            }
-        }
-    };
-    let slow = |_| io::Error::new(io::ErrorKind::TimedOut, "the snapshot is not written in time");
-    timeout(WRITE_DEADLINE, complete).await.map_err(slow)?
-}
-
-async fn keep(new: NewSnapshot) -> io::Result<()> {
-    tokio::task::spawn_blocking(move || new.keep()).await.map_err(io::Error::other)?
+async fn keep(new: NewSnapshot, names: &'static [&'static str]) -> io::Result<()> {
+    tokio::task::spawn_blocking(move || new.keep(names)).await.map_err(io::Error::other)?
 }

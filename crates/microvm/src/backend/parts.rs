@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use agentkernel_core::{Error, ErrorKind, Image, Result, SandboxName, SandboxSpec};
 
-use super::QemuBackend;
+use super::MicrovmBackend;
 use crate::image::ImageStore;
 use crate::layout::{self, Size};
-use crate::plan::{Beginning, VmPlan};
+use crate::plan::{Beginning, VmPlan, VmmKind};
 use crate::probe::Tools;
 use crate::snapshot::Key;
 
@@ -22,13 +22,18 @@ pub(super) struct Parts {
 
 impl Parts {
     /// The name of the snapshot of such a machine: of all that it is made of, and of what made it.
-    pub(super) fn key(&self, spec: &SandboxSpec, kernel: &Path) -> Key {
+    pub(super) fn key(&self, vmm: VmmKind, spec: &SandboxSpec, kernel: &Path) -> Key {
         // Neither its name nor its user is in the machine.
-        let plan = VmPlan { name: no_name(), ..plan(&self.tools, spec, self.size, 0, Beginning::Boot) };
-        let Tools { version, kernel: about, qemu, .. } = &self.tools;
-        let words = plan.argv().join("\0");
-        let [root, kernel, qemu] = [&self.root, kernel, qemu].map(|path| path.as_os_str().as_encoded_bytes());
-        let parts = [words.as_bytes(), version.as_bytes(), about.sha256.as_bytes(), root, kernel, qemu];
+        let plan = plan(vmm, &self.tools, spec, self.size, 0, Beginning::Boot);
+        let plan = VmPlan { name: no_name(), ..plan };
+        let Tools { version, kernel: about, program, .. } = &self.tools;
+        let mut words = plan.argv().join("\0");
+        if vmm == VmmKind::Firecracker {
+            words.extend(plan.requests().iter().map(|request| format!("{request:?}")));
+        }
+        let [root, kernel, program] =
+            [&self.root, kernel, program].map(|path| path.as_os_str().as_encoded_bytes());
+        let parts = [words.as_bytes(), version.as_bytes(), about.sha256.as_bytes(), root, kernel, program];
         let processor = processor(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default());
         Key::of(parts.into_iter().chain([&*self.initramfs, processor.as_bytes()]))
     }
@@ -47,7 +52,7 @@ fn processor(cpuinfo: &str) -> String {
     cpuinfo.lines().take_while(|line| !line.is_empty()).filter(is_told).collect::<Vec<_>>().join("\n")
 }
 
-impl QemuBackend {
+impl MicrovmBackend {
     /// Decides what the machine is made of.
     pub(super) async fn parts(&self, spec: &SandboxSpec) -> Result<Parts> {
         let size = layout::size(spec)?;
@@ -58,16 +63,38 @@ impl QemuBackend {
     }
 }
 
-pub(super) fn plan(tools: &Tools, spec: &SandboxSpec, size: Size, user: u32, beginning: Beginning) -> VmPlan {
+pub(super) fn plan(
+    vmm: VmmKind,
+    tools: &Tools,
+    spec: &SandboxSpec,
+    size: Size,
+    user: u32,
+    beginning: Beginning,
+) -> VmPlan {
     VmPlan {
         name: spec.name().clone(),
+        vmm,
+        jailed: tools.jail.is_some(),
         accelerator: tools.accelerator,
         counter_khz: counter_khz(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
+        sparse: knows_what_was_touched(
+            &tools.version,
+            &fs::read_to_string("/proc/meminfo").unwrap_or_default(),
+        ),
         memory_mib: size.memory_mib,
         processors: size.processors,
         user,
         beginning,
     }
+}
+
+/// Whether Firecracker knows which memory its guest has touched: it asks the kernel what is in memory (1.13), which is not all of
+/// it where there is swap.
+fn knows_what_was_touched(version: &str, meminfo: &str) -> bool {
+    let mut numbers = version.split('.').map_while(|number| number.parse::<u32>().ok());
+    let is_new = numbers.next().zip(numbers.next()).is_some_and(|version| version >= (1, 13));
+    let swap = meminfo.lines().find_map(|line| line.strip_prefix("SwapTotal:"));
+    is_new && swap.is_some_and(|swap| swap.trim() == "0 kB")
 }
 
 /// Frequency of the time stamp counter, kHz: Linux tells its own loops, of which there are two in each of its ticks, in
@@ -93,6 +120,16 @@ async fn root_device(tools: &Tools, spec: &SandboxSpec) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_touched_is_known_by_new_versions_where_nothing_is_swapped() {
+        let without = "MemTotal: 1 kB\nSwapTotal:             0 kB\n";
+        assert!(knows_what_was_touched("1.13.0", without) && knows_what_was_touched("2.0.1", without));
+        assert!(!knows_what_was_touched("1.12.9", without));
+        assert!(
+            !knows_what_was_touched("1.13.0", "SwapTotal: 4 kB\n") && !knows_what_was_touched("1.13.0", "")
+        );
+    }
 
     #[test]
     fn the_counters_frequency_is_half_of_what_linux_tells() {

@@ -1,46 +1,35 @@
-//! From a description to a VMM that has called on both of its sockets.
+//! From a description to a machine that waits to be renewed.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use agentkernel_core::{Error, ErrorKind, Result, SandboxName, SandboxSpec};
-use tokio::net::{UnixListener, UnixStream};
+use agentkernel_core::{Error, ErrorKind, Result, SandboxSpec};
+use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::QemuBackend;
+use super::MicrovmBackend;
+use super::holdings::Holdings;
 use super::parts::{Parts, plan};
-use crate::folder::PrivateFolder;
-use crate::identity::OwnId;
-use crate::plan::{Accelerator, Beginning, CONTROL, INITRAMFS, STREAM, VmPlan};
-use crate::qmp::Qmp;
+use crate::control::Control;
+use crate::plan::{Beginning, VmPlan, VmmKind};
 use crate::state::State;
-use crate::vmm::{Launch, Vmm};
+use crate::vmm::Vmm;
 
 pub(super) const WHAT: &str = "start the sandbox";
 
-/// How long a VMM may take until it has called on both sockets, and answers: its own start, and the reading of the kernel.
+/// How long a VMM may take until it can be talked to: its own start, and the reading of the kernel.
 const CALL_DEADLINE: Duration = Duration::from_secs(20);
 
 /// How long it may take to answer a question.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
-
-/// What a machine holds on the host as long as it lives, beside its VMM.
-#[derive(Debug)]
-pub(crate) struct Holdings {
-    /// Its name is taken by it.
-    folder: PrivateFolder,
-    user: Option<OwnId>,
-}
+pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 
 /// A machine that waits to be renewed.
 pub(super) struct Started {
     pub(super) holdings: Holdings,
     pub(super) plan: VmPlan,
     pub(super) vmm: Vmm,
-    pub(super) qmp: Qmp,
+    pub(super) control: Control,
     pub(super) stream: UnixStream,
 }
 
@@ -49,116 +38,77 @@ pub(super) struct Started {
 pub(super) enum Way<'a> {
     /// It boots.
     Boots,
-    /// It continues from the snapshot in this file.
-    ContinuesFrom(&'a Path),
+    /// It continues from the snapshot in these files.
+    ContinuesFrom(&'a [PathBuf]),
 }
 
-impl QemuBackend {
-    /// Starts the machine, and waits until it waits.
-    pub(super) async fn start(&self, spec: &SandboxSpec, parts: &Parts, way: Way<'_>) -> Result<Started> {
-        let Parts { tools, size, root, initramfs } = parts;
-        let above = self.settings.runtime_dir.join("microvm");
-        let host = |why: io::Error| Error::new(ErrorKind::Host, WHAT, why).on(above.display());
-        let holdings = Holdings::take(&above, spec.name())?;
-        let (beginning, snapshot) = match way {
-            Way::Boots => (Beginning::Boot, None),
-            Way::ContinuesFrom(file) => (Beginning::Restore, Some(file)),
-        };
-        let plan = plan(tools, spec, *size, holdings.user(), beginning);
-        let path = |name: &str| holdings.folder.path().join(name);
-        if beginning == Beginning::Boot {
-            fs::write(path(INITRAMFS), initramfs).map_err(host)?;
+impl Way<'_> {
+    /// The files of the snapshot, if there is one.
+    pub(super) fn files(&self) -> &[PathBuf] {
+        match self {
+            Self::Boots => &[],
+            Self::ContinuesFrom(files) => files,
         }
-        let listen = |name: &str| UnixListener::bind(path(name)).map_err(host);
-        let (stream, control) = (listen(STREAM)?, listen(CONTROL)?);
-        holdings.give().map_err(host)?;
-        let failed = |why: io::Error| Error::new(ErrorKind::Boot, WHAT, why).on(spec.name());
-        let launch = Launch {
-            setpriv: &tools.setpriv,
-            program: &tools.qemu,
-            given: [&self.store(&tools.home).image(), root, holdings.folder.path()],
-            snapshot,
-            user: holdings.user.as_ref().map(OwnId::get),
-            group: kvm_group(tools.accelerator),
+    }
+}
+
+/// A VMM with the ways to it and to its guest.
+pub(super) struct Launched {
+    pub(super) vmm: Vmm,
+    pub(super) control: Control,
+    pub(super) stream: UnixStream,
+}
+
+impl MicrovmBackend {
+    /// Starts the machine; it waits soon.
+    pub(super) async fn start(&self, spec: &SandboxSpec, parts: &Parts, way: Way<'_>) -> Result<Started> {
+        let above = self.above(parts);
+        let holdings = Holdings::take(&above, spec.name())?;
+        let beginning = if way.files().is_empty() { Beginning::Boot } else { Beginning::Restore };
+        let plan = plan(self.vmm, &parts.tools, spec, parts.size, holdings.user(), beginning);
+        let Launched { vmm, control, stream } = match self.vmm {
+            VmmKind::Qemu => self.launch_qemu(&plan, parts, &holdings, way).await?,
+            VmmKind::Firecracker => self.launch_firecracker(&plan, parts, &holdings, way).await?,
         };
-        let vmm = Vmm::start(&launch, &plan.argv()).map_err(failed)?;
-        // From here on an error drops it, which ends it.
-        let (stream, qmp) = match self.calls(&vmm, &stream, &control).await {
-            Ok(called) => called,
-            Err(why) => {
-                vmm.kill();
-                let why = format!("in phase {}: {why}{}", State::Configured, vmm.end().last_words().await);
-                return Err(Error::new(ErrorKind::Boot, WHAT, why).on(spec.name()));
-            }
-        };
-        // The VMM has read what it needed, and nobody else can call.
-        holdings.folder.clear().map_err(host)?;
-        Ok(Started { holdings, plan, vmm, qmp, stream })
+        Ok(Started { holdings, plan, vmm, control, stream })
     }
 
-    /// Waits until the VMM has called on both sockets and answers, unless it ends first.
-    async fn calls(
+    /// Where the folders of its machines are: Firecracker's hold names of what is kept, and so are on the same file system.
+    fn above(&self, parts: &Parts) -> PathBuf {
+        match self.vmm {
+            VmmKind::Qemu => self.settings.runtime_dir.join("microvm"),
+            VmmKind::Firecracker => {
+                let name = parts.tools.program.file_name().unwrap_or_default();
+                self.machines(parts).join(name)
+            }
+        }
+    }
+
+    /// Waits until a VMM can be talked to, unless it ends first.
+    pub(super) async fn talks<T>(
         &self,
+        plan: &VmPlan,
         vmm: &Vmm,
-        stream: &UnixListener,
-        control: &UnixListener,
-    ) -> Result<(UnixStream, Qmp), String> {
+        talk: impl Future<Output = io::Result<T>>,
+    ) -> Result<T> {
         let patience = self.at_most(CALL_DEADLINE);
-        let both = async {
-            let (stream, control) = tokio::try_join!(call_of(vmm, stream), call_of(vmm, control))?;
-            Ok::<_, io::Error>((stream, Qmp::greet(control, self.at_most(ANSWER_DEADLINE)).await?))
-        };
-        tokio::select! {
+        let why = tokio::select! {
             // Whatever else it does: one that has ended has said why.
             biased;
-            how = vmm.ended() => Err(format!("the VMM {how}")),
-            both = timeout(patience, both) => match both {
-                Ok(Ok(both)) => Ok(both),
-                Ok(Err(why)) => Err(format!("the VMM: {why}")),
-                Err(_) => Err(format!("the VMM has not called and answered within {} ms", patience.as_millis())),
+            how = vmm.ended() => format!("the VMM {how}"),
+            talked = timeout(patience, talk) => match talked {
+                Ok(Ok(talked)) => return Ok(talked),
+                Ok(Err(why)) => format!("the VMM: {why}"),
+                Err(_) => format!("the VMM has not called and answered within {} ms", patience.as_millis()),
             },
-        }
+        };
+        vmm.kill();
+        let why = format!("in phase {}: {why}{}", State::Configured, vmm.end().last_words().await);
+        Err(Error::new(ErrorKind::Boot, WHAT, why).on(&plan.name))
     }
 }
 
-impl Holdings {
-    fn take(above: &Path, name: &SandboxName) -> Result<Self> {
-        let folder = PrivateFolder::make(above, name.as_str()).map_err(|why| match why.kind() {
-            io::ErrorKind::AlreadyExists => {
-                let why = "another sandbox has this name";
-                Error::new(ErrorKind::NameTaken, WHAT, why)
-                    .on(name)
-                    .hint("choose another name, or stop that one")
-            }
-            _ => Error::new(ErrorKind::Host, WHAT, why).on(above.display()),
-        })?;
-        let user = OwnId::take().map_err(|why| Error::new(ErrorKind::Host, "take an id for the VMM", why))?;
-        Ok(Self { folder, user })
-    }
-
-    /// As whom the VMM runs.
-    fn user(&self) -> u32 {
-        self.user.as_ref().map_or_else(|| rustix::process::geteuid().as_raw(), OwnId::get)
-    }
-
-    /// Lets the VMM into the folder.
-    fn give(&self) -> io::Result<()> {
-        self.user.as_ref().map_or(Ok(()), |user| self.folder.give(user.get()))
-    }
-}
-
-/// The group that may use the processor's virtualisation where not everybody may: never root's.
-fn kvm_group(accelerator: Accelerator) -> Option<u32> {
-    let facts = (accelerator == Accelerator::Kvm).then(|| fs::metadata("/dev/kvm").ok()).flatten()?;
-    (facts.mode() & 0o006 != 0o006 && facts.mode() & 0o060 == 0o060 && facts.gid() != 0).then(|| facts.gid())
-}
-
-/// One call, by the VMM and nobody else.
-async fn call_of(vmm: &Vmm, listener: &UnixListener) -> io::Result<UnixStream> {
-    let (stream, _) = listener.accept().await?;
-    let caller = stream.peer_cred()?.pid();
-    if caller == Some(vmm.pid().as_raw_pid()) {
-        return Ok(stream);
-    }
-    Err(io::Error::other(format!("process {caller:?} has called in its place")))
+/// A step on the host that failed.
+pub(super) fn host(why: io::Error) -> Error {
+    Error::new(ErrorKind::Host, WHAT, why)
 }

@@ -14,7 +14,7 @@ fn limited(change: impl FnOnce(&mut Limits)) -> SandboxSpec {
 
 #[test]
 fn the_agent_enters_its_root_before_it_gives_its_rights_up_and_is_filtered_last() {
-    let steps = steps(&builder().build().expect("sound"), &["/agentkernel/virtio.ko".into()]);
+    let steps = steps(&builder().build().expect("sound"), &["/agentkernel/virtio.ko".into()], VmmKind::Qemu);
     let place = |line: &str| steps.lines().position(|step| step.starts_with(line)).expect(line);
     let order = [
         "mount\tnone\t/dev",
@@ -44,7 +44,7 @@ fn every_limit_is_written_where_the_kernel_holds_it() {
         limits.disk = ByteSize::mib(8);
         limits.open_files = 333;
     });
-    let steps = steps(&spec, &[]);
+    let steps = steps(&spec, &[], VmmKind::Qemu);
     for line in [
         "write\t/groups/all/commands/memory.max\t67108864",
         "write\t/groups/all/pids.max\t32",

@@ -3,8 +3,11 @@ use super::*;
 fn plan(accelerator: Accelerator) -> VmPlan {
     VmPlan {
         name: SandboxName::from_random(7),
+        vmm: VmmKind::Qemu,
+        jailed: false,
         accelerator,
         counter_khz: Some(2_596_140),
+        sparse: false,
         memory_mib: 640,
         processors: 2,
         user: 2_147_352_577,
@@ -77,4 +80,52 @@ fn no_plan_has_a_network_device_or_a_way_to_write_to_its_disk() {
         assert_eq!(argv.matches("-blockdev").count(), argv.matches("read-only=on").count());
         assert!(argv.contains("-nodefaults") && argv.contains("spawn=deny"), "{argv}");
     }
+}
+
+fn firecracker(jailed: bool, beginning: Beginning) -> VmPlan {
+    VmPlan { vmm: VmmKind::Firecracker, jailed, beginning, ..plan(Accelerator::Kvm) }
+}
+
+fn said(requests: &[firecracker::Request]) -> String {
+    requests.iter().map(|(how, what, body)| format!("{how} {what} {body}\n")).collect()
+}
+
+#[test]
+fn a_jailed_machine_of_firecrackers_is_these_requests_and_no_others() {
+    let plan = firecracker(true, Beginning::Boot);
+    assert_eq!(plan.argv(), ["--api-sock", "/api", "--level", "Error"]);
+    insta::assert_snapshot!(said(&plan.requests()), @r#"
+    PUT /machine-config {"mem_size_mib":640,"smt":false,"vcpu_count":2}
+    PUT /boot-source {"boot_args":"console=ttyS0 quiet panic=-1 rdinit=/init oops=panic reboot=k 8250.nr_uarts=1 i8042.noaux i8042.nomux i8042.dumbkbd -- machine","initrd_path":"/initramfs","kernel_image_path":"/kernel"}
+    PUT /drives/root {"drive_id":"root","is_read_only":true,"is_root_device":false,"path_on_host":"/root.ext4"}
+    PUT /vsock {"guest_cid":3,"uds_path":"/calls"}
+    PUT /entropy {}
+    PUT /actions {"action_type":"InstanceStart"}
+    "#);
+    insta::assert_snapshot!(said(&plan.snapshot_requests()), @r#"
+    PATCH /vm {"state":"Paused"}
+    PUT /snapshot/create {"mem_file_path":"/memory","snapshot_path":"/state","snapshot_type":"Full"}
+    "#);
+}
+
+#[test]
+fn a_snapshot_of_firecrackers_leaves_out_what_was_never_touched_where_that_can_be_known() {
+    let plan = VmPlan { sparse: true, ..firecracker(true, Beginning::Boot) };
+    assert!(said(&plan.snapshot_requests()).contains("\"snapshot_type\":\"Diff\""));
+}
+
+#[test]
+fn a_machine_of_firecrackers_without_a_jail_is_told_of_descriptors() {
+    let plan = firecracker(false, Beginning::Boot);
+    assert_eq!(
+        plan.argv().join(" "),
+        "--api-sock /proc/self/fd/5/api --level Error --id ak-0000000000000007"
+    );
+    let requests = said(&plan.requests());
+    for place in ["/proc/self/fd/3", "/proc/self/fd/4", "/proc/self/fd/5/initramfs", "/proc/self/fd/5/calls"]
+    {
+        assert!(requests.contains(&format!("{place:?}")), "{place}: {requests}");
+    }
+    let restored = said(&firecracker(false, Beginning::Restore).requests());
+    insta::assert_snapshot!(restored, @r#"PUT /snapshot/load {"mem_backend":{"backend_path":"/proc/self/fd/7","backend_type":"File"},"resume_vm":true,"snapshot_path":"/proc/self/fd/6"}"#);
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use agentkernel_core::{
     Availability, Backend as _, Image, Profile, SandboxName, SandboxSpec, SandboxSpecBuilder,
 };
-use agentkernel_microvm::{MicrovmSettings, QemuBackend, setup};
+use agentkernel_microvm::{MicrovmBackend, MicrovmSettings, setup};
 use agentkernel_testkit::{available_or_skip, random_u64, tool_or_skip};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
@@ -36,7 +36,7 @@ fn home() -> PathBuf {
 
 pub struct Fixture {
     _turn: MutexGuard<'static, ()>,
-    pub backend: QemuBackend,
+    pub backend: MicrovmBackend,
     /// Where sockets are while a machine begins.
     pub runtime: TempDir,
     pub image: Image,
@@ -62,7 +62,7 @@ pub async fn fixture() -> Option<Fixture> {
         assert!(!available_or_skip(FEATURE, &unavailable));
         return None;
     }
-    let backend = QemuBackend::new(settings(runtime.path(), home()));
+    let backend = MicrovmBackend::qemu(settings(runtime.path(), home()));
     if !available_or_skip(FEATURE, &backend.probe().await) {
         return None;
     }

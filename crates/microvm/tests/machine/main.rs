@@ -2,6 +2,7 @@
 
 mod conformance;
 mod faults;
+mod firecracker;
 mod fixture;
 mod posture;
 mod shared;

@@ -64,7 +64,7 @@ async fn a_vmm_without_its_filter_is_not_handed_out() {
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("changed");
     let mut settings = fixture.backend_settings();
     settings.search_path.insert(0, folder);
-    let backend = agentkernel_microvm::QemuBackend::new(settings);
+    let backend = agentkernel_microvm::MicrovmBackend::qemu(settings);
     let error = backend.boot(&fixture.spec().build().expect("sound")).await.err().expect("refused");
     assert_eq!(error.kind, ErrorKind::ControlRefused, "{error}");
     assert!(error.to_string().contains("vmm.seccomp"), "{error}");

@@ -8,7 +8,7 @@ use agentkernel_core::{
     Availability, Backend, BackendKind, Booted, Capabilities, Command, Ended, Files, HostSocket, Posture,
     Process, Result, Sandbox, SandboxName, SandboxSpec, SandboxUsage, Stopped,
 };
-use agentkernel_microvm::QemuBackend;
+use agentkernel_microvm::MicrovmBackend;
 use agentkernel_testkit::listen;
 use async_trait::async_trait;
 
@@ -25,12 +25,12 @@ const CLEAN_DEADLINE: Duration = Duration::from_secs(60);
 type Spare = Arc<Mutex<Vec<Box<dyn Sandbox>>>>;
 
 pub struct Shared<'a> {
-    inner: &'a QemuBackend,
+    inner: &'a MicrovmBackend,
     spare: Spare,
 }
 
 impl<'a> Shared<'a> {
-    pub fn new(inner: &'a QemuBackend) -> Self {
+    pub fn new(inner: &'a MicrovmBackend) -> Self {
         Self { inner, spare: Spare::default() }
     }
 }

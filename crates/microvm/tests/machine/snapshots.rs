@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use agentkernel_core::{Backend as _, ExitStatus, Sandbox, SandboxSpec};
-use agentkernel_microvm::QemuBackend;
+use agentkernel_microvm::MicrovmBackend;
 
 use crate::faults::vmm_of;
 use crate::fixture::{Fixture, fixture};
@@ -14,7 +14,7 @@ use crate::said;
 
 /// A home of its own, with the kernel of the fixture's.
 struct Home {
-    backend: QemuBackend,
+    backend: MicrovmBackend,
     folder: PathBuf,
 }
 
@@ -25,7 +25,7 @@ fn home(fixture: &Fixture) -> Home {
     let kernel = settings.home.as_ref().expect("a home").join("kernel");
     std::os::unix::fs::symlink(kernel, folder.join("kernel")).expect("linked");
     (settings.home, settings.snapshots) = (Some(folder.clone()), true);
-    Home { backend: QemuBackend::new(settings), folder }
+    Home { backend: MicrovmBackend::qemu(settings), folder }
 }
 
 impl Home {

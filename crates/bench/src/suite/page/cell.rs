@@ -36,8 +36,8 @@ pub enum Cell {
     Ten(Benchmark),
 }
 
-/// Backends that the brief speaks of and that there are none of yet.
-const UNMADE: [&str; 1] = ["firecracker"];
+/// Backends that are nothing without KVM.
+const NEED_KVM: [&str; 2] = ["firecracker", "hyperlight"];
 
 /// The figure of a target, or why there is none. `NAME@macos` is a target of another system.
 pub fn show(stored: &Stored, target: &str, cell: Cell) -> Result<String, String> {
@@ -67,9 +67,6 @@ fn row<'a>(stored: &'a Stored, target: &str, benchmark: Benchmark, level: Level)
     };
     match stored.row(benchmark, target, level) {
         Some((row, _)) => row.could_not_run.clone().map_or(Ok(row), Err),
-        None if UNMADE.iter().any(|name| target.starts_with(name)) => {
-            Err("agentkernel has no such backend yet".into())
-        }
         None => Err(format!("it has not been measured: agentkernel bench run {}", benchmark.key())),
     }
 }
@@ -118,6 +115,6 @@ fn ten(row: &Row) -> Option<String> {
 /// How the machines of this target are emulated in this run, if they are: then a figure of it is no native one.
 #[must_use]
 pub fn emulated(run: &Document, target: &str) -> Option<String> {
-    let needs_kvm = UNMADE.iter().any(|name| target.starts_with(name));
+    let needs_kvm = NEED_KVM.iter().any(|name| target.starts_with(name));
     run.facts.kvm.clone().filter(|_| needs_kvm)
 }

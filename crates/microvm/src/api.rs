@@ -1,0 +1,122 @@
+//! Firecracker's API, and the calls that it takes for its guest: both on sockets in the folder of its machine.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use agentkernel_http::{Content, Method, NoAnswer, Server};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process::Pid;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+
+use crate::plan::firecracker::{API, CALLS, PORT, Request};
+
+/// The longest answer to a call: `OK`, and a number.
+const CALL_ANSWER_MAX: usize = 32;
+
+/// How soon one that does not listen yet is called again.
+const CALL_AGAIN: Duration = Duration::from_millis(2);
+
+/// The sockets of one machine. Their addresses go by the folder's descriptor, for an address has room for 107 bytes, and a
+/// home may be deeper.
+#[derive(Debug)]
+pub(crate) struct Api {
+    server: Server,
+    orders: PathBuf,
+    calls: PathBuf,
+    patience: Duration,
+    _folder: OwnedFd,
+}
+
+impl Api {
+    /// Those in this folder; no answer may take longer than `patience`.
+    pub(crate) fn new(folder: &Path, patience: Duration) -> io::Result<Self> {
+        let folder = open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let place = |name: &str| PathBuf::from(format!("/proc/self/fd/{}/{name}", folder.as_raw_fd()));
+        let (orders, calls) = (place(API), place(CALLS));
+        Ok(Self { server: Server::new(&orders), orders, calls, patience, _folder: folder })
+    }
+
+    /// Waits until it answers; says which process does.
+    pub(crate) async fn is_there(&self) -> io::Result<Pid> {
+        loop {
+            match self.server.ask(Method::GET, "/", Content::Nothing, self.patience).await {
+                Ok(_) => return self.listener().await,
+                Err(NoAnswer::Unreachable(_)) => tokio::time::sleep(CALL_AGAIN).await,
+                Err(why) => return Err(io::Error::other(format!("its API: {why}"))),
+            }
+        }
+    }
+
+    /// The process that listens for orders.
+    async fn listener(&self) -> io::Result<Pid> {
+        let pid = UnixStream::connect(&self.orders).await?.peer_cred()?.pid();
+        pid.and_then(Pid::from_raw).ok_or_else(|| io::Error::other("whoever listens for it is in no sight"))
+    }
+
+    /// Makes a request, and returns what is answered.
+    pub(crate) async fn ask(&self, (how, what, body): &Request) -> io::Result<Value> {
+        let (method, content) = match *how {
+            "PUT" => (Method::PUT, Content::Json(body.clone())),
+            "PATCH" => (Method::PATCH, Content::Json(body.clone())),
+            _ => (Method::GET, Content::Nothing),
+        };
+        let failed = |why: &dyn std::fmt::Display| io::Error::other(format!("{how} {what}: {why}"));
+        let answer =
+            self.server.ask(method, what, content, self.patience).await.map_err(|why| failed(&why))?;
+        if answer.status.is_success() { Ok(answer.json()) } else { Err(failed(&answer.message())) }
+    }
+
+    /// Calls the guest's agent, again and again until it takes the call. Never ends by itself.
+    pub(crate) async fn call(&self) -> UnixStream {
+        loop {
+            if let Ok(stream) = self.try_call().await {
+                return stream;
+            }
+            tokio::time::sleep(CALL_AGAIN).await;
+        }
+    }
+
+    /// One that nobody takes is hung up.
+    async fn try_call(&self) -> io::Result<UnixStream> {
+        let mut stream = UnixStream::connect(&self.calls).await?;
+        stream.write_all(format!("CONNECT {PORT}\n").as_bytes()).await?;
+        let mut answer = Vec::new();
+        while answer.last() != Some(&b'\n') && answer.len() < CALL_ANSWER_MAX {
+            answer.push(stream.read_u8().await?);
+        }
+        if answer.starts_with(b"OK ") { Ok(stream) } else { Err(io::ErrorKind::InvalidData.into()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_does_not_take_the_call_is_called_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let api = Api::new(folder.path(), Duration::from_secs(5)).expect("opened");
+        let listener = UnixListener::bind(folder.path().join(CALLS)).expect("listens");
+        let guest = async {
+            for answer in ["", "nonsense\n", "OK 7\nx"] {
+                let (mut caller, _) = listener.accept().await.expect("a call");
+                let mut said = [0; 13];
+                caller.read_exact(&mut said).await.expect("read");
+                assert_eq!(&said, b"CONNECT 1024\n");
+                caller.write_all(answer.as_bytes()).await.expect("written");
+                if answer.starts_with("OK") {
+                    return caller;
+                }
+            }
+            unreachable!("the last one is taken")
+        };
+        let (mut stream, _caller) = tokio::join!(api.call(), guest);
+        assert_eq!(stream.read_u8().await.expect("what follows is left"), b'x');
+    }
+}

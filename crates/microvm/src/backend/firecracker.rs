@@ -1,0 +1,137 @@
+//! Firecracker's machines: it listens on two sockets in a folder of its own, in a jail where we are root.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+
+use agentkernel_core::{Error, ErrorKind, Result};
+use tokio::time::timeout;
+
+use super::MicrovmBackend;
+use super::holdings::Holdings;
+use super::parts::Parts;
+use super::qemu::kvm_group;
+use super::start::{ANSWER_DEADLINE, Launched, WHAT, Way, host};
+use crate::api::Api;
+use crate::control::Control;
+use crate::plan::firecracker::{CALLS, JAIL, KERNEL, MEMORY, ROOT, STATE};
+use crate::plan::{Beginning, INITRAMFS, VmPlan};
+use crate::probe::JailTools;
+use crate::state::State;
+use crate::vmm::{Given, Jailed, Launch, Vmm};
+
+/// What has no name any more once the machine runs. The API's socket keeps its own: each order is a call on it.
+const READ_ONCE: [&str; 6] = [KERNEL, ROOT, INITRAMFS, STATE, MEMORY, CALLS];
+
+impl MicrovmBackend {
+    /// Below this are the folders of machines, by the name of their VMM's program.
+    pub(super) fn machines(&self, parts: &Parts) -> PathBuf {
+        parts.tools.home.join("machines")
+    }
+
+    pub(super) async fn launch_firecracker(
+        &self,
+        plan: &VmPlan,
+        parts: &Parts,
+        holdings: &Holdings,
+        way: Way<'_>,
+    ) -> Result<Launched> {
+        let host = |why: io::Error| host(why).on(holdings.path().display());
+        let folder = self.furnish(plan, parts, holdings, way).map_err(host)?;
+        let vmm = self.execute(plan, parts, holdings, way)?;
+        // From here on an error drops it, which ends it.
+        let api = Api::new(&folder, self.at_most(ANSWER_DEADLINE)).map_err(host)?;
+        let told = async {
+            vmm.is_worked_by(api.is_there().await?);
+            for request in plan.requests() {
+                api.ask(&request).await?;
+            }
+            Ok(())
+        };
+        self.talks(plan, &vmm, told).await?;
+        let stream = self.called(plan, &vmm, &api).await?;
+        for name in READ_ONCE {
+            fs::remove_file(folder.join(name)).or_else(|why| gone(&why)).map_err(host)?;
+        }
+        Ok(Launched { vmm, control: Control::Api(api), stream })
+    }
+
+    /// Starts its program, in its jail if it has one.
+    fn execute(&self, plan: &VmPlan, parts: &Parts, holdings: &Holdings, way: Way<'_>) -> Result<Vmm> {
+        let (tools, base) = (&parts.tools, self.machines(parts));
+        let kernel = self.store(&tools.home).image();
+        let launch = match &tools.jail {
+            Some(JailTools { jailer, unshare }) => Launch::Jailed(Jailed {
+                setpriv: &tools.setpriv,
+                unshare,
+                jailer,
+                program: &tools.program,
+                base: &base,
+                name: &plan.name,
+                user: plan.user,
+            }),
+            None => Launch::Given(Given {
+                setpriv: &tools.setpriv,
+                program: &tools.program,
+                given: [&kernel, &parts.root, holdings.path()],
+                snapshot: way.files(),
+                user: holdings.own_id(),
+                group: kvm_group(tools.accelerator),
+            }),
+        };
+        let failed = |why: io::Error| Error::new(ErrorKind::Boot, WHAT, why).on(&plan.name);
+        Vmm::start(&launch, &plan.argv()).map_err(failed)
+    }
+
+    /// The stream to the agent, once it takes the call.
+    async fn called(&self, plan: &VmPlan, vmm: &Vmm, api: &Api) -> Result<tokio::net::UnixStream> {
+        let patience = self.ready_deadline(plan.accelerator);
+        let why = tokio::select! {
+            biased;
+            how = vmm.ended() => format!("the VMM {how} in phase {}", State::Booting),
+            called = timeout(patience, api.call()) => match called {
+                Ok(stream) => return Ok(stream),
+                Err(_) => format!("it was not ready within {} ms", patience.as_millis()),
+            },
+        };
+        vmm.kill();
+        let last = vmm.end().last_words().await;
+        Err(Error::new(ErrorKind::Boot, WHAT, format!("{why}{last}")).on(&plan.name))
+    }
+
+    /// Puts what the VMM needs into its folder, or its jail, and lets it in. In a jail files have names of their own, so that none
+    /// is copied; whoever they belong to, they stay ours.
+    fn furnish(
+        &self,
+        plan: &VmPlan,
+        parts: &Parts,
+        holdings: &Holdings,
+        way: Way<'_>,
+    ) -> io::Result<PathBuf> {
+        let folder = if plan.jailed { holdings.path().join(JAIL) } else { holdings.path().to_owned() };
+        if plan.jailed {
+            fs::create_dir(&folder)?;
+            let link = |from: &Path, name: &str| fs::hard_link(from, folder.join(name));
+            link(&parts.root, ROOT)?;
+            if plan.beginning == Beginning::Boot {
+                link(&self.store(&parts.tools.home).image(), KERNEL)?;
+            }
+            for (file, name) in way.files().iter().zip([STATE, MEMORY]) {
+                link(file, name)?;
+            }
+        }
+        if plan.beginning == Beginning::Boot {
+            fs::write(folder.join(INITRAMFS), &parts.initramfs)?;
+        }
+        if plan.jailed {
+            return chown(&folder, Some(plan.user), Some(plan.user)).map(|()| folder);
+        }
+        holdings.give().map(|()| folder)
+    }
+}
+
+/// What has no name needs to lose none.
+fn gone(why: &io::Error) -> io::Result<()> {
+    if why.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(io::Error::from(why.kind())) }
+}

@@ -1,0 +1,54 @@
+//! What a machine holds on the host as long as it lives, beside its VMM.
+
+use std::io;
+use std::path::Path;
+
+use agentkernel_core::{Error, ErrorKind, Result, SandboxName};
+
+use super::start::WHAT;
+use crate::folder::PrivateFolder;
+use crate::identity::OwnId;
+
+/// Its folder and its user.
+#[derive(Debug)]
+pub(crate) struct Holdings {
+    /// Its name is taken by it.
+    pub(super) folder: PrivateFolder,
+    user: Option<OwnId>,
+}
+
+impl Holdings {
+    pub(super) fn take(above: &Path, name: &SandboxName) -> Result<Self> {
+        let folder = PrivateFolder::make(above, name.as_str()).map_err(|why| match why.kind() {
+            io::ErrorKind::AlreadyExists => {
+                let why = "another sandbox has this name";
+                Error::new(ErrorKind::NameTaken, WHAT, why)
+                    .on(name)
+                    .hint("choose another name, or stop that one")
+            }
+            _ => Error::new(ErrorKind::Host, WHAT, why).on(above.display()),
+        })?;
+        let user = OwnId::take().map_err(|why| Error::new(ErrorKind::Host, "take an id for the VMM", why))?;
+        Ok(Self { folder, user })
+    }
+
+    /// Its folder.
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// As whom the VMM runs, if that is not us.
+    pub(super) fn own_id(&self) -> Option<u32> {
+        self.user.as_ref().map(OwnId::get)
+    }
+
+    /// As whom the VMM runs.
+    pub(super) fn user(&self) -> u32 {
+        self.own_id().unwrap_or_else(|| rustix::process::geteuid().as_raw())
+    }
+
+    /// Lets the VMM into the folder.
+    pub(super) fn give(&self) -> io::Result<()> {
+        self.own_id().map_or(Ok(()), |user| self.folder.give(user))
+    }
+}

@@ -1,0 +1,151 @@
+//! Firecracker's machines on KVM, by the real program, which no registry of packages has: where it is on PATH. Where the
+//! processor has no KVM that works, one test boots an emulated host (`scripts/kvm-lab`) and runs the others there: what they
+//! prove is function, and no figure of them means anything.
+
+mod rig;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use agentkernel_core::{Backend as _, CauseOfDeath, Sandbox};
+use agentkernel_kvm::KvmLevel;
+use agentkernel_process::Program;
+use agentkernel_testkit::leaks::{Marks, Snapshot, describe};
+use agentkernel_testkit::tool_or_skip;
+use rustix::process::{Pid, Signal, kill_process};
+
+use rig::{Rig, parent, rig, said};
+
+/// The lab boots in some ten seconds, and these tests take some minutes in it.
+const DEADLINE: Duration = Duration::from_secs(600);
+
+/// What the emulated host is made with, and what is run in it.
+const TOOLS: [&str; 6] = ["firecracker", "jailer", "qemu-system-x86_64", "busybox", "mkfs.ext4", "setpriv"];
+
+/// Where programs are in the emulated host.
+const SYSTEM: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How many tests there are besides this one.
+const TESTS: u32 = 3;
+
+#[test]
+fn everything_holds_on_kvm_or_in_an_emulated_host_that_has_it() {
+    // The others run here then.
+    if agentkernel_kvm::probe() == KvmLevel::Hardware {
+        return;
+    }
+    let Some(programs) = TOOLS.map(tool_or_skip).into_iter().collect::<Option<Vec<_>>>() else { return };
+    if !rig::prepare() {
+        return;
+    }
+    let lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/kvm-lab");
+    let lab = Program::new(&lab.canonicalize().expect("it is there")).expect("absolute");
+    let (deadline, tests) =
+        ((DEADLINE.as_secs() - 10).to_string(), std::env::current_exe().expect("this program"));
+    let firecracker = programs[0].parent().expect("a folder").display().to_string();
+    let (shown, path) =
+        (format!("{firecracker}:/opt/firecracker"), format!("PATH={SYSTEM}:/opt/firecracker"));
+    let tests = tests.display().to_string();
+    let words = ["--timeout", &deadline, "--memory", "3G", "--with", &shown, "--env", &path];
+    let words =
+        words.into_iter().chain(["--env", "AGENTKERNEL_REQUIRE=kvm", "--", &tests, "--test-threads=1"]);
+    let said = words.fold(lab, Program::argument).output(DEADLINE);
+    let said = said.unwrap_or_else(|why| panic!("{why}"));
+    let result = format!("test result: ok. {} passed; 0 failed; 0 ignored", TESTS + 1);
+    assert!(said.contains(&result), "{said}");
+}
+
+/// The VMM of a machine: a process with its name among its words.
+fn vmm_of(name: &str) -> i32 {
+    let pids = fs::read_dir("/proc").expect("listed").flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let is_it = |pid: &i32| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = words.split(|byte| *byte == 0);
+        words.next().is_some_and(|program| program.ends_with(b"/firecracker"))
+            && words.any(|word| word == name.as_bytes())
+    };
+    pids.into_iter().find(is_it).expect("it runs")
+}
+
+/// Nothing of a machine is left: neither what leaks in general, nor a file of its folder.
+async fn assert_nothing_left(rig: &Rig, before: &Snapshot) {
+    let leaks = before.settled(Duration::from_secs(20)).await;
+    assert!(leaks.is_empty(), "left on the host:{}", describe(&leaks));
+    assert_eq!(fs::read_dir(rig.home.join("machines/firecracker")).map_or(0, Iterator::count), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_jailed_machine_runs_commands_and_stands_still_and_leaves_nothing() {
+    let Some(rig) = rig() else { return };
+    let backend = rig.backend(false);
+    let spec = rig.spec();
+    let before = Snapshot::take(&Marks::of_this_process().word(spec.name().as_str()));
+    let sandbox = backend.boot(&spec).await.expect("booted").sandbox;
+    assert_eq!(said(&*sandbox, "echo hello; id -u").await, "hello\n65532");
+    let posture = sandbox.posture().await.expect("read");
+    assert!(posture.holds(), "{posture:?}");
+    let names: BTreeSet<_> = posture.controls.iter().map(|control| control.name.clone()).collect();
+    for name in ["vmm.root", "vmm.namespace.net", "vmm.seccomp", "vmm.user", "machine.network_devices"] {
+        assert!(names.contains(name), "{name} in {names:?}");
+    }
+    // Asked of the kernel, and not of our own posture.
+    let pid = vmm_of(spec.name().as_str());
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    assert!(status.contains("CapEff:\t0000000000000000") && status.contains("NoNewPrivs:\t1"), "{status}");
+    let seen = fs::read_dir(format!("/proc/{pid}/root")).expect("listed").flatten();
+    let seen: BTreeSet<_> = seen.map(|entry| entry.file_name().display().to_string()).collect();
+    assert!(!seen.contains("etc") && !seen.contains("proc") && !seen.contains("kernel"), "{seen:?}");
+    let network = fs::read_to_string(format!("/proc/{pid}/net/dev")).expect("read");
+    assert_eq!(network.lines().filter(|line| line.contains(':')).count(), 1, "{network}");
+    sandbox.pause().await.expect("paused");
+    sandbox.resume().await.expect("resumed");
+    assert_eq!(said(&*sandbox, "echo again").await, "again");
+    sandbox.stop().await.expect("stopped");
+    assert_nothing_left(&rig, &before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn machines_of_one_snapshot_share_no_secret_and_no_name() {
+    let Some(rig) = rig() else { return };
+    let backend = rig.backend(true);
+    let mut seen = BTreeSet::new();
+    for number in 1..=3 {
+        let spec = rig.spec();
+        let sandbox: Box<dyn Sandbox> = backend.boot(&spec).await.expect("booted").sandbox;
+        for command in [
+            "cat /etc/machine-id",
+            "cat /proc/sys/kernel/random/boot_id",
+            "head -c 32 /dev/urandom | sha256sum",
+            "cat /proc/sys/kernel/hostname",
+        ] {
+            seen.insert(said(&*sandbox, command).await);
+        }
+        assert_eq!(seen.len(), 4 * number, "two of one snapshot have the same: {seen:?}");
+        assert!(seen.contains(spec.name().as_str()));
+        assert!(sandbox.posture().await.expect("read").holds());
+        sandbox.stop().await.expect("stopped");
+        let files = fs::read_dir(rig.home.join("snapshots")).expect("listed").flatten();
+        let kinds = files.filter_map(|entry| entry.path().extension()?.to_str().map(str::to_owned));
+        assert_eq!(kinds.collect::<BTreeSet<_>>(), ["json", "memory", "state"].map(str::to_owned).into());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_killed_of_it_takes_the_rest_along() {
+    let Some(rig) = rig() else { return };
+    let backend = rig.backend(true);
+    for kill_the_first_of_its_namespace in [false, true] {
+        let spec = rig.spec();
+        let before = Snapshot::take(&Marks::of_this_process().word(spec.name().as_str()));
+        let sandbox = backend.boot(&spec).await.expect("booted").sandbox;
+        let vmm = vmm_of(spec.name().as_str());
+        let victim = if kill_the_first_of_its_namespace { parent(vmm) } else { vmm };
+        kill_process(Pid::from_raw(victim).expect("a PID"), Signal::KILL).expect("killed");
+        assert_eq!(sandbox.ended().await.cause, CauseOfDeath::BoundaryCrashed);
+        sandbox.stop().await.expect("stopped");
+        assert_nothing_left(&rig, &before).await;
+    }
+}

@@ -1,0 +1,115 @@
+//! What the tests share: a backend with the real program, and sandboxes of a small root.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use agentkernel_core::{
+    Availability, Command, ExitStatus, Image, Profile, Sandbox, SandboxName, SandboxSpec,
+};
+use agentkernel_kvm::KvmLevel;
+use agentkernel_microvm::{MicrovmBackend, MicrovmSettings, setup};
+use agentkernel_testkit::{available_or_skip, listen, random_u64, tool_or_skip};
+use tempfile::TempDir;
+
+/// The words of busybox that are used.
+const WORDS: [&str; 6] = ["sh", "id", "cat", "head", "sha256sum", "true"];
+
+/// Where the kernel and the root are kept from run to run: an emulated host sees it.
+fn kept() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("microvm")
+}
+
+fn root() -> PathBuf {
+    kept().join("lab")
+}
+
+fn search_path() -> Vec<PathBuf> {
+    let folder = tool_or_skip("firecracker").and_then(|path| Some(path.parent()?.to_owned()));
+    let system = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    folder.into_iter().chain(system.map(PathBuf::from)).collect()
+}
+
+/// Makes what an emulated host cannot: it has no network.
+pub fn prepare() -> bool {
+    let (home, about) = (kept(), kept().join("kernel/about.json"));
+    if !fs::read_to_string(about).is_ok_and(|about| about.contains("vsock"))
+        && let Err(error) = setup::from_debian(&home, &search_path(), &mut |_| {})
+    {
+        let hint = error.hint.clone().unwrap_or_default();
+        assert!(!available_or_skip("qemu", &Availability::Unavailable { needs: error.to_string(), hint }));
+        return false;
+    }
+    let Some(busybox) = tool_or_skip("busybox") else { return false };
+    if !root().exists() {
+        let new = root().with_extension("new");
+        fs::remove_dir_all(&new).ok();
+        fs::create_dir_all(new.join("bin")).expect("made");
+        fs::copy(busybox, new.join("bin/busybox")).expect("copied");
+        WORDS.iter().for_each(|word| symlink("busybox", new.join("bin").join(word)).expect("linked"));
+        fs::rename(new, root()).expect("renamed");
+    }
+    true
+}
+
+pub struct Rig {
+    folder: TempDir,
+    pub home: PathBuf,
+}
+
+/// A host on which machines run. If not, another test runs this one where they do.
+pub fn rig() -> Option<Rig> {
+    static LEVEL: OnceLock<KvmLevel> = OnceLock::new();
+    let level = LEVEL.get_or_init(agentkernel_kvm::probe);
+    let needs = format!("KVM on hardware virtualisation: {}", level.describe());
+    let hint = "an emulated host has it: everything_holds_on_kvm_or_in_an_emulated_host_that_has_it".into();
+    let available = match level {
+        KvmLevel::Hardware => Availability::Available { facts: Vec::new() },
+        _ => Availability::Unavailable { needs, hint },
+    };
+    if !available_or_skip("kvm", &available) || !prepare() {
+        return None;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let home = folder.path().join("home");
+    fs::create_dir_all(home.join("kernel")).expect("made");
+    // The files of a jail are names of those of its home.
+    for entry in fs::read_dir(kept().join("kernel")).expect("listed").flatten() {
+        fs::copy(entry.path(), home.join("kernel").join(entry.file_name())).expect("copied");
+    }
+    Some(Rig { folder, home })
+}
+
+impl Rig {
+    pub fn backend(&self, snapshots: bool) -> MicrovmBackend {
+        MicrovmBackend::firecracker(MicrovmSettings {
+            home: Some(self.home.clone()),
+            runtime_dir: self.folder.path().to_owned(),
+            search_path: search_path(),
+            snapshots,
+            hardware: agentkernel_kvm::hardware,
+        })
+    }
+
+    pub fn spec(&self) -> SandboxSpec {
+        let name = SandboxName::from_random(random_u64());
+        let spec = SandboxSpec::builder(name, Profile::Restrictive).image(Image::Rootfs(root()));
+        spec.build().expect("sound")
+    }
+}
+
+/// What a command says, which must end well.
+pub async fn said(sandbox: &dyn Sandbox, script: &str) -> String {
+    let command = Command::new(["sh", "-c", script]);
+    let said = listen(sandbox.exec(&command).await.expect("started")).await.expect("heard");
+    assert_eq!(said.exited.status, ExitStatus::Code(0), "{script}: {}", said.text());
+    said.text()
+}
+
+/// The parent of a process.
+pub fn parent(pid: i32) -> i32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let fields = stat.rsplit_once(')').expect("a name").1;
+    fields.split_whitespace().nth(1).and_then(|parent| parent.parse().ok()).expect("a number")
+}
