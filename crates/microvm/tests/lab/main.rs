@@ -18,8 +18,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use rig::{Rig, parent, rig, said};
 
-/// The lab boots in some ten seconds, and these tests take some minutes in it.
-const DEADLINE: Duration = Duration::from_secs(600);
+/// The lab boots in some ten seconds, and these tests take half a minute in it.
+const DEADLINE: Duration = Duration::from_secs(240);
 
 /// What the emulated host is made with, and what is run in it.
 const TOOLS: [&str; 6] = ["firecracker", "jailer", "qemu-system-x86_64", "busybox", "mkfs.ext4", "setpriv"];
