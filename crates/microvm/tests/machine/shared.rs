@@ -64,7 +64,7 @@ impl Backend for Shared<'_> {
     async fn boot(&self, spec: &SandboxSpec) -> Result<Booted> {
         let plain = SandboxSpec::builder(spec.name().clone(), spec.profile())
             .image(spec.image().clone())
-            .emulate(true)
+            .emulate(spec.emulate())
             .build()?;
         if !is_ordinary(spec, &plain) {
             return self.inner.boot(spec).await;
