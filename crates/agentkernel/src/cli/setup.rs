@@ -22,7 +22,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// The kernel of --backend qemu
+    /// The kernel of --backend firecracker and --backend qemu
     Microvm {
         /// An uncompressed vmlinux for x86-64 with its virtio drivers built in, instead of Debian's
         #[arg(long, value_name = "FILE")]
