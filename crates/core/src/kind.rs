@@ -55,7 +55,7 @@ impl BackendKind {
 
     /// The word that the user types.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Apple => "apple",
             Self::Firecracker => "firecracker",

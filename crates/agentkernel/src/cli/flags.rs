@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
 use agentkernel_core::{Access, BindMount, ByteSize, CpuCount, Error, ErrorKind, Image, Limit, Profile};
-use agentkernel_core::{HostSocket, Result, SandboxName, SandboxSpec, User};
+use agentkernel_core::{BackendKind, HostSocket, Result, SandboxName, SandboxSpec, User};
 use agentkernel_runtime::config::{self, Layer, Settings};
 use agentkernel_runtime::{BackendRequest, run};
 
@@ -15,20 +15,15 @@ use super::words::OneOf;
 use crate::environment::Environment;
 
 /// What --backend may say.
-pub const BACKENDS: &[&str] = &[
-    "auto",
-    "apple",
-    "firecracker",
-    "qemu",
-    "hyperlight",
-    "gvisor",
-    "oci",
-    "runc",
-    "crun",
-    "docker",
-    "podman",
-    "wasm",
-];
+pub const BACKENDS: &[&str] = &{
+    let mut words = ["auto"; BackendKind::ALL.len() + 1];
+    let mut at = 0;
+    while at < BackendKind::ALL.len() {
+        words[at + 1] = BackendKind::ALL[at].as_str();
+        at += 1;
+    }
+    words
+};
 /// What --profile may say.
 pub const PROFILES: &[&str] = &["restrictive", "moderate", "permissive"];
 
