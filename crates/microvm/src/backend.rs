@@ -23,7 +23,7 @@ use crate::boundary::VmBoundary;
 use crate::kernel::KernelStore;
 use crate::layout::AGENT;
 use crate::plan::{Accelerator, VmmKind};
-use crate::probe::Unusable;
+use crate::probe::{JailTools, Unusable};
 pub(crate) use holdings::Holdings;
 use start::Started;
 
@@ -52,6 +52,7 @@ pub struct MicrovmBackend {
     pub(crate) vmm: VmmKind,
     pub(crate) settings: MicrovmSettings,
     pub(crate) version: OnceLock<Result<String, Unusable>>,
+    pub(crate) jail: OnceLock<Result<Option<JailTools>, Unusable>>,
     patience: Option<Duration>,
 }
 
@@ -59,7 +60,7 @@ impl MicrovmBackend {
     /// QEMU, as these settings say.
     #[must_use]
     pub fn qemu(settings: MicrovmSettings) -> Self {
-        Self { vmm: VmmKind::Qemu, settings, version: OnceLock::new(), patience: None }
+        Self { vmm: VmmKind::Qemu, settings, version: OnceLock::new(), jail: OnceLock::new(), patience: None }
     }
 
     /// Firecracker, likewise.

@@ -40,6 +40,14 @@ pub struct Kernel {
     pub modules: Vec<String>,
 }
 
+impl Kernel {
+    /// Whether its host can call its guest. What it has no modules for is built in.
+    pub(crate) fn has_vsock(&self) -> bool {
+        self.modules.is_empty()
+            || OF_FIRECRACKER.iter().all(|name| self.modules.iter().any(|module| module == name))
+    }
+}
+
 /// Where a kernel is kept.
 #[derive(Debug, Clone)]
 pub struct KernelStore(PathBuf);

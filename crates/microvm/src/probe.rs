@@ -16,9 +16,6 @@ const QEMU_MIN: (u32, u32) = (7, 2);
 /// The oldest Firecracker that tells its guest of its devices by ACPI, where a kernel finds them without words of its own.
 const FIRECRACKER_MIN: (u32, u32) = (1, 8);
 
-/// The module by which a guest takes its host's call.
-const VSOCK: &str = "vmw_vsock_virtio_transport.ko";
-
 /// What is said of a machine whose VMM is not locked in.
 const UNJAILED: &str = "its VMM runs without Firecracker's jailer, which is not installed beside it";
 
@@ -84,12 +81,11 @@ impl MicrovmBackend {
             .ok_or_else(|| unusable("a folder for its kernel", "set AGENTKERNEL_HOME"))?;
         let kernel = self.store(&home).find().map_err(|why| unusable(&why.to_string(), SETUP))?;
         let kernel = kernel.ok_or_else(|| unusable("a kernel for the guest", SETUP))?;
-        let has_vsock = kernel.modules.is_empty() || kernel.modules.iter().any(|module| module == VSOCK);
-        if self.vmm == VmmKind::Firecracker && !has_vsock {
+        if self.vmm == VmmKind::Firecracker && !kernel.has_vsock() {
             return Err(unusable("a kernel with vsock, which this one was set up without", SETUP));
         }
         let accelerator = self.accelerator(emulate)?;
-        let jail = self.jail(&version)?;
+        let jail = self.jail.get_or_init(|| self.find_jail(&version)).clone()?;
         Ok(Tools { program, jail, version, setpriv, mke2fs, accelerator, home, kernel })
     }
 
@@ -170,7 +166,7 @@ impl MicrovmBackend {
     }
 
     /// The jailer of this version, where we are root and it is beside its VMM or elsewhere on the path.
-    fn jail(&self, version: &str) -> Result<Option<JailTools>, Unusable> {
+    fn find_jail(&self, version: &str) -> Result<Option<JailTools>, Unusable> {
         let path = &self.settings.search_path;
         if self.vmm != VmmKind::Firecracker || !is_root() {
             return Ok(None);

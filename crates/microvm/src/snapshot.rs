@@ -185,9 +185,9 @@ impl NewSnapshot {
         self.folder.path().join(name)
     }
 
-    /// Its files are whole: from now on it is found.
-    pub(crate) fn keep(self, names: &[&str]) -> io::Result<()> {
-        let mut about = About::new();
+    /// Its files are whole: from now on they are found, where is returned.
+    pub(crate) fn keep(self, names: &[&str]) -> io::Result<Vec<PathBuf>> {
+        let (mut about, mut files) = (About::new(), Vec::new());
         for name in names {
             let (from, to) = (self.file(name), self.store.file(&self.key, name));
             let file = File::open(&from)?;
@@ -203,10 +203,11 @@ impl NewSnapshot {
             // What is written down of the old one does not fit the new one: if we end here, it is not found.
             fs::rename(from, &to)?;
             about.insert((*name).to_owned(), AboutFile { sha256, seen: Seen::now(&to)? });
+            files.push(to);
         }
         self.store.write_down(&self.key, &about)?;
         self.store.forget_old();
-        Ok(())
+        Ok(files)
     }
 }
 

@@ -6,7 +6,6 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
 use agentkernel_core::{Error, ErrorKind, Result};
-use tokio::time::timeout;
 
 use super::MicrovmBackend;
 use super::holdings::Holdings;
@@ -15,10 +14,9 @@ use super::qemu::kvm_group;
 use super::start::{ANSWER_DEADLINE, Launched, WHAT, Way, host};
 use crate::api::Api;
 use crate::control::Control;
-use crate::plan::firecracker::{CALLS, JAIL, KERNEL, MEMORY, ROOT, STATE};
+use crate::plan::firecracker::{CALLS, KERNEL, MEMORY, ROOT, STATE};
 use crate::plan::{Beginning, INITRAMFS, VmPlan};
 use crate::probe::JailTools;
-use crate::state::State;
 use crate::vmm::{Given, Jailed, Launch, Vmm};
 
 /// What has no name any more once the machine runs. The API's socket keeps its own: each order is a call on it.
@@ -50,7 +48,7 @@ impl MicrovmBackend {
             Ok(())
         };
         self.talks(plan, &vmm, told).await?;
-        let stream = self.called(plan, &vmm, &api).await?;
+        let stream = self.while_it_boots(plan, &vmm, async { Ok(api.call().await) }).await?;
         for name in READ_ONCE {
             fs::remove_file(folder.join(name)).or_else(|why| gone(&why)).map_err(host)?;
         }
@@ -84,22 +82,6 @@ impl MicrovmBackend {
         Vmm::start(&launch, &plan.argv()).map_err(failed)
     }
 
-    /// The stream to the agent, once it takes the call.
-    async fn called(&self, plan: &VmPlan, vmm: &Vmm, api: &Api) -> Result<tokio::net::UnixStream> {
-        let patience = self.ready_deadline(plan.accelerator);
-        let why = tokio::select! {
-            biased;
-            how = vmm.ended() => format!("the VMM {how} in phase {}", State::Booting),
-            called = timeout(patience, api.call()) => match called {
-                Ok(stream) => return Ok(stream),
-                Err(_) => format!("it was not ready within {} ms", patience.as_millis()),
-            },
-        };
-        vmm.kill();
-        let last = vmm.end().last_words().await;
-        Err(Error::new(ErrorKind::Boot, WHAT, format!("{why}{last}")).on(&plan.name))
-    }
-
     /// Puts what the VMM needs into its folder, or its jail, and lets it in. In a jail files have names of their own, so that none
     /// is copied; whoever they belong to, they stay ours.
     fn furnish(
@@ -109,7 +91,7 @@ impl MicrovmBackend {
         holdings: &Holdings,
         way: Way<'_>,
     ) -> io::Result<PathBuf> {
-        let folder = if plan.jailed { holdings.path().join(JAIL) } else { holdings.path().to_owned() };
+        let folder = holdings.folder_of_firecracker(plan);
         if plan.jailed {
             fs::create_dir(&folder)?;
             let link = |from: &Path, name: &str| fs::hard_link(from, folder.join(name));

@@ -1,13 +1,15 @@
 //! What a machine holds on the host as long as it lives, beside its VMM.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use agentkernel_core::{Error, ErrorKind, Result, SandboxName};
 
 use super::start::WHAT;
 use crate::folder::PrivateFolder;
 use crate::identity::OwnId;
+use crate::plan::VmPlan;
+use crate::plan::firecracker::JAIL;
 
 /// Its folder and its user.
 #[derive(Debug)]
@@ -35,6 +37,11 @@ impl Holdings {
     /// Its folder.
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Where Firecracker has its files and sockets: in its jail, if it has one.
+    pub(super) fn folder_of_firecracker(&self, plan: &VmPlan) -> PathBuf {
+        if plan.jailed { self.path().join(JAIL) } else { self.path().to_owned() }
     }
 
     /// As whom the VMM runs, if that is not us.

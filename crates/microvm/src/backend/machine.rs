@@ -18,11 +18,12 @@ use tokio::time::timeout;
 use super::MicrovmBackend;
 use super::parts::Parts;
 use super::start::{Started, WHAT, Way};
-use crate::plan::VmmKind;
-use crate::plan::firecracker::{JAIL, STATE};
+use crate::plan::firecracker::STATE;
+use crate::plan::{VmPlan, VmmKind};
 use crate::renewal;
 use crate::snapshot::{Key, NewSnapshot, SnapshotStore};
 use crate::state::State;
+use crate::vmm::Vmm;
 
 /// How long a VMM that has closed its stream may take to end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -108,9 +109,7 @@ impl MicrovmBackend {
         started.vmm.ended().await;
         drop(started);
         written.map_err(NoSnapshot::Snapshot)?;
-        let names = self.vmm.snapshot_files();
-        keep(new, names).await.map_err(NoSnapshot::Snapshot)?;
-        store.find(key, names).map_err(NoSnapshot::Snapshot)
+        keep(new, self.vmm.snapshot_files()).await.map(Some).map_err(NoSnapshot::Snapshot)
     }
 
     /// Has its files written, and put where a new snapshot's are: Firecracker writes them into its own folder.
@@ -118,7 +117,7 @@ impl MicrovmBackend {
         let Started { control, plan, holdings, .. } = started;
         control.write_snapshot(plan, &new.file(STATE)).await?;
         if self.vmm == VmmKind::Firecracker {
-            let folder = if plan.jailed { holdings.path().join(JAIL) } else { holdings.path().to_owned() };
+            let folder = holdings.folder_of_firecracker(plan);
             for name in self.vmm.snapshot_files() {
                 fs::rename(folder.join(name), new.file(name))?;
             }
@@ -128,55 +127,47 @@ impl MicrovmBackend {
 
     /// Waits until a machine that boots waits for us.
     async fn awaits(&self, started: &mut Started) -> Result<()> {
-        let patience = self.ready_deadline(started.plan.accelerator);
-        let heard = tokio::select! {
-            biased;
-            heard = timeout(patience, renewal::wait(&mut started.stream)) => heard,
-            how = started.vmm.ended() => return Err(died(started, &how).await),
-        };
-        judged(started, heard, patience).await
+        let Started { plan, vmm, stream, .. } = started;
+        self.while_it_boots(plan, vmm, renewal::wait(stream)).await
     }
 
     async fn renew(&self, started: &mut Started, spec: &SandboxSpec) -> Result<()> {
-        let patience = self.ready_deadline(started.plan.accelerator);
-        let heard = tokio::select! {
+        let Started { plan, vmm, stream, .. } = started;
+        self.while_it_boots(plan, vmm, renewal::renew(stream, spec)).await
+    }
+
+    /// Hears a machine that boots, unless it ends first. After an error its VMM is killed.
+    pub(super) async fn while_it_boots<T>(
+        &self,
+        plan: &VmPlan,
+        vmm: &Vmm,
+        talk: impl Future<Output = io::Result<T>>,
+    ) -> Result<T> {
+        let patience = self.ready_deadline(plan.accelerator);
+        let died = |how: &str| (ErrorKind::Boot, format!("the VMM {how} in phase {}", State::Booting));
+        let (kind, why) = tokio::select! {
             biased;
-            heard = timeout(patience, renewal::renew(&mut started.stream, spec)) => heard,
-            how = started.vmm.ended() => return Err(died(started, &how).await),
+            heard = timeout(patience, talk) => match heard {
+                Ok(Ok(heard)) => return Ok(heard),
+                Ok(Err(why)) if why.kind() == io::ErrorKind::UnexpectedEof => {
+                    let how = timeout(LAST_WORDS, vmm.ended()).await;
+                    died(how.as_deref().unwrap_or("has hung up"))
+                }
+                Ok(Err(why)) if why.kind() == io::ErrorKind::InvalidData => {
+                    (ErrorKind::ProtocolBroken, why.to_string())
+                }
+                Ok(Err(why)) => (ErrorKind::Boot, why.to_string()),
+                Err(_) => (ErrorKind::Boot, format!("it was not ready within {} ms", patience.as_millis())),
+            },
+            how = vmm.ended() => died(&how),
         };
-        judged(started, heard, patience).await
+        vmm.kill();
+        // A guest that cannot go on ends its machine, and says why.
+        let last = vmm.end().last_words().await;
+        Err(Error::new(kind, WHAT, format!("{why}{last}")).on(&plan.name))
     }
 }
 
-/// What is to be told of what a machine has said.
-async fn judged(
-    started: &Started,
-    heard: Result<io::Result<()>, tokio::time::error::Elapsed>,
-    patience: Duration,
-) -> Result<()> {
-    let why = match heard {
-        Ok(Ok(())) => return Ok(()),
-        Ok(Err(why)) if why.kind() == io::ErrorKind::UnexpectedEof => {
-            let how = timeout(LAST_WORDS, started.vmm.ended()).await;
-            return Err(died(started, how.as_deref().unwrap_or("has hung up")).await);
-        }
-        Ok(Err(why)) => why,
-        Err(_) => io::Error::other(format!("it was not ready within {} ms", patience.as_millis())),
-    };
-    let kind =
-        if why.kind() == io::ErrorKind::InvalidData { ErrorKind::ProtocolBroken } else { ErrorKind::Boot };
-    started.vmm.kill();
-    // A guest that cannot go on ends its machine, and says why.
-    let last = started.vmm.end().last_words().await;
-    Err(Error::new(kind, WHAT, format!("{why}{last}")).on(&started.plan.name))
-}
-
-async fn died(started: &Started, how: &str) -> Error {
-    started.vmm.kill();
-    let why = format!("the VMM {how} in phase {}{}", State::Booting, started.vmm.end().last_words().await);
-    Error::new(ErrorKind::Boot, WHAT, why).on(&started.plan.name)
-}
-
-async fn keep(new: NewSnapshot, names: &'static [&'static str]) -> io::Result<()> {
+async fn keep(new: NewSnapshot, names: &'static [&'static str]) -> io::Result<Vec<PathBuf>> {
     tokio::task::spawn_blocking(move || new.keep(names)).await.map_err(io::Error::other)?
 }

@@ -15,17 +15,20 @@ use crate::snapshot::Key;
 /// What a machine is made of, before anything is taken for it.
 pub(super) struct Parts {
     pub(super) tools: Tools,
-    pub(super) size: Size,
+    size: Size,
     pub(super) root: PathBuf,
     pub(super) initramfs: Vec<u8>,
+    /// `/proc/cpuinfo`, which takes a host of many processors milliseconds to tell.
+    cpuinfo: String,
+    /// Whether Firecracker knows which memory its guest has touched.
+    sparse: bool,
 }
 
 impl Parts {
     /// The name of the snapshot of such a machine: of all that it is made of, and of what made it.
     pub(super) fn key(&self, vmm: VmmKind, spec: &SandboxSpec, kernel: &Path) -> Key {
         // Neither its name nor its user is in the machine.
-        let plan = plan(vmm, &self.tools, spec, self.size, 0, Beginning::Boot);
-        let plan = VmPlan { name: no_name(), ..plan };
+        let plan = VmPlan { name: no_name(), ..self.plan(vmm, spec, 0, Beginning::Boot) };
         let Tools { version, kernel: about, program, .. } = &self.tools;
         let mut words = plan.argv().join("\0");
         if vmm == VmmKind::Firecracker {
@@ -34,8 +37,24 @@ impl Parts {
         let [root, kernel, program] =
             [&self.root, kernel, program].map(|path| path.as_os_str().as_encoded_bytes());
         let parts = [words.as_bytes(), version.as_bytes(), about.sha256.as_bytes(), root, kernel, program];
-        let processor = processor(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default());
+        let processor = processor(&self.cpuinfo);
         Key::of(parts.into_iter().chain([&*self.initramfs, processor.as_bytes()]))
+    }
+
+    /// What the VMM is asked for.
+    pub(super) fn plan(&self, vmm: VmmKind, spec: &SandboxSpec, user: u32, beginning: Beginning) -> VmPlan {
+        VmPlan {
+            name: spec.name().clone(),
+            vmm,
+            jailed: self.tools.jail.is_some(),
+            accelerator: self.tools.accelerator,
+            counter_khz: counter_khz(&self.cpuinfo),
+            sparse: self.sparse,
+            memory_mib: self.size.memory_mib,
+            processors: self.size.processors,
+            user,
+            beginning,
+        }
     }
 }
 
@@ -59,32 +78,9 @@ impl MicrovmBackend {
         let tools = self.tools(spec.emulate())?;
         let root = root_device(&tools, spec).await?;
         let initramfs = self.initramfs(&tools, spec)?;
-        Ok(Parts { tools, size, root, initramfs })
-    }
-}
-
-pub(super) fn plan(
-    vmm: VmmKind,
-    tools: &Tools,
-    spec: &SandboxSpec,
-    size: Size,
-    user: u32,
-    beginning: Beginning,
-) -> VmPlan {
-    VmPlan {
-        name: spec.name().clone(),
-        vmm,
-        jailed: tools.jail.is_some(),
-        accelerator: tools.accelerator,
-        counter_khz: counter_khz(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
-        sparse: knows_what_was_touched(
-            &tools.version,
-            &fs::read_to_string("/proc/meminfo").unwrap_or_default(),
-        ),
-        memory_mib: size.memory_mib,
-        processors: size.processors,
-        user,
-        beginning,
+        let told = |file: &str| fs::read_to_string(file).unwrap_or_default();
+        let sparse = knows_what_was_touched(&tools.version, &told("/proc/meminfo"));
+        Ok(Parts { tools, size, root, initramfs, cpuinfo: told("/proc/cpuinfo"), sparse })
     }
 }
 

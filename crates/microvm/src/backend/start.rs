@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::MicrovmBackend;
 use super::holdings::Holdings;
-use super::parts::{Parts, plan};
+use super::parts::Parts;
 use crate::control::Control;
 use crate::plan::{Beginning, VmPlan, VmmKind};
 use crate::state::State;
@@ -65,7 +65,7 @@ impl MicrovmBackend {
         let above = self.above(parts);
         let holdings = Holdings::take(&above, spec.name())?;
         let beginning = if way.files().is_empty() { Beginning::Boot } else { Beginning::Restore };
-        let plan = plan(self.vmm, &parts.tools, spec, parts.size, holdings.user(), beginning);
+        let plan = parts.plan(self.vmm, spec, holdings.user(), beginning);
         let Launched { vmm, control, stream } = match self.vmm {
             VmmKind::Qemu => self.launch_qemu(&plan, parts, &holdings, way).await?,
             VmmKind::Firecracker => self.launch_firecracker(&plan, parts, &holdings, way).await?,

@@ -87,16 +87,20 @@ async fn fails(mode: &str) -> Option<Error> {
 /// The same on this host, whose machines may continue from snapshots.
 async fn fails_on(host: &Host, mode: &str, snapshots: bool) -> Option<Error> {
     let backend = MicrovmBackend::qemu(MicrovmSettings { snapshots, ..host.settings() }).hasty(PATIENCE);
-    let spec = host.spec();
+    Some(boot_fails(&backend, &host.spec(), mode, &host.path("microvm")).await)
+}
+
+/// The error of a boot, after which nothing is left, also below `folders`, where machines have their own.
+pub async fn boot_fails(backend: &MicrovmBackend, spec: &SandboxSpec, mode: &str, folders: &Path) -> Error {
     let before = Snapshot::take(&Marks::of_this_process().word(spec.name().as_str()));
-    let error = backend.boot(&spec).await.err().expect("it fails");
+    let error = backend.boot(spec).await.err().expect("it fails");
     let mut leaks = before.settled(Duration::from_secs(10)).await;
     // Of other tests, whose runtimes begin while they wait for their turn.
     leaks.retain(|leak| !leak.what.contains("anon_inode:[event"));
     assert!(leaks.is_empty(), "{mode}: left on the host:{}", describe(&leaks));
-    let left = fs::read_dir(host.path("microvm")).map_or(0, Iterator::count);
+    let left = fs::read_dir(folders).map_or(0, Iterator::count);
     assert_eq!(left, 0, "{mode}: its folder is left");
-    Some(error)
+    error
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,10 +5,8 @@ use std::fs;
 
 use agentkernel_core::{Availability, Backend as _, Error, ErrorKind};
 use agentkernel_microvm::{MicrovmBackend, MicrovmSettings};
-use agentkernel_testkit::leaks::{Marks, Snapshot, describe};
-use std::time::Duration;
 
-use crate::faults::{Host, PATIENCE, snapshots};
+use crate::faults::{Host, PATIENCE, boot_fails, snapshots};
 
 fn settings(host: &Host, snapshots: bool) -> MicrovmSettings {
     MicrovmSettings { snapshots, hardware: || Ok(()), ..host.settings() }
@@ -22,16 +20,7 @@ async fn host(mode: &str) -> Option<Host> {
 async fn fails(host: &Host, mode: &str, snapshots: bool) -> Error {
     fs::write(host.path("bin/mode"), mode).expect("written");
     let backend = MicrovmBackend::firecracker(settings(host, snapshots)).hasty(PATIENCE);
-    let spec = host.real_spec();
-    let before = Snapshot::take(&Marks::of_this_process().word(spec.name().as_str()));
-    let error = backend.boot(&spec).await.err().expect("it fails");
-    let mut leaks = before.settled(Duration::from_secs(10)).await;
-    // Of other tests, whose runtimes begin while they wait for their turn.
-    leaks.retain(|leak| !leak.what.contains("anon_inode:[event"));
-    assert!(leaks.is_empty(), "{mode}: left on the host:{}", describe(&leaks));
-    let left = fs::read_dir(host.path("home/machines/firecracker")).map_or(0, Iterator::count);
-    assert_eq!(left, 0, "{mode}: its folder is left");
-    error
+    boot_fails(&backend, &host.real_spec(), mode, &host.path("home/machines/firecracker")).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
