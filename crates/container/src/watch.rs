@@ -17,6 +17,9 @@ use crate::stream::LastWords;
 /// Longest event that is taken, bytes: one with many labels has some thousand.
 const EVENT_MAX: usize = 256 << 10;
 
+/// An engine that ends every stream at once is not asked without pause.
+const BEFORE_LISTENING_AGAIN: Duration = Duration::from_millis(100);
+
 /// What is known so far.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct State {
@@ -80,10 +83,13 @@ impl Watcher {
                     }
                     Some(event) if event["Action"] == "die" => {
                         let is_out_of_memory = self.state.borrow().out_of_memory;
-                        return self.end(how_it_ended(&event, is_out_of_memory, &self.words.text()));
+                        return self.end(how_it_ended(exit_code(&event), is_out_of_memory, &self.words.text()));
                     }
                     Some(_) => {}
-                    None => return self.end(Some(crashed("the engine went away".into()))),
+                    None => match self.listen_again().await {
+                        Ok(again) => events = again,
+                        Err(ended) => return self.end(ended),
+                    },
                 },
                 () = passes(until) => {
                     // First, for nothing runs in a sandbox whose end was told. If it cannot be killed, whoever stops it
@@ -100,14 +106,33 @@ impl Watcher {
         }
     }
 
+    /// The events from now on, where an engine has cut the stream and its container runs all the same (Podman 4.3 does
+    /// so, rarely); or how it ended.
+    async fn listen_again(&self) -> Result<Events, Option<Ended>> {
+        tokio::time::sleep(BEFORE_LISTENING_AGAIN).await;
+        let gone = |_| Some(crashed("the engine went away".into()));
+        // First, so that an end after the question is heard.
+        let body = self.engine.events(&self.id).await.map_err(gone)?;
+        let container = self.engine.inspect(self.id.as_str()).await.map_err(gone)?;
+        let state = &container["State"];
+        if state["Running"] == true {
+            return Ok(Events { body, buffer: BytesMut::new() });
+        }
+        let is_out_of_memory = self.state.borrow().out_of_memory || state["OOMKilled"] == true;
+        Err(how_it_ended(state["ExitCode"].as_u64(), is_out_of_memory, &self.words.text()))
+    }
+
     fn end(&self, ended: Option<Ended>) {
         self.state.send_modify(|state| state.ended = ended);
     }
 }
 
+fn exit_code(event: &Value) -> Option<u64> {
+    event["Actor"]["Attributes"]["exitCode"].as_str()?.parse().ok()
+}
+
 /// The agent ends with code 0 when its stream has ended: an order to stop. Every other end has a cause elsewhere.
-fn how_it_ended(event: &Value, is_out_of_memory: bool, said: &str) -> Option<Ended> {
-    let code = event["Actor"]["Attributes"]["exitCode"].as_str().and_then(|code| code.parse::<u8>().ok());
+fn how_it_ended(code: Option<u64>, is_out_of_memory: bool, said: &str) -> Option<Ended> {
     let signal = code.filter(|code| *code > 128).map(|code| code - 128);
     match (code, signal) {
         (Some(0), _) => None,
@@ -165,25 +190,4 @@ impl Events {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn every_end_has_its_cause_and_an_order_to_stop_has_none() {
-        let told = |code: &str, is_out_of_memory, said: &str| {
-            let event = json!({"Action": "die", "Actor": {"Attributes": {"exitCode": code}}});
-            how_it_ended(&event, is_out_of_memory, said).map(|ended| (ended.cause, ended.detail))
-        };
-        let crashed = |detail: &str| Some((CauseOfDeath::BoundaryCrashed, detail.to_owned()));
-        assert_eq!(told("0", true, ""), None);
-        assert_eq!(told("137", true, "").map(|(cause, _)| cause), Some(CauseOfDeath::OutOfMemory));
-        assert_eq!(told("137", false, ""), crashed("the guest agent was killed by signal 9"));
-        assert_eq!(
-            told("2", false, "no stream"),
-            crashed("the guest agent ended with exit code 2: no stream")
-        );
-        assert_eq!(told("", false, ""), crashed("the engine does not tell how it ended"));
-    }
-}
+mod tests;

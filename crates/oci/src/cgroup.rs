@@ -25,7 +25,7 @@ const ROOT: &str = "/sys/fs/cgroup";
 pub(crate) const NEEDED: [&str; 3] = ["memory", "cpu", "pids"];
 
 /// Controllers of v1 in which a sandbox has a group.
-const USED: [&str; 5] = ["memory", "cpu", "pids", "devices", "freezer"];
+const USED: [&str; 6] = ["memory", "cpu", "cpuacct", "pids", "devices", "freezer"];
 
 /// A group of v2 that is ours to fill.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -204,6 +204,7 @@ mod tests {
         assert_eq!(hierarchy.missing(), ["pids"]);
         let Group::V1 { folders, .. } = hierarchy.group("/agentkernel-x") else { panic!("v1") };
         assert_eq!(folders["cpu"], Path::new("/sys/fs/cgroup/cpu,cpuacct/agentkernel-x"));
+        assert_eq!(folders["cpuacct"], folders["cpu"], "they are mounted together here");
         assert!(!folders.contains_key("name=systemd"), "only where there is something to limit");
     }
 

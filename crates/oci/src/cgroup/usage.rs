@@ -40,7 +40,7 @@ impl Group {
         let number = |controller: &str, file: &str| self.read(controller, file).ok()?.parse::<u64>().ok();
         let (memory, cpu) = match self {
             Self::V1 { .. } => {
-                ("memory.usage_in_bytes", number("cpu", "cpuacct.usage").map(Duration::from_nanos))
+                ("memory.usage_in_bytes", number("cpuacct", "cpuacct.usage").map(Duration::from_nanos))
             }
             Self::V2(_) => ("memory.current", self.cpu_time_v2()),
         };

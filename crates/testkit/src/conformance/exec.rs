@@ -296,5 +296,11 @@ async fn usage(context: &Context<'_>) -> Kept {
     // The clocks of processor time and of wall time tick apart by some milliseconds.
     let within = usage.wall <= elapsed && processor <= usage.wall + Duration::from_millis(50);
     ensure!(within, "{processor:?} of a processor in {:?}, seen from here {elapsed:?}", usage.wall);
+    // Whoever counts a sandbox's memory counts its processor time.
+    let whole = sandbox.usage().await?;
+    if whole.memory_bytes.is_some() {
+        let counted = whole.cpu.is_some_and(|cpu| cpu >= Duration::from_millis(10));
+        ensure!(counted, "the whole sandbox used {:?} of a processor, a loop in it {processor:?}", whole.cpu);
+    }
     stop(sandbox).await.map(drop)
 }
