@@ -90,6 +90,7 @@ fn exit_code(kind: ErrorKind) -> u8 {
         | ErrorKind::ControlRefused
         | ErrorKind::Boot
         | ErrorKind::NoSuchSandbox
+        | ErrorKind::NoSuchSnapshot
         | ErrorKind::NameTaken
         | ErrorKind::CommandRefused
         | ErrorKind::File

@@ -160,6 +160,7 @@ impl Backend for ContainerBackend {
             own_kernel: false,
             resize: true,
             host_socket: true,
+            snapshots: false,
         }
     }
 

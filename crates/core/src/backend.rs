@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
-    BackendKind, CauseOfDeath, Image, Posture, Process, Resize, Result, Sandbox, SandboxSpec, SandboxUsage,
-    Stopped, sandbox,
+    BackendKind, CauseOfDeath, HeldGuest, Image, Posture, Process, Resize, Restored, Result, Sandbox,
+    SandboxSpec, SandboxUsage, SnapshotInfo, SnapshotName, Stopped, sandbox,
 };
 
 /// Whether a backend works here. The same value is what doctor prints, what choice decides on, what
@@ -66,6 +66,8 @@ pub struct Capabilities {
     pub resize: bool,
     /// A socket of the host can be served inside.
     pub host_socket: bool,
+    /// Sandboxes in use can be kept as snapshots, and continued from them.
+    pub snapshots: bool,
 }
 
 impl Capabilities {
@@ -101,6 +103,22 @@ pub trait Backend: Send + Sync {
     /// [`crate::ErrorKind::NameTaken`] while somebody holds it.
     async fn adopt(&self, spec: &SandboxSpec) -> Result<Adopted> {
         Err(sandbox::not_supported("get the sandbox back", self.kind()).on(spec.name()))
+    }
+    /// The snapshots that it keeps (see [`Sandbox::snapshot`]), the oldest first.
+    async fn snapshots(&self) -> Result<Vec<SnapshotInfo>> {
+        Ok(Vec::new())
+    }
+    /// Makes a sandbox that continues from a snapshot: one of the description of the sandbox that it was taken of, but for
+    /// its name and lifetime, and for a socket of the host. What is handed out has been renewed: its kernel draws other random
+    /// numbers than every other one of the snapshot, its clock is set, and its host name, machine id and boot id are its own.
+    /// [`crate::ErrorKind::NoSuchSnapshot`] if there is none.
+    async fn restore(&self, _spec: &SandboxSpec, from: &SnapshotName) -> Result<Restored> {
+        Err(sandbox::not_supported("continue from the snapshot", self.kind()).on(from))
+    }
+    /// Removes a snapshot. Sandboxes that continue from it are not concerned. [`crate::ErrorKind::NoSuchSnapshot`] if there
+    /// is none.
+    async fn remove_snapshot(&self, name: &SnapshotName) -> Result<()> {
+        Err(sandbox::not_supported("remove the snapshot", self.kind()).on(name))
     }
 }
 
@@ -166,6 +184,15 @@ pub trait Boundary: Send + Sync {
     /// As [`Sandbox::set_lifetime`] promises it.
     async fn set_lifetime(&self, _lifetime: Duration) -> Result<()> {
         Err(sandbox::not_supported("change the lifetime of the sandbox", self.kind()))
+    }
+    /// Whether [`Boundary::snapshot`] could keep one of this name now: asked before the guest is held still.
+    async fn may_snapshot(&self, _name: &SnapshotName) -> Result<()> {
+        Err(sandbox::not_supported("take a snapshot of the sandbox", self.kind()))
+    }
+    /// Keeps the guest, which holds still, as [`Sandbox::snapshot`] promises it, and renews it whether it could be kept or
+    /// not.
+    async fn snapshot(&self, _name: &SnapshotName, _about: &str, _guest: &dyn HeldGuest) -> Result<()> {
+        Err(sandbox::not_supported("take a snapshot of the sandbox", self.kind()))
     }
     /// As [`Sandbox::usage`] promises it.
     async fn usage(&self) -> Result<SandboxUsage> {

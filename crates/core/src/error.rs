@@ -37,7 +37,9 @@ pub enum ErrorKind {
     Boot,
     /// A sandbox of that name does not exist.
     NoSuchSandbox,
-    /// A sandbox of that name exists already.
+    /// A snapshot of that name does not exist.
+    NoSuchSnapshot,
+    /// A sandbox, or a snapshot, of that name exists already.
     NameTaken,
     /// The command does not exist in the sandbox.
     CommandNotFound,

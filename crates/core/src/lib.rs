@@ -19,6 +19,7 @@ mod phases;
 mod posture;
 mod sandbox;
 mod signal;
+mod snapshot;
 mod spec;
 mod suggest;
 mod units;
@@ -37,6 +38,7 @@ pub use sandbox::{
     OutputStream, Process, ProcessControl, ProcessEvent, Sandbox, SandboxUsage, SignalTarget, Stopped,
 };
 pub use signal::SignalAction;
+pub use snapshot::{Evidence, HeldGuest, Restored, SnapshotInfo, SnapshotName};
 pub use spec::{
     Access, BindMount, FileVersion, HostSocket, Image, ImageName, Limit, Limits, ModuleFile, Network,
     Profile, Resize, SandboxName, SandboxSpec, SandboxSpecBuilder, User,

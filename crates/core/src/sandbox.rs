@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::{
     BackendKind, Call, CauseOfDeath, Command, Ended, Error, ErrorKind, Exited, Files, HostSocket, Posture,
-    Resize, Result, Returned, SandboxName, TerminalSize,
+    Resize, Result, Returned, SandboxName, SnapshotName, TerminalSize,
 };
 
 /// A live sandbox.
@@ -88,6 +88,16 @@ pub trait Sandbox: Send + Sync {
     /// backend without [`crate::Capabilities::adopt`].
     async fn persist(&self) -> Result<()> {
         Err(not_supported("let the sandbox outlive the program", self.backend()))
+    }
+
+    /// Keeps it as it is, memory and running commands included, under this name, which must be free; `about` is kept beside
+    /// it. Nothing inside goes on meanwhile. Afterwards it goes on here, and [`crate::Backend::restore`] makes others that go
+    /// on from there. Refused as [`crate::ErrorKind::NotSupported`] by a backend without
+    /// [`crate::Capabilities::snapshots`].
+    ///
+    /// Giving up this wait ends the sandbox: nobody gets one that is held still.
+    async fn snapshot(&self, _name: &SnapshotName, _about: &str) -> Result<()> {
+        Err(not_supported("take a snapshot of the sandbox", self.backend()))
     }
 
     /// Gives it so much time from now on, instead of the lifetime of its description.

@@ -2,6 +2,7 @@
 
 mod ending;
 mod greeting;
+mod holding;
 mod last_words;
 mod orders;
 mod readiness;
@@ -18,6 +19,7 @@ use self::last_words::LastWords;
 use self::readiness::Source;
 use self::succession::Newcomer;
 use crate::door::Door;
+use crate::machine::Keeper;
 use crate::process::Process;
 use crate::spawn::Spawner;
 use crate::stream::{Received, Stream};
@@ -56,6 +58,8 @@ struct Agent {
     unreaped: bool,
     /// Something has run since memory was last given back.
     busy: bool,
+    /// Who renews the machine.
+    keeper: Option<Keeper>,
     /// When the code of the start is let go of.
     rests_ns: Option<u64>,
 }
@@ -77,6 +81,7 @@ pub fn run(taken: TakenOver, started_ns: u64) -> i32 {
         unreaped: false,
         busy: false,
         rests_ns: None,
+        keeper: taken.keeper,
     };
     let mut result = agent.greet(started_ns);
     while result.is_ok() {

@@ -6,8 +6,11 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt as _;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, write};
+
+use crate::sys;
 
 /// When to look: all that runs waited for memory for so long of so long a time, microseconds. The kernel hears it every
 /// tenth of the second; work that goes on slowly has less (Documentation/accounting/psi.rst).
@@ -19,9 +22,18 @@ const DROPPABLE_PART: u64 = 16;
 /// Bytes of `memory.stat` that are read: what is looked for comes first.
 const STAT_LEN: usize = 4096;
 
+/// How long what runs may take to stop, nanoseconds, and how long to wait before it is looked at again.
+const FREEZE_WAIT_NS: u64 = 10_000_000_000;
+const FREEZE_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+
+/// Bytes of `cgroup.events`, which has two short lines.
+const EVENTS_LEN: usize = 128;
+
 /// A group, opened while there was a right to.
 pub struct Group {
     processes: OwnedFd,
+    freeze: OwnedFd,
+    events: File,
     guard: Option<Guard>,
 }
 
@@ -46,7 +58,10 @@ impl Group {
             Ok::<_, Errno>(Guard { pressure, stat, kill: file("cgroup.kill", OFlags::WRONLY)? })
         };
         // A kernel that does not tell is none that lies: its sandbox waits until its command's time is up.
-        Ok(Self { processes: file("cgroup.procs", OFlags::WRONLY)?, guard: guard().ok() })
+        let (processes, freeze) =
+            (file("cgroup.procs", OFlags::WRONLY)?, file("cgroup.freeze", OFlags::WRONLY)?);
+        let events = File::from(file("cgroup.events", OFlags::RDONLY)?);
+        Ok(Self { processes, freeze, events, guard: guard().ok() })
     }
 
     /// The same with descriptors of these numbers and above.
@@ -56,7 +71,8 @@ impl Group {
             let (pressure, kill) = (moved(guard.pressure.as_fd())?, moved(guard.kill.as_fd())?);
             Ok::<_, Errno>(Guard { pressure, stat: moved(guard.stat.as_fd())?.into(), kill })
         });
-        Ok(Self { processes: moved(self.processes.as_fd())?, guard: guard.transpose()? })
+        let (processes, freeze) = (moved(self.processes.as_fd())?, moved(self.freeze.as_fd())?);
+        Ok(Self { processes, freeze, events: moved(self.events.as_fd())?.into(), guard: guard.transpose()? })
     }
 
     /// Every descriptor that is kept for it.
@@ -64,12 +80,33 @@ impl Group {
         let of_guard =
             |guard: &Guard| [guard.pressure.as_raw_fd(), guard.stat.as_raw_fd(), guard.kill.as_raw_fd()];
         let of_guard = self.guard.as_ref().map(of_guard);
-        std::iter::once(self.entrance()).chain(of_guard.into_iter().flatten())
+        let own = [self.entrance(), self.freeze.as_raw_fd(), self.events.as_raw_fd()];
+        own.into_iter().chain(of_guard.into_iter().flatten())
     }
 
     /// Where a child writes 0 to be in it.
     pub fn entrance(&self) -> RawFd {
         self.processes.as_raw_fd()
+    }
+
+    /// Lets nothing in it go on, or all of it. Returns once that is so: a process deep in the kernel may take a while.
+    pub fn freeze(&self, frozen: bool) -> io::Result<()> {
+        let (order, state) = if frozen { (b"1", "frozen 1") } else { (b"0", "frozen 0") };
+        write(&self.freeze, order)?;
+        let until_ns = sys::monotonic_ns().saturating_add(FREEZE_WAIT_NS);
+        loop {
+            let mut bytes = [0; EVENTS_LEN];
+            let count = self.events.read_at(&mut bytes, 0)?;
+            if String::from_utf8_lossy(&bytes[..count]).lines().any(|line| line == state) {
+                return Ok(());
+            }
+            if sys::monotonic_ns() >= until_ns {
+                return Err(io::Error::other("some of its processes do not stop"));
+            }
+            // The kernel has an exceptional condition for each change.
+            let mut changes = [PollFd::new(&self.events, PollFlags::PRI)];
+            poll(&mut changes, Some(&FREEZE_PAUSE)).ok();
+        }
     }
 
     /// Has an exceptional condition when its memory is short.

@@ -3,6 +3,7 @@
 //! The host puts a description into the initramfs beside this program: a line for each step, its words parted by tabs.
 //! This program carries it out and decides nothing.
 
+mod keeper;
 mod renewal;
 mod step;
 
@@ -25,6 +26,7 @@ use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 use crate::confine::confine;
 use crate::group::Group;
 use crate::sys;
+pub use keeper::Keeper;
 use step::Step;
 
 /// What the host has written. The same path is in `agentkernel-microvm`'s layout.
@@ -46,12 +48,14 @@ pub struct Machine {
     pub stream: OwnedFd,
     /// The control group of commands.
     pub group: Option<Group>,
+    /// Renews it once it is in use.
+    pub keeper: Option<Keeper>,
 }
 
 /// Carries the description out. An error says which step failed, and why.
 pub fn become_machine() -> Result<Machine, String> {
     let text = fs::read_to_string(DESCRIPTION).map_err(|error| format!("{DESCRIPTION}: {error}"))?;
-    let (mut stream, mut listener, mut group) = (None, None, None);
+    let (mut stream, mut listener, mut group, mut keeper) = (None, None, None, None);
     for line in text.lines() {
         let failed = |why: String| format!("{}: {why}", line.replace('\t', " "));
         let step = Step::parse(line).map_err(failed)?;
@@ -66,6 +70,7 @@ pub fn become_machine() -> Result<Machine, String> {
                     (None, None) => Err("there is no stream yet".into()),
                 };
                 stream = Some(renewed.map_err(failed)?);
+                keeper = Some(Keeper::start().map_err(failed)?);
                 Ok(())
             }
             Step::Stream(name) => open_port(name).map(|port| stream = Some(port)),
@@ -75,7 +80,7 @@ pub fn become_machine() -> Result<Machine, String> {
         done.map_err(|errno| failed(errno.to_string()))?;
     }
     let stream = stream.ok_or_else(|| format!("{DESCRIPTION}: it names no stream"))?;
-    Ok(Machine { stream, group })
+    Ok(Machine { stream, group, keeper })
 }
 
 fn carry_out(step: &Step<'_>) -> rustix::io::Result<()> {

@@ -86,6 +86,11 @@ impl Stream {
         (self.output, self.queue, self.blocked) = (None, VecDeque::new(), false);
     }
 
+    /// Says nothing of what was to be said.
+    pub fn forget_queued(&mut self) {
+        self.queue.clear();
+    }
+
     /// Leaves the host. What was queued is dropped, and so is what came of a frame that is not whole.
     pub fn hang_up(&mut self) {
         self.mute();

@@ -188,6 +188,12 @@ pub fn inherited(fd: RawFd, least: RawFd) -> io::Result<OwnedFd> {
     }
 }
 
+/// Makes a copy of this process; whether this is the copy.
+pub fn fork() -> io::Result<bool> {
+    // SAFETY: the agent has one thread, so that the copy may use whatever the agent could.
+    checked(unsafe { libc::fork() }).map(|pid| pid == 0)
+}
+
 /// Gives freed memory back to the kernel: the C library keeps it for a program that may need it soon,
 /// but the agent may wait for hours.
 pub fn return_freed_memory() {

@@ -17,7 +17,7 @@ use crate::caller;
 use crate::confine::confine;
 use crate::door::Door;
 use crate::group::Group;
-use crate::machine;
+use crate::machine::{self, Keeper};
 use crate::stream::Stream;
 use crate::sys;
 
@@ -46,6 +46,8 @@ pub struct TakenOver {
     pub lends_memory: bool,
     /// The control group of all that the agent starts, where it is not in that itself.
     pub group: Option<Group>,
+    /// Who renews the machine, where it is one.
+    pub keeper: Option<Keeper>,
 }
 
 /// What a source gives.
@@ -53,6 +55,7 @@ struct Opened {
     input: OwnedFd,
     output: OwnedFd,
     group: Option<Group>,
+    keeper: Option<Keeper>,
 }
 
 /// Where the stream comes from.
@@ -124,7 +127,7 @@ impl Source<'_> {
         let no_stream = |error: Errno| format!("no stream: {error}");
         let moved = |fd: BorrowedFd<'_>| fcntl_dupfd_cloexec(fd, STREAM_FD_MIN).map_err(no_stream);
         let opened = |input: BorrowedFd<'_>, output: BorrowedFd<'_>| {
-            Ok(Opened { input: moved(input)?, output: moved(output)?, group: None })
+            Ok(Opened { input: moved(input)?, output: moved(output)?, group: None, keeper: None })
         };
         match self {
             Self::Socket => opened(stdin(), stdin()),
@@ -138,7 +141,12 @@ impl Source<'_> {
                 let machine = machine::become_machine()?;
                 let group =
                     machine.group.map(|group| group.moved(STREAM_FD_MIN)).transpose().map_err(no_stream)?;
-                Ok(Opened { group, ..opened(machine.stream.as_fd(), machine.stream.as_fd())? })
+                let keeper = machine
+                    .keeper
+                    .map(|keeper| keeper.moved(STREAM_FD_MIN))
+                    .transpose()
+                    .map_err(no_stream)?;
+                Ok(Opened { group, keeper, ..opened(machine.stream.as_fd(), machine.stream.as_fd())? })
             }
         }
     }
@@ -151,13 +159,14 @@ pub fn take_over(words: Words<'_>) -> Result<TakenOver, String> {
     // our descriptors through /proc.
     let failed = |what: &'static str| move |error: rustix::io::Errno| format!("{what}: {error}");
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("prctl(PR_SET_DUMPABLE)"))?;
-    let Opened { input, output, group } = source.open()?;
+    let Opened { input, output, group, keeper } = source.open()?;
     let door = door.map(open_door).transpose()?;
     // What a first process says when it fails is heard on the console of its machine, and nowhere else.
     occupy_standard_streams(source != Source::Machine).map_err(failed("standard streams"))?;
     let mut kept = vec![input.as_raw_fd(), output.as_raw_fd()];
     kept.extend(door.as_ref().map(|door| door.wanted().as_raw_fd()));
     kept.extend(group.iter().flat_map(Group::descriptors));
+    kept.extend(keeper.as_ref().map(|keeper| keeper.descriptor().as_raw_fd()));
     sys::close_all_but(&mut kept);
     let children = sys::adopt_signals().map_err(|error| format!("signals: {error}"))?;
     if !getpid().is_init() {
@@ -168,7 +177,7 @@ pub fn take_over(words: Words<'_>) -> Result<TakenOver, String> {
     chdir("/").ok(); // so that no folder is kept busy; where it cannot be, nothing is lost
     let stream = Stream::new(input, output).map_err(failed("stream"))?;
     let descriptors = sys::raise_descriptor_limit();
-    Ok(TakenOver { stream, door, children, descriptors, lends_memory, group })
+    Ok(TakenOver { stream, door, children, descriptors, lends_memory, group, keeper })
 }
 
 /// The door, moved away from where children have their own descriptors.

@@ -155,6 +155,7 @@ impl Backend for HyperlightBackend {
             own_kernel: true,
             resize: false,
             host_socket: false,
+            snapshots: false,
         }
     }
 

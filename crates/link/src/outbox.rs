@@ -36,6 +36,8 @@ pub(crate) struct Outbox {
 #[derive(Default)]
 struct Queue {
     frames: BytesMut,
+    /// What has to wait until a guest that is held has been renewed.
+    held: Option<BytesMut>,
     /// Room that is given back when these frames are written.
     reserved: usize,
 }
@@ -72,15 +74,42 @@ impl Outbox {
     fn append(&self, channel: u32, message: &ToGuest, reserved: usize) -> Result<(), ProtocolError> {
         let len = {
             let mut queue = lock(&self.queue);
-            encode(channel, message, &mut queue.frames)?;
+            let Queue { frames, held, .. } = &mut *queue;
+            let frames = held.as_mut().unwrap_or(frames);
+            encode(channel, message, frames)?;
+            let len = frames.len();
             queue.reserved += reserved;
-            queue.frames.len()
+            len
         };
         self.filled.notify_one();
         if len > LEN_MAX {
             self.overflowed.notify_one();
         }
         Ok(())
+    }
+
+    /// Queues the order to hold still: what comes after it waits until [`Self::let_go`].
+    pub(crate) fn hold(&self) {
+        self.push(0, &ToGuest::Hold);
+        lock(&self.queue).held.get_or_insert_default();
+    }
+
+    /// Queues what a guest that is held has to hear, and nothing else may come before.
+    pub(crate) fn push_to_held(&self, message: &ToGuest) -> Result<(), ProtocolError> {
+        encode(0, message, &mut lock(&self.queue).frames)?;
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// All that waited goes on.
+    pub(crate) fn let_go(&self) {
+        {
+            let mut queue = lock(&self.queue);
+            if let Some(held) = queue.held.take() {
+                queue.frames.extend_from_slice(&held);
+            }
+        }
+        self.filled.notify_one();
     }
 
     /// Nobody takes anything any more: whoever waits for room is told.
@@ -188,6 +217,26 @@ mod tests {
         }
         outbox.overflowed().await;
         assert!(frames > 100_000, "and no honest guest comes near: {frames}");
+    }
+
+    #[tokio::test]
+    async fn nothing_comes_between_an_order_to_hold_still_and_the_renewal() {
+        let outbox = Outbox::new();
+        let said = || {
+            let mut decoder = Decoder::new(Direction::ToGuest);
+            decoder.push(&std::mem::take(&mut lock(&outbox.queue).frames));
+            let frames = std::iter::from_fn(|| decoder.next_frame().expect("whole"));
+            frames.map(|frame| ToGuest::try_from(frame).expect("a message")).collect::<Vec<_>>()
+        };
+        outbox.push(0, &ToGuest::Ping(1));
+        outbox.hold();
+        outbox.push(0, &ToGuest::Ping(2));
+        assert_eq!(said(), [ToGuest::Ping(1), ToGuest::Hold]);
+        outbox.push_to_held(&ToGuest::Renew("x".into())).expect("short");
+        assert_eq!(said(), [ToGuest::Renew("x".into())]);
+        outbox.let_go();
+        outbox.push(0, &ToGuest::Ping(3));
+        assert_eq!(said(), [ToGuest::Ping(2), ToGuest::Ping(3)]);
     }
 
     #[tokio::test]

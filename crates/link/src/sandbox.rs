@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use agentkernel_core::{
     BackendKind, Boundary, CauseOfDeath, Command, DuplexStream, Ended, Error, ErrorKind, Files, HostSocket,
-    Posture, Process, Profile, Resize, Result, Sandbox, SandboxName, SandboxSpec, SandboxUsage, Stopped,
+    Posture, Process, Profile, Resize, Result, Sandbox, SandboxName, SandboxSpec, SandboxUsage, SnapshotName,
+    Stopped,
 };
 use async_trait::async_trait;
 use tokio::sync::RwLock;
@@ -231,6 +232,15 @@ impl Sandbox for LinkedSandbox {
             Some(boundary) => boundary.resume().await,
             None => Err(self.link.gone("resume the sandbox")),
         }
+    }
+
+    async fn snapshot(&self, name: &SnapshotName, about: &str) -> Result<()> {
+        const WHAT: &str = "take a snapshot of the sandbox";
+        let slot = self.slot.read().await;
+        let boundary = slot.as_ref().ok_or_else(|| self.link.gone(WHAT))?;
+        boundary.may_snapshot(name).await?;
+        let held = self.link.hold().await?;
+        boundary.snapshot(name, about, &held).await
     }
 
     async fn persist(&self) -> Result<()> {

@@ -33,6 +33,8 @@ struct Entries {
     next_ping: u64,
     /// Answers come in the order of the questions.
     pings: VecDeque<(u64, oneshot::Sender<()>)>,
+    /// Who waits to hear that the guest is held, or renewed.
+    holder: Option<oneshot::Sender<ToHost>>,
 }
 
 impl Table {
@@ -42,7 +44,7 @@ impl Table {
         let channels = open.map(|channel| (channel.number, Arc::clone(channel))).collect();
         // After the very last number there is none, which is told when one is needed.
         let next_channel = last_channel.saturating_add(1);
-        let entries = Entries { next_channel, channels, next_ping: 1, pings: VecDeque::new() };
+        let entries = Entries { next_channel, channels, next_ping: 1, pings: VecDeque::new(), holder: None };
         Self { outbox: Outbox::new(), entries: Mutex::new(entries), closed: watch::Sender::new(None) }
     }
 
@@ -87,6 +89,20 @@ impl Table {
         Ok(receiver)
     }
 
+    /// Whoever holds the guest hears its next word on that; `None` while somebody else does.
+    pub(crate) fn await_word(&self) -> Option<oneshot::Receiver<ToHost>> {
+        let mut entries = lock(&self.entries);
+        if entries.holder.as_ref().is_some_and(|holder| !holder.is_closed()) {
+            return None;
+        }
+        let (sender, receiver) = oneshot::channel();
+        // Whoever waits must hear of the end, and who closes the link looks at this.
+        if self.closed_now().is_none() {
+            entries.holder = Some(sender);
+        }
+        Some(receiver)
+    }
+
     /// Takes a frame from the stream; an error means that the link has to be closed.
     pub(crate) fn receive(&self, frame: Frame) -> Result<(), Closed> {
         let (kind, number) = (frame.kind, frame.channel);
@@ -96,12 +112,21 @@ impl Table {
         };
         let message = ToHost::try_from(frame).map_err(|error| Closed::broken(error.to_string()))?;
         match message {
-            ToHost::Ready(_) | ToHost::Pong(_) | ToHost::Fault(_) if number != 0 => {
+            ToHost::Ready(_) | ToHost::Pong(_) | ToHost::Fault(_) | ToHost::Held(_) | ToHost::Renewed(_)
+                if number != 0 =>
+            {
                 Err(broken("it belongs to no channel".into()))
             }
             ToHost::Ready(_) => Err(broken("it came a second time".into())),
             ToHost::Fault(why) => Err(Closed::new(CloseReason::GaveUp, guest_says(&why))),
             ToHost::Pong(answer) => self.receive_pong(answer).map_err(broken),
+            word @ (ToHost::Held(_) | ToHost::Renewed(_)) => match lock(&self.entries).holder.take() {
+                Some(holder) => {
+                    holder.send(word).ok(); // whoever held it may have stopped waiting
+                    Ok(())
+                }
+                None => Err(broken("nobody has held it".into())),
+            },
             message => self.receive_on(number, message).map_err(broken),
         }
     }
@@ -145,6 +170,7 @@ impl Table {
             if !is_first {
                 return;
             }
+            entries.holder = None;
             (std::mem::take(&mut entries.channels), std::mem::take(&mut entries.pings))
         };
         self.outbox.close();

@@ -6,6 +6,7 @@ mod initramfs;
 mod machine;
 mod parts;
 mod qemu;
+mod restore;
 mod start;
 
 use std::path::{Path, PathBuf};
@@ -13,19 +14,19 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use agentkernel_core::{
-    Availability, Backend, BackendKind, Booted, Capabilities, Error, ErrorKind, Result, Sandbox, SandboxSpec,
+    Availability, Backend, BackendKind, Booted, Capabilities, Error, ErrorKind, Restored, Result, Sandbox,
+    SandboxSpec, SnapshotInfo, SnapshotName,
 };
 use agentkernel_link::{ExecDefaults, HelloOptions, LinkedSandbox, Token};
 use agentkernel_process::locate;
 use async_trait::async_trait;
 
-use crate::boundary::VmBoundary;
 use crate::kernel::KernelStore;
 use crate::layout::AGENT;
 use crate::plan::{Accelerator, VmmKind};
 use crate::probe::{JailTools, Unusable};
+use crate::vmm::End;
 pub(crate) use holdings::Holdings;
-use start::Started;
 
 /// How long a guest may take from its first instruction until its agent answers. Hardware takes less than a second, and much
 /// longer where the host itself is a guest; an emulator took 3 on an idle machine.
@@ -104,6 +105,33 @@ impl MicrovmBackend {
     }
 }
 
+/// How commands are run where none says otherwise.
+fn defaults() -> ExecDefaults {
+    let rehearsal = Some(vec![format!("/{AGENT}").into_bytes(), b"--rehearse".to_vec()]);
+    ExecDefaults { rehearsal, ..ExecDefaults::default() }
+}
+
+/// A machine whose guest could not be greeted was dropped with what it held, and is gone when this is told.
+async fn with_last_words(mut error: Error, end: End) -> Error {
+    let last = end.last_words().await;
+    if error.kind == ErrorKind::Boot && !error.why.contains("the VMM ") {
+        error.why.push_str(&last);
+    }
+    error
+}
+
+/// A sandbox that can be handed out.
+async fn proven(sandbox: LinkedSandbox, spec: &SandboxSpec) -> Result<Box<dyn Sandbox>> {
+    let posture = sandbox.posture().await?;
+    let sandbox = sandbox.proven(&posture).await?;
+    if let Some(lifetime) = spec.lifetime() {
+        // Its own time begins when it can be used: an emulated machine takes seconds until then.
+        sandbox.set_lifetime(lifetime).await?;
+    }
+    // Not before the proof, by which the agent has nothing open but its stream.
+    Ok(Box::new(sandbox.with_host_socket(spec).await?))
+}
+
 #[async_trait]
 impl Backend for MicrovmBackend {
     fn kind(&self) -> BackendKind {
@@ -121,6 +149,8 @@ impl Backend for MicrovmBackend {
             own_kernel: true,
             resize: false,
             host_socket: true,
+            // Firecracker closes its guest's stream when it writes a snapshot.
+            snapshots: self.vmm == VmmKind::Qemu,
         }
     }
 
@@ -138,33 +168,28 @@ impl Backend for MicrovmBackend {
     async fn boot(&self, spec: &SandboxSpec) -> Result<Booted> {
         let began = Instant::now();
         let parts = self.parts(spec).await?;
-        let Started { holdings, plan, vmm, control, stream } = self.machine(spec, &parts).await?;
+        let started = self.machine(spec, &parts).await?;
         let boot = began.elapsed();
-        let hello = self.hello(plan.accelerator)?;
-        let end = vmm.end();
-        let boundary = Box::new(VmBoundary::new(plan, vmm, control, holdings));
-        let rehearsal = Some(vec![format!("/{AGENT}").into_bytes(), b"--rehearse".to_vec()]);
-        let defaults = ExecDefaults { rehearsal, ..ExecDefaults::default() };
-        let attached = LinkedSandbox::attach(spec, boundary, Box::new(stream), hello, defaults);
-        let sandbox = match attached.await {
+        let hello = self.hello(started.plan.accelerator)?;
+        let end = started.vmm.end();
+        let (boundary, stream) = self.boundary(started, &parts);
+        let sandbox = match LinkedSandbox::attach(spec, boundary, stream, hello, defaults()).await {
             Ok((sandbox, _ready)) => sandbox,
-            Err(mut error) => {
-                // It was dropped with what it held, and is gone when this is told.
-                let last = end.last_words().await;
-                if error.kind == ErrorKind::Boot && !error.why.contains("the VMM ") {
-                    error.why.push_str(&last);
-                }
-                return Err(error);
-            }
+            Err(error) => return Err(with_last_words(error, end).await),
         };
-        let posture = sandbox.posture().await?;
-        let sandbox = sandbox.proven(&posture).await?;
-        if let Some(lifetime) = spec.lifetime() {
-            // Its own time begins when it can be used: an emulated machine takes seconds until then.
-            sandbox.set_lifetime(lifetime).await?;
-        }
-        // Not before the proof, by which the agent has nothing open but its stream.
-        let sandbox = sandbox.with_host_socket(spec).await?;
-        Ok(Booted { sandbox: Box::new(sandbox), boot, ready: began.elapsed().saturating_sub(boot) })
+        let sandbox = proven(sandbox, spec).await?;
+        Ok(Booted { sandbox, boot, ready: began.elapsed().saturating_sub(boot) })
+    }
+
+    async fn snapshots(&self) -> Result<Vec<SnapshotInfo>> {
+        self.kept().map_or_else(|| Ok(Vec::new()), |store| store.list())
+    }
+
+    async fn restore(&self, spec: &SandboxSpec, from: &SnapshotName) -> Result<Restored> {
+        self.continue_in_use(spec, from).await
+    }
+
+    async fn remove_snapshot(&self, name: &SnapshotName) -> Result<()> {
+        self.kept_or_refused("remove the snapshot", name)?.remove(name)
     }
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agentkernel_core::{
-    BackendKind, Boundary, CauseOfDeath, Ended, Error, ErrorKind, Posture, Result, SandboxName, SandboxUsage,
-    Stopped,
+    BackendKind, Boundary, CauseOfDeath, Ended, Error, ErrorKind, HeldGuest, Posture, Result, SandboxName,
+    SandboxUsage, SnapshotName, Stopped,
 };
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -16,10 +16,14 @@ use tokio::time::{Instant, timeout};
 
 use crate::backend::Holdings;
 use crate::control::Control;
+use crate::kept::{Kept, KeptStore};
 use crate::plan::VmPlan;
 use crate::posture;
+use crate::renewal::Renewal;
 use crate::state::State;
 use crate::vmm::{KILL_DEADLINE, Vmm};
+
+const TAKE: &str = "take a snapshot of the sandbox";
 
 /// How long a VMM may take to end when it was asked to.
 const QUIT_DEADLINE: Duration = Duration::from_secs(2);
@@ -38,6 +42,8 @@ pub(crate) struct VmBoundary {
     cause: Arc<Mutex<Option<CauseOfDeath>>>,
     lifetime: watch::Sender<Option<Instant>>,
     keeper: JoinHandle<()>,
+    /// Where snapshots of it are kept, and what is kept of it beside its memory.
+    kept: Option<(KeptStore, Kept)>,
     /// Given up last, when the VMM is gone or killed.
     holdings: Holdings,
 }
@@ -49,7 +55,21 @@ impl VmBoundary {
         let keeper = tokio::spawn(keep_time(Arc::clone(&vmm), Arc::clone(&cause), sender.subscribe()));
         let (control, state) = (tokio::sync::Mutex::new(control), Mutex::new(State::Booting));
         let name = plan.name.clone();
-        Self { name, plan, vmm, control, state, cause, lifetime: sender, keeper, holdings }
+        Self { name, plan, vmm, control, state, cause, lifetime: sender, keeper, kept: None, holdings }
+    }
+
+    /// The same, of which snapshots can be taken.
+    pub(crate) fn kept_in(mut self, store: KeptStore, of: Kept) -> Self {
+        self.kept = Some((store, of));
+        self
+    }
+
+    fn kept(&self) -> Result<(&KeptStore, &Kept)> {
+        let refused = || {
+            let why = "this VMM closes its guest's stream when it writes a snapshot";
+            Error::new(ErrorKind::NotSupported, TAKE, why).on(&self.name).hint("use --backend qemu")
+        };
+        self.kept.as_ref().map(|(store, of)| (store, of)).ok_or_else(refused)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -167,6 +187,27 @@ impl Boundary for VmBoundary {
     async fn set_lifetime(&self, lifetime: Duration) -> Result<()> {
         self.lifetime.send_replace(Instant::now().checked_add(lifetime));
         Ok(())
+    }
+
+    async fn may_snapshot(&self, name: &SnapshotName) -> Result<()> {
+        self.kept()?.0.check_free(name)?;
+        match *self.state() {
+            State::Ready => Ok(()),
+            State::Paused => {
+                let error = Error::new(ErrorKind::NotSupported, TAKE, "time stands still in it");
+                Err(error.on(&self.name).hint("resume it first"))
+            }
+            state => Err(Error::new(ErrorKind::SandboxGone, TAKE, format!("it is {state}")).on(&self.name)),
+        }
+    }
+
+    async fn snapshot(&self, name: &SnapshotName, about: &str, guest: &dyn HeldGuest) -> Result<()> {
+        let (store, of) = self.kept()?;
+        let written = store.write(name, &self.plan, &mut *self.control.lock().await).await;
+        let renewal = Renewal::of_the_same().map_err(self.failed(TAKE))?;
+        let said = guest.renew(&renewal.lines).await?;
+        renewal.check(&said).map_err(self.failed("renew the sandbox"))?;
+        store.keep(written?, name, Kept { about: about.to_owned(), ..of.clone() }).await
     }
 
     async fn usage(&self) -> Result<SandboxUsage> {

@@ -23,6 +23,13 @@ pub const AGENT: &str = ".agentkernel/agent";
 /// Where a machine's own id is (`machine-id(5)`).
 const MACHINE_ID: &str = "etc/machine-id";
 
+/// What the machine calls its boot, which covers what the kernel calls it: that is the same in all machines of one snapshot.
+/// The same path is in the guest agent's `machine/renewal.rs`.
+const BOOT_ID: &str = ".agentkernel/boot-id";
+
+/// What is covered.
+const KERNELS_BOOT_ID: &str = "proc/sys/kernel/random/boot_id";
+
 /// Files that hold the machine's name.
 const NAMED: [&str; 2] = ["etc/hostname", "etc/hosts"];
 
@@ -72,6 +79,7 @@ pub fn layer(spec: &SandboxSpec, folders: &[(String, String)]) -> Vec<Entry> {
     entries.push(Entry::Folder("etc".into(), 0o755));
     // The place, and nothing in it.
     entries.push(Entry::File(AGENT.into(), Vec::new()));
+    entries.push(Entry::File(BOOT_ID.into(), Vec::new()));
     if *spec.image() == Image::Host {
         entries.push(Entry::Folder("usr".into(), 0o755));
         entries.extend(folders.iter().map(|(name, target)| Entry::Link(name.clone(), target.clone())));
@@ -91,8 +99,8 @@ pub fn layer(spec: &SandboxSpec, folders: &[(String, String)]) -> Vec<Entry> {
 /// The files of the layer that no other machine has, by their paths in the initramfs. They are written when the machine
 /// becomes itself, by its host: a snapshot has none of them.
 #[must_use]
-pub fn own_files(spec: &SandboxSpec, machine_id: &str) -> Vec<(String, Vec<u8>)> {
-    let mut files = vec![(MACHINE_ID, format!("{machine_id}\n"))];
+pub fn own_files(spec: &SandboxSpec, machine_id: &str, boot_id: &str) -> Vec<(String, Vec<u8>)> {
+    let mut files = vec![(MACHINE_ID, format!("{machine_id}\n")), (BOOT_ID, format!("{boot_id}\n"))];
     if *spec.image() == Image::Host {
         let named = etc::files(spec.user(), spec.hostname()).into_iter();
         files.extend(named.filter(|(path, _)| NAMED.contains(path)));
@@ -198,6 +206,9 @@ impl Steps {
         for path in lists::READ_ONLY_PATHS.iter().filter(|path| **path != "/dev") {
             self.say(&["fix", &format!("{NEW}{path}")]);
         }
+        let kernels = at(KERNELS_BOOT_ID);
+        self.mount(&format!("/{LAYER}/{BOOT_ID}"), &kernels, "none", BIND, "");
+        self.mount("none", &kernels, "none", BIND | REMOUNT | RDONLY | NOSUID | NODEV | NOEXEC, "");
     }
 
     /// All that the agent starts is one group, and the agent is beside it: the kernel can kill no first process, so that

@@ -30,6 +30,7 @@ mod cpio;
 mod folder;
 mod identity;
 mod image;
+mod kept;
 mod kernel;
 pub mod layout;
 mod log;

@@ -15,6 +15,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, cho
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use agentkernel_core::SnapshotName;
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -31,7 +32,11 @@ const BUFFER: usize = 1 << 16;
 
 /// Where snapshots are kept.
 #[derive(Debug, Clone)]
-pub(crate) struct SnapshotStore(PathBuf);
+pub(crate) struct SnapshotStore {
+    folder: PathBuf,
+    /// Whether they are made again where they are not there: then the oldest go, and those that are not whole.
+    is_cache: bool,
+}
 
 /// A snapshot's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +51,11 @@ impl Key {
             digest.update(part);
         }
         Self(hex(&digest.finalize()))
+    }
+
+    /// What somebody calls it.
+    pub(crate) fn named(name: &SnapshotName) -> Self {
+        Self(name.to_string())
     }
 }
 
@@ -77,20 +87,43 @@ impl Seen {
 }
 
 impl SnapshotStore {
+    /// Those of machines that nobody has used.
     pub(crate) fn below(home: &Path) -> Self {
-        Self(home.join("snapshots"))
+        Self { folder: home.join("snapshots"), is_cache: true }
     }
 
-    fn file(&self, key: &Key, name: &str) -> PathBuf {
-        self.0.join(format!("{}.{name}", key.0))
+    /// Those that somebody has taken of a machine in use, until he removes them.
+    pub(crate) fn of_users(home: &Path) -> Self {
+        Self { folder: home.join("kept"), is_cache: false }
+    }
+
+    /// The names of all.
+    pub(crate) fn names(&self) -> io::Result<Vec<String>> {
+        let files = match fs::read_dir(&self.folder) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            files => files?,
+        };
+        let paths = files.flatten().map(|entry| entry.path());
+        let abouts = paths.filter(|path| path.extension().is_some_and(|kind| kind == "json"));
+        Ok(abouts.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect())
+    }
+
+    /// Whether there is one, whole or not.
+    pub(crate) fn has(&self, key: &Key) -> bool {
+        self.about(key).exists()
+    }
+
+    /// Where a file of one is.
+    pub(crate) fn file(&self, key: &Key, name: &str) -> PathBuf {
+        self.folder.join(format!("{}.{name}", key.0))
     }
 
     fn about(&self, key: &Key) -> PathBuf {
-        self.0.join(format!("{}.json", key.0))
+        self.folder.join(format!("{}.json", key.0))
     }
 
-    /// The snapshot's files of these names, if there is one and they are what they were. One that is not is removed, and
-    /// the error says why.
+    /// The snapshot's files of these names, if there is one and they are what they were. The error says why they are not; what
+    /// is made again is then removed.
     pub(crate) fn find(&self, key: &Key, names: &[&str]) -> io::Result<Option<Vec<PathBuf>>> {
         let about = match fs::read(self.about(key)) {
             Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -99,7 +132,9 @@ impl SnapshotStore {
         match about.and_then(|about| self.check(key, names, serde_json::from_slice(&about)?)) {
             Ok(files) => Ok(Some(files)),
             Err(why) => {
-                self.forget(key);
+                if self.is_cache {
+                    self.forget(key);
+                }
                 Err(why)
             }
         }
@@ -129,8 +164,8 @@ impl SnapshotStore {
 
     /// Begins to make one; `None` while somebody else is at it.
     pub(crate) fn begin(&self, key: &Key) -> io::Result<Option<NewSnapshot>> {
-        make_private(&self.0)?;
-        let folder = match PrivateFolder::make(&self.0.join("new"), &key.0) {
+        make_private(&self.folder)?;
+        let folder = match PrivateFolder::make(&self.folder.join("new"), &key.0) {
             Ok(folder) => folder,
             Err(why) if why.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
             Err(why) => return Err(why),
@@ -142,7 +177,7 @@ impl SnapshotStore {
     pub(crate) fn forget(&self, key: &Key) {
         // Without what is written down of it, a file does not count.
         fs::remove_file(self.about(key)).ok();
-        let files = fs::read_dir(&self.0).into_iter().flatten().flatten().map(|entry| entry.path());
+        let files = fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.path());
         let is_of_it = |path: &PathBuf| path.file_stem().is_some_and(|stem| stem == key.0.as_str());
         files.filter(is_of_it).for_each(|file| drop(fs::remove_file(file)));
     }
@@ -159,7 +194,10 @@ impl SnapshotStore {
 
     /// Removes those that were not used for longest. A machine that is being made of one holds it open.
     fn forget_old(&self) {
-        let files = fs::read_dir(&self.0).into_iter().flatten().flatten().map(|entry| entry.path());
+        if !self.is_cache {
+            return;
+        }
+        let files = fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.path());
         let used = |path: &PathBuf| fs::metadata(path).and_then(|facts| facts.modified()).ok();
         let abouts = files.filter(|path| path.extension().is_some_and(|kind| kind == "json"));
         let mut abouts: Vec<_> = abouts.map(|path| (used(&path), path)).collect();

@@ -178,6 +178,7 @@ impl Backend for OciBackend {
             own_kernel: self.engine.as_ref().is_some_and(|slot| slot.engine.has_own_kernel()),
             resize: self.facts.can_limit(),
             host_socket: true,
+            snapshots: false,
         }
     }
 

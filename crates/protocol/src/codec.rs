@@ -40,6 +40,8 @@ impl Message for ToGuest {
             Self::Resize(_) => Kind::Resize,
             Self::Ping(_) => Kind::Ping,
             Self::Shutdown => Kind::Shutdown,
+            Self::Hold => Kind::Hold,
+            Self::Renew(_) => Kind::Renew,
         }
     }
 
@@ -48,11 +50,12 @@ impl Message for ToGuest {
             Self::Hello(hello) => encoded(hello),
             Self::Start(start) => encoded(start),
             Self::Stdin(bytes) => Body::Raw(bytes),
-            Self::StdinEnd | Self::Shutdown => EMPTY,
+            Self::StdinEnd | Self::Shutdown | Self::Hold => EMPTY,
             Self::Credit(stream, bytes) => encoded(&(stream, bytes)),
             Self::Signal(signal) => encoded(signal),
             Self::Resize(size) => encoded(size),
             Self::Ping(number) => encoded(number),
+            Self::Renew(steps) => encoded(steps),
         }
     }
 }
@@ -69,6 +72,8 @@ impl Message for ToHost {
             Self::StdinCredit(_) => Kind::StdinCredit,
             Self::Pong(_) => Kind::Pong,
             Self::Fault(_) => Kind::Fault,
+            Self::Held(_) => Kind::Held,
+            Self::Renewed(_) => Kind::Renewed,
         }
     }
 
@@ -82,6 +87,8 @@ impl Message for ToHost {
             Self::StdinCredit(bytes) => encoded(bytes),
             Self::Pong(number) => encoded(number),
             Self::Fault(reason) => encoded(reason),
+            Self::Held(why_not) => encoded(why_not),
+            Self::Renewed(evidence) => encoded(evidence),
         }
     }
 }
@@ -177,6 +184,8 @@ impl TryFrom<Frame> for ToGuest {
             Kind::Resize => Self::Resize(parse::<WindowSize>(&frame)?),
             Kind::Ping => Self::Ping(parse(&frame)?),
             Kind::Shutdown => empty(&frame).map(|()| Self::Shutdown)?,
+            Kind::Hold => empty(&frame).map(|()| Self::Hold)?,
+            Kind::Renew => Self::Renew(parse(&frame)?),
             other => return Err(ProtocolError::WrongDirection(other)),
         })
     }
@@ -204,6 +213,8 @@ impl TryFrom<Frame> for ToHost {
             Kind::StdinCredit => Self::StdinCredit(parse(&frame)?),
             Kind::Pong => Self::Pong(parse(&frame)?),
             Kind::Fault => Self::Fault(parse(&frame)?),
+            Kind::Held => Self::Held(parse(&frame)?),
+            Kind::Renewed => Self::Renewed(parse(&frame)?),
             other => return Err(ProtocolError::WrongDirection(other)),
         })
     }

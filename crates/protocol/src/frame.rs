@@ -59,6 +59,10 @@ kinds! {
     Ping = 8 => ToGuest,
     /// Kill everything and exit.
     Shutdown = 9 => ToGuest,
+    /// Hold all commands, and wait to be renewed.
+    Hold = 10 => ToGuest,
+    /// What makes the machine itself; then let all commands go on.
+    Renew = 11 => ToGuest,
     /// First frame of the guest.
     Ready = 65 => ToHost,
     /// The channel's process runs.
@@ -77,6 +81,10 @@ kinds! {
     Pong = 72 => ToHost,
     /// The guest cannot go on, and says why.
     Fault = 73 => ToHost,
+    /// Everything is held, or cannot be.
+    Held = 74 => ToHost,
+    /// The machine is itself, which this shows.
+    Renewed = 75 => ToHost,
 }
 
 /// A frame that has passed the checks of its header.

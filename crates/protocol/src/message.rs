@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Accept, FileRequest};
 
 /// Version of everything in this crate. Host and guest must agree on it exactly.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// A secret of one sandbox: the guest repeats it in [`Ready`], so that an old answer, or another
 /// sandbox's, is not taken for this one's. A host that comes later proves by it that it may have the
@@ -43,6 +43,13 @@ pub enum ToGuest {
     Ping(u64),
     /// Kill everything and exit.
     Shutdown,
+    /// Let no command go on, answer [`ToHost::Held`], and say nothing more until [`ToGuest::Renew`]. Nothing else may follow
+    /// before that. The machine can then be kept as it is, and continued by a host on the same stream; the agent cannot tell
+    /// which of them it is.
+    Hold,
+    /// What the machine has of its own, a step a line, and nothing of what it held goes on before. The host that has held it
+    /// goes on where it was; another one says [`ToGuest::Hello`] with a token of its own, and gets the survivors.
+    Renew(String),
 }
 
 /// What the guest says.
@@ -66,6 +73,10 @@ pub enum ToHost {
     Pong(u64),
     /// The guest cannot go on.
     Fault(String),
+    /// Nothing goes on, and this was the last of all that was said; or why it cannot be so, and all goes on.
+    Held(Option<String>),
+    /// Evidence that the machine is renewed.
+    Renewed(String),
 }
 
 /// An output stream of a process.

@@ -117,6 +117,8 @@ fn to_guest_seeds() -> Seeds {
         ("resize", one(&ToGuest::Resize(WindowSize { rows: 1, cols: 65_535 }))),
         ("ping", one(&ToGuest::Ping(u64::MAX))),
         ("shutdown", one(&ToGuest::Shutdown)),
+        ("hold", one(&ToGuest::Hold)),
+        ("renew", one(&ToGuest::Renew("clock\t1\t2\n".into()))),
     ]);
     let whole = seed(
         7,
@@ -189,6 +191,9 @@ fn to_host_seeds() -> Seeds {
         ("exited_no_signal", one(&exited(Status::Signal(65)))),
         ("stdin_credit", one(&ToHost::StdinCredit(65_536))),
         ("pong", one(&ToHost::Pong(0))),
+        ("held", one(&ToHost::Held(None))),
+        ("held_not", one(&ToHost::Held(Some("nobody can renew this".into())))),
+        ("renewed", one(&ToHost::Renewed("renewed\t1".into()))),
         ("fault", one(&ToHost::Fault("the stream ends within a frame".into()))),
     ]);
     let whole = seed(

@@ -27,11 +27,11 @@ fn start(task: Task, user: Option<UserIds>, timeout_ms: Option<u64>, output_wind
 }
 
 #[test]
-fn these_are_the_numbers_of_version_three() {
-    assert_eq!((PROTOCOL_VERSION, HEADER_LEN, MAX_PAYLOAD), (3, 9, 262_144));
+fn these_are_the_numbers_of_version_four() {
+    assert_eq!((PROTOCOL_VERSION, HEADER_LEN, MAX_PAYLOAD), (4, 9, 262_144));
     let kinds: Vec<_> = Kind::ALL.iter().map(|kind| (*kind as u8, kind.direction())).collect();
-    let expected = (1..=9).map(|kind| (kind, Direction::ToGuest));
-    let expected = expected.chain((65..=73).map(|kind| (kind, Direction::ToHost)));
+    let expected = (1..=11).map(|kind| (kind, Direction::ToGuest));
+    let expected = expected.chain((65..=75).map(|kind| (kind, Direction::ToHost)));
     assert_eq!(kinds, expected.collect::<Vec<_>>());
 }
 
@@ -136,6 +136,15 @@ fn the_frames_of_a_channel_are_these_bytes() {
     is(5, &ToHost::StdinCredit(65536), "03000000 47 05000000  808004");
     is(0, &ToHost::Pong(u64::MAX), "0a000000 48 00000000  ffffffffffffffffff01");
     is(0, &ToHost::Fault("no".into()), "03000000 49 00000000  026e6f");
+}
+
+#[test]
+fn holding_and_renewing_are_these_bytes() {
+    is(0, &ToGuest::Hold, "00000000 0a 00000000");
+    is(0, &ToGuest::Renew("a".into()), "02000000 0b 00000000  0161");
+    is(0, &ToHost::Held(None), "01000000 4a 00000000  00");
+    is(0, &ToHost::Held(Some("no".into())), "04000000 4a 00000000  01 026e6f");
+    is(0, &ToHost::Renewed("a".into()), "02000000 4b 00000000  0161");
 }
 
 #[test]

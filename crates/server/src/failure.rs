@@ -116,6 +116,7 @@ fn kind_of(kind: core::ErrorKind) -> ErrorKind {
         core::ErrorKind::ControlRefused => ErrorKind::ControlRefused,
         core::ErrorKind::Boot => ErrorKind::Boot,
         core::ErrorKind::NoSuchSandbox => ErrorKind::NoSuchSandbox,
+        core::ErrorKind::NoSuchSnapshot => ErrorKind::NotFound,
         core::ErrorKind::NameTaken => ErrorKind::NameTaken,
         core::ErrorKind::CommandNotFound => ErrorKind::CommandNotFound,
         core::ErrorKind::CommandNotExecutable => ErrorKind::CommandNotExecutable,

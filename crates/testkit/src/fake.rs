@@ -92,6 +92,7 @@ impl Backend for FakeBackend {
             own_kernel: false,
             resize: true,
             host_socket: false,
+            snapshots: false,
         }
     }
 

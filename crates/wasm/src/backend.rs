@@ -81,6 +81,7 @@ impl Backend for WasmBackend {
             own_kernel: false,
             resize: false,
             host_socket: false,
+            snapshots: false,
         }
     }
 

@@ -226,6 +226,7 @@ impl Backend for AppleBackend {
             own_kernel: true,
             resize: false,
             host_socket: true,
+            snapshots: false,
         }
     }
 

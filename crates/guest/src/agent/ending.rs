@@ -60,6 +60,7 @@ impl From<ProtocolError> for End {
 impl Agent {
     /// Kills everything, and tells the host why if it is the host's fault.
     pub(super) fn end(mut self, end: End) -> i32 {
+        self.keeper = None; // a child that ends with this, and by nothing else
         let code = end.code();
         let reason = end.reason();
         let has_reason = reason.is_some();

@@ -74,6 +74,13 @@ impl Agent {
         if is_known { Ok(()) } else { Err("the token is not this sandbox's".into()) }
     }
 
+    /// From now on whoever knows this host's secret is this sandbox's.
+    pub(super) fn take_token(&mut self, hello: &Hello) {
+        if let Some(identity) = &mut self.identity {
+            identity.token = hello.token;
+        }
+    }
+
     fn await_greeting(&mut self, until_ns: u64) -> Result<Hello, End> {
         loop {
             match self.stream.next_message()? {
@@ -104,7 +111,7 @@ fn die_with_the_parent() {
     }
 }
 
-fn check_protocol(hello: &Hello) -> Result<(), String> {
+pub(super) fn check_protocol(hello: &Hello) -> Result<(), String> {
     if hello.protocol != PROTOCOL_VERSION {
         let host = hello.protocol;
         return Err(format!("the host speaks protocol {host}, the guest protocol {PROTOCOL_VERSION}"));
@@ -149,7 +156,7 @@ mod tests {
     #[test]
     fn another_version_is_refused_with_both_named() {
         let reason = check(&hello(PROTOCOL_VERSION + 1, "a"), "a").expect_err("another protocol");
-        assert_eq!(reason, "the host speaks protocol 4, the guest protocol 3");
+        assert_eq!(reason, "the host speaks protocol 5, the guest protocol 4");
         let reason = check(&hello(PROTOCOL_VERSION, "a"), "b").expect_err("another build");
         assert_eq!(reason, "the host expects guest build \"a\", this is build \"b\"");
     }

@@ -17,13 +17,17 @@ impl Agent {
         Ok(())
     }
 
-    fn obey(&mut self, channel: u32, message: ToGuest) -> Result<(), End> {
+    pub(super) fn obey(&mut self, channel: u32, message: ToGuest) -> Result<(), End> {
         match message {
             ToGuest::Start(start) => return self.start(channel, *start),
-            ToGuest::Hello(_) => return Err(End::violation("a second Hello")),
-            ToGuest::Ping(_) | ToGuest::Shutdown if channel != 0 => {
+            ToGuest::Ping(_) | ToGuest::Shutdown | ToGuest::Hold | ToGuest::Renew(_) | ToGuest::Hello(_)
+                if channel != 0 =>
+            {
                 return Err(End::violation("a frame for the whole stream came on a channel"));
             }
+            ToGuest::Hello(_) => return Err(End::violation("a second Hello")),
+            ToGuest::Hold => return self.hold(),
+            ToGuest::Renew(_) => return Err(End::violation("nothing is held")),
             ToGuest::Ping(number) => self.stream.send(0, &ToHost::Pong(number)),
             ToGuest::Shutdown => return Err(End::Asked),
             message => {
@@ -71,7 +75,12 @@ fn instruct(process: &mut Process, message: ToGuest) -> Result<(), &'static str>
         ToGuest::Signal(signal) => process.signal(signal),
         ToGuest::Resize(size) => process.resize(size),
         // The others concern no process, and were dealt with before.
-        ToGuest::Hello(_) | ToGuest::Start(_) | ToGuest::Ping(_) | ToGuest::Shutdown => {}
+        ToGuest::Hello(_)
+        | ToGuest::Start(_)
+        | ToGuest::Ping(_)
+        | ToGuest::Shutdown
+        | ToGuest::Hold
+        | ToGuest::Renew(_) => {}
     }
     if process.has_started() {
         process.stdin.write();

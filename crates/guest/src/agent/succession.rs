@@ -49,15 +49,20 @@ impl Agent {
                 Ok(Received::Nothing | Received::End) | Err(_) => break,
             }
         }
+        self.let_go_of_host();
+        self.stream.hang_up();
+        self.chunk = Vec::new();
+        sys::return_freed_memory();
+        Ok(())
+    }
+
+    /// Nobody is told of what runs any more.
+    pub(super) fn let_go_of_host(&mut self) {
         let channels: Vec<u32> = self.processes.keys().copied().collect();
         for channel in channels {
             self.hear_status(channel); // what has started by now goes on
         }
         self.processes.retain(|_, process| process.lose_host());
-        self.stream.hang_up();
-        self.chunk = Vec::new();
-        sys::return_freed_memory();
-        Ok(())
     }
 
     /// Sees who is at the door.
@@ -134,7 +139,7 @@ impl Agent {
     }
 
     /// All that another host must know: who runs, and the last words that it may not have heard.
-    fn survivors(&mut self, window: u32) -> Vec<Survivor> {
+    pub(super) fn survivors(&mut self, window: u32) -> Vec<Survivor> {
         let now_ns = sys::monotonic_ns();
         let room = MAX_CHANNELS - self.processes.len().min(MAX_CHANNELS);
         let mut survivors: Vec<_> = self.last_words.latest(room).cloned().collect();

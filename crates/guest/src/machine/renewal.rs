@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
@@ -29,8 +30,9 @@ const HEARD_MAX: usize = 4096;
 /// Where the kernel's random numbers are stirred.
 const RANDOM: &str = "/dev/urandom";
 
-/// What the kernel calls this boot. Made when it is read for the first time, which is here.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// What this machine's boot is called: the host covers what the kernel calls it, which is the same in all machines of one
+/// snapshot, by this file. The same path is in `agentkernel-microvm`'s layout.
+const BOOT_ID: &str = "/layer/.agentkernel/boot-id";
 
 /// Waits for it on the stream, takes it, and tells what came of it. An error leaves the machine without a host.
 pub fn take(stream: &OwnedFd) -> Result<(), String> {
@@ -74,6 +76,13 @@ fn hear(stream: &OwnedFd) -> std::io::Result<Option<String>> {
 
 /// Does what was said, and tells what came of it.
 fn obey(stream: &OwnedFd, text: &str) -> Result<(), String> {
+    let evidence = renew(text)?;
+    let told = stream.try_clone().and_then(|stream| File::from(stream).write_all(evidence.as_bytes()));
+    told.map_err(|why| format!("tell: {why}"))
+}
+
+/// Does what was said; a line shows to whoever has said it that it is so.
+pub fn renew(text: &str) -> Result<String, String> {
     for line in text.lines().filter(|line| *line != "go") {
         // The line holds what nobody else may know.
         let word = line.split('\t').next().unwrap_or_default();
@@ -81,13 +90,12 @@ fn obey(stream: &OwnedFd, text: &str) -> Result<(), String> {
             .and_then(|step| carry_out(&step).map_err(|errno| errno.to_string()))
             .map_err(|why| format!("renew {word}: {why}"))?;
     }
-    let told = stream.try_clone().and_then(|stream| File::from(stream).write_all(evidence()?.as_bytes()));
-    told.map_err(|why| format!("tell: {why}"))
+    evidence(Path::new(BOOT_ID)).map_err(|why| format!("evidence: {why}"))
 }
 
-/// A line that shows to whoever has said all this that it is so: the boot's id, random bytes, and the time.
-fn evidence() -> std::io::Result<String> {
-    let boot_id = std::fs::read_to_string(BOOT_ID)?;
+/// The boot's id, random bytes, and the time.
+fn evidence(boot_id: &Path) -> std::io::Result<String> {
+    let boot_id = std::fs::read_to_string(boot_id)?;
     let mut sample = [0_u8; 16];
     getrandom(&mut sample, GetRandomFlags::empty())?;
     let sample: String = sample.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -136,9 +144,10 @@ mod tests {
 
     #[test]
     fn the_evidence_is_one_line_of_four_words() {
-        let said = evidence().expect("said");
+        let kernels = Path::new("/proc/sys/kernel/random/boot_id");
+        let said = evidence(kernels).expect("said");
         let words: Vec<_> = said.trim_end().split('\t').collect();
         assert_eq!((words.len(), words[0], words[1].len(), words[2].len()), (4, "renewed", 36, 32));
-        assert_ne!(evidence().expect("said"), said, "the sample is drawn anew");
+        assert_ne!(evidence(kernels).expect("said"), said, "the sample is drawn anew");
     }
 }

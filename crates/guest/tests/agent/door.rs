@@ -71,7 +71,7 @@ fn whoever_does_not_greet_properly_is_sent_away_and_ends_nothing() {
     let (channel, pid) = guest.started(words(&["sleep", "1000"]));
     guest.lose_host();
     let other = frame_of(&ToGuest::Hello(Hello { protocol: PROTOCOL_VERSION + 1, ..hello() }));
-    assert_eq!(answer_to(&porter, &other), "the host speaks protocol 4, the guest protocol 3");
+    assert_eq!(answer_to(&porter, &other), "the host speaks protocol 5, the guest protocol 4");
     assert_eq!(answer_to(&porter, &frame_of(&ToGuest::Shutdown)), "the first frame must be Hello");
     let wrong_side = [&[0; 4][..], &[Kind::Ready as u8], &[0; 4]].concat();
     assert_eq!(answer_to(&porter, &wrong_side), "frame kind Ready came from the wrong side");

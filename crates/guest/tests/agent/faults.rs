@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use agentkernel_protocol::{
-    Direction, HEADER_LEN, Hello, Kind, MAX_PAYLOAD, PROTOCOL_VERSION, STDIN_WINDOW, ToGuest, ToHost, encode,
+    Direction, HEADER_LEN, Hello, Kind, MAX_PAYLOAD, PROTOCOL_VERSION, STDIN_WINDOW, Status, ToGuest, ToHost,
+    encode,
 };
 use bytes::{Bytes, BytesMut};
 
@@ -38,7 +39,7 @@ fn malformed_frames_end_the_sandbox() {
     assert_eq!(fault_of(&header(u32::MAX, stdin, 1)), "frame of 4294967295 bytes exceeds the cap of 262144");
     let too_long = u32::try_from(MAX_PAYLOAD).expect("it fits") + 1;
     assert_eq!(fault_of(&header(too_long, stdin, 1)), "frame of 262145 bytes exceeds the cap of 262144");
-    for kind in [0, 10, 64, 74, 255] {
+    for kind in [0, 12, 64, 76, 255] {
         assert_eq!(fault_of(&header(0, kind, 1)), format!("unknown frame kind {kind}"));
     }
     for kind in Kind::ALL.iter().filter(|kind| kind.direction() == Direction::ToHost) {
@@ -47,7 +48,8 @@ fn malformed_frames_end_the_sandbox() {
             format!("frame kind {kind:?} came from the wrong side")
         );
     }
-    for kind in [Kind::Start, Kind::Credit, Kind::Signal, Kind::Resize, Kind::Ping, Kind::Hello] {
+    for kind in [Kind::Start, Kind::Credit, Kind::Signal, Kind::Resize, Kind::Ping, Kind::Hello, Kind::Renew]
+    {
         let reason = fault_of(&header(0, kind as u8, 1));
         assert_eq!(reason, format!("malformed {kind:?} frame: body does not parse"));
     }
@@ -61,11 +63,22 @@ fn frames_on_the_wrong_channel_end_the_sandbox() {
     assert_eq!(fault_of_message(2, &ToGuest::StdinEnd), never);
     assert!(fault_of_message(0, &ToGuest::StdinEnd).contains("channel 0"));
     assert_eq!(fault_of_message(1, &ToGuest::Ping(1)), "a frame for the whole stream came on a channel");
+    assert_eq!(fault_of_message(1, &ToGuest::Hold), "a frame for the whole stream came on a channel");
+    assert_eq!(fault_of_message(0, &ToGuest::Renew(String::new())), "nothing is held");
     assert_eq!(fault_of_message(0, &ToGuest::Hello(hello())), "a second Hello");
     for channel in [0, 1] {
         let reason = fault_of_message(channel, &ToGuest::Start(Box::new(words(&["true"]))));
         assert_eq!(reason, format!("channel {channel} was opened before, or is none"));
     }
+}
+
+#[test]
+fn what_nobody_can_renew_is_not_held_and_goes_on() {
+    let mut guest = Guest::ready();
+    guest.send(0, &ToGuest::Hold);
+    let answer = guest.next();
+    assert_eq!(answer, Some((0, ToHost::Held(Some("nobody can renew this".into())))));
+    assert_eq!(guest.run(words(&["true"])).status(), Status::Code(0));
 }
 
 #[test]
@@ -152,7 +165,7 @@ fn a_million_tiny_frames_are_answered_within_bounded_memory() {
 fn a_host_of_another_protocol_is_told_both_versions() {
     let mut guest = Guest::strange();
     guest.send(0, &ToGuest::Hello(Hello { protocol: PROTOCOL_VERSION + 1, ..hello() }));
-    assert_eq!(guest.fault(), ("the host speaks protocol 4, the guest protocol 3".into(), Some(4)));
+    assert_eq!(guest.fault(), ("the host speaks protocol 5, the guest protocol 4".into(), Some(4)));
 }
 
 #[test]

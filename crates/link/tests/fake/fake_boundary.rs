@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use agentkernel_core::{BackendKind, Boundary, Ended, Posture, Resize, Result, Stopped};
+use agentkernel_core::{
+    BackendKind, Boundary, Ended, Error, ErrorKind, HeldGuest, Posture, Resize, Result, SnapshotName, Stopped,
+};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
@@ -70,6 +72,18 @@ impl Boundary for FakeBoundary {
     async fn resize(&self, to: &Resize) -> Result<()> {
         *self.remote.resized.lock().expect("not poisoned") = Some(*to);
         Ok(())
+    }
+
+    async fn may_snapshot(&self, _name: &SnapshotName) -> Result<()> {
+        Ok(())
+    }
+
+    /// Keeps nothing, and believes only "fresh".
+    async fn snapshot(&self, name: &SnapshotName, _about: &str, guest: &dyn HeldGuest) -> Result<()> {
+        match &*guest.renew("the steps").await? {
+            "fresh" => Ok(()),
+            stale => Err(Error::new(ErrorKind::Boot, "renew", stale).on(name)),
+        }
     }
 
     async fn stop(self: Box<Self>) -> Result<Stopped> {

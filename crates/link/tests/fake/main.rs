@@ -14,5 +14,6 @@ mod fake_guest;
 mod files;
 mod flow;
 mod handshake;
+mod holding;
 mod rules;
 mod sandbox;

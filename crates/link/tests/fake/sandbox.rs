@@ -14,7 +14,7 @@ fn spec() -> SandboxSpec {
     SandboxSpec::builder("test".parse().expect("a name"), Profile::Restrictive).build().expect("valid")
 }
 
-async fn attached() -> (FakeGuest, Remote, Box<LinkedSandbox>) {
+pub async fn attached() -> (FakeGuest, Remote, Box<LinkedSandbox>) {
     let (mut guest, stream) = FakeGuest::new();
     let (boundary, remote) = FakeBoundary::new();
     let spec = spec();

@@ -133,7 +133,7 @@ impl MicrovmBackend {
 
     async fn renew(&self, started: &mut Started, spec: &SandboxSpec) -> Result<()> {
         let Started { plan, vmm, stream, .. } = started;
-        self.while_it_boots(plan, vmm, renewal::renew(stream, spec)).await
+        self.while_it_boots(plan, vmm, renewal::renew(stream, spec)).await.map(drop)
     }
 
     /// Hears a machine that boots, unless it ends first. After an error its VMM is killed.

@@ -7,6 +7,7 @@ use agentkernel_core::{Error, ErrorKind, Image, Result, SandboxName, SandboxSpec
 
 use super::MicrovmBackend;
 use crate::image::ImageStore;
+use crate::kept::Fit;
 use crate::layout::{self, Size};
 use crate::plan::{Beginning, VmPlan, VmmKind};
 use crate::probe::Tools;
@@ -39,6 +40,14 @@ impl Parts {
         let parts = [words.as_bytes(), version.as_bytes(), about.sha256.as_bytes(), root, kernel, program];
         let processor = processor(&self.cpuinfo);
         Key::of(parts.into_iter().chain([&*self.initramfs, processor.as_bytes()]))
+    }
+
+    /// What it has in common with all that may continue from it once it is used.
+    pub(super) fn fit(&self, plan: &VmPlan) -> Fit {
+        let plan = VmPlan { name: no_name(), user: 0, beginning: Beginning::Restore, ..plan.clone() };
+        let Tools { program, version, .. } = &self.tools;
+        let (program, version) = (program.clone(), version.clone());
+        Fit { program, version, processor: processor(&self.cpuinfo), words: plan.argv().join("\0") }
     }
 
     /// What the VMM is asked for.
@@ -78,9 +87,18 @@ impl MicrovmBackend {
         let tools = self.tools(spec.emulate())?;
         let root = root_device(&tools, spec).await?;
         let initramfs = self.initramfs(&tools, spec)?;
+        Ok(Self::parts_of(tools, size, root, initramfs))
+    }
+
+    /// The parts of one that continues with this disk; all else is in its memory.
+    pub(super) fn parts_in_use(&self, spec: &SandboxSpec, root: PathBuf) -> Result<Parts> {
+        Ok(Self::parts_of(self.tools(spec.emulate())?, layout::size(spec)?, root, Vec::new()))
+    }
+
+    fn parts_of(tools: Tools, size: Size, root: PathBuf, initramfs: Vec<u8>) -> Parts {
         let told = |file: &str| fs::read_to_string(file).unwrap_or_default();
         let sparse = knows_what_was_touched(&tools.version, &told("/proc/meminfo"));
-        Ok(Parts { tools, size, root, initramfs, cpuinfo: told("/proc/cpuinfo"), sparse })
+        Parts { tools, size, root, initramfs, cpuinfo: told("/proc/cpuinfo"), sparse }
     }
 }
 

@@ -4,6 +4,7 @@ mod conformance;
 mod faults;
 mod firecracker;
 mod fixture;
+mod forks;
 mod posture;
 mod shared;
 mod snapshots;

@@ -93,6 +93,8 @@ pub fn to_guest() -> impl Strategy<Value = ToGuest> {
         size().prop_map(ToGuest::Resize),
         any::<u64>().prop_map(ToGuest::Ping),
         Just(ToGuest::Shutdown),
+        Just(ToGuest::Hold),
+        ".*".prop_map(ToGuest::Renew),
     ]
 }
 
@@ -156,6 +158,8 @@ pub fn to_host() -> impl Strategy<Value = ToHost> {
         any::<u32>().prop_map(ToHost::StdinCredit),
         any::<u64>().prop_map(ToHost::Pong),
         ".*".prop_map(ToHost::Fault),
+        proptest::option::of(".*").prop_map(ToHost::Held),
+        ".*".prop_map(ToHost::Renewed),
     ]
 }
 

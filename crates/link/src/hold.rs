@@ -1,0 +1,116 @@
+//! A guest that holds still, so that its machine can be kept as it is.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use agentkernel_core::{DuplexStream, Error, ErrorKind, HeldGuest, Result};
+use agentkernel_protocol::{Decoder, Direction, ToGuest, ToHost, encode};
+use async_trait::async_trait;
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+use crate::link::Link;
+use crate::table::guest_says;
+use crate::text::printable;
+
+const HOLD: &str = "hold the sandbox still";
+const RENEW: &str = "renew the sandbox";
+
+/// How long a guest may take to hold still: its commands may be deep in its kernel.
+const HOLD_WAIT: Duration = Duration::from_secs(30);
+
+/// How long one may take to renew itself.
+const RENEW_WAIT: Duration = Duration::from_secs(30);
+
+/// A guest that holds still until it is renewed. Dropping it before that closes the link: nobody gets a guest that is not
+/// known to be itself.
+pub(crate) struct Held {
+    link: Link,
+    is_renewed: AtomicBool,
+}
+
+impl Link {
+    /// Has the guest hold still. What others ask of it meanwhile waits.
+    pub(crate) async fn hold(&self) -> Result<Held> {
+        let word = self.table().await_word().ok_or_else(|| {
+            Error::new(ErrorKind::NotSupported, HOLD, "another snapshot of it is being taken")
+                .hint("wait for that")
+        })?;
+        self.table().outbox.hold();
+        let held = Held { link: self.clone(), is_renewed: AtomicBool::new(false) };
+        let why = match timeout(HOLD_WAIT, word).await {
+            Ok(Ok(ToHost::Held(None))) => return Ok(held),
+            Ok(Ok(ToHost::Held(Some(why_not)))) => {
+                // It goes on as it was.
+                held.is_renewed.store(true, Ordering::Release);
+                return Err(Error::new(ErrorKind::NotSupported, HOLD, guest_says(&why_not)));
+            }
+            Ok(Ok(_)) => "it answers to what nobody has asked".to_owned(),
+            Ok(Err(_)) => return Err(self.gone(HOLD)),
+            Err(_) => format!("it does not within {} s", HOLD_WAIT.as_secs()),
+        };
+        Err(Error::new(ErrorKind::Timeout, HOLD, why))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !self.is_renewed.load(Ordering::Acquire) {
+            self.link.close("it was held and not renewed");
+        }
+        self.link.table().outbox.let_go();
+    }
+}
+
+#[async_trait]
+impl HeldGuest for Held {
+    async fn renew(&self, steps: &str) -> Result<String> {
+        let failed = |why: String| Error::new(ErrorKind::Boot, RENEW, why);
+        let table = self.link.table();
+        let word = table.await_word().ok_or_else(|| failed("it is being renewed".into()))?;
+        table
+            .outbox
+            .push_to_held(&ToGuest::Renew(steps.to_owned()))
+            .map_err(|why| failed(why.to_string()))?;
+        match timeout(RENEW_WAIT, word).await {
+            Ok(Ok(ToHost::Renewed(evidence))) => {
+                self.is_renewed.store(true, Ordering::Release);
+                table.outbox.let_go();
+                // It waits for one word more: who it has to do with.
+                self.link.ping().await?;
+                Ok(evidence)
+            }
+            Ok(Ok(_)) => Err(failed("it answers to what nobody has asked".into())),
+            Ok(Err(_)) => Err(self.link.gone(RENEW)),
+            Err(_) => Err(failed(format!("it is not renewed within {} s", RENEW_WAIT.as_secs()))),
+        }
+    }
+}
+
+/// Renews a guest that was held, and goes on elsewhere: the first thing that it hears. Then it can be greeted by
+/// [`crate::LinkedSandbox::adopt`], with a token of its own.
+pub async fn renew(stream: &mut (impl DuplexStream + ?Sized), steps: &str) -> std::io::Result<String> {
+    let mut frame = BytesMut::new();
+    encode(0, &ToGuest::Renew(steps.to_owned()), &mut frame).map_err(std::io::Error::other)?;
+    stream.write_all(&frame).await?;
+    stream.flush().await?;
+    let mut decoder = Decoder::new(Direction::ToHost);
+    let invalid = |why: String| std::io::Error::new(std::io::ErrorKind::InvalidData, why);
+    loop {
+        if let Some(frame) = decoder.next_frame().map_err(|why| invalid(why.to_string()))? {
+            let message = ToHost::try_from(frame).map_err(|why| invalid(why.to_string()))?;
+            return match message {
+                // It says nothing more before it is greeted.
+                ToHost::Renewed(evidence) if decoder.is_between_frames() => Ok(evidence),
+                ToHost::Fault(why) => Err(std::io::Error::other(guest_says(&why))),
+                other => {
+                    Err(invalid(format!("it says {} when it is renewed", printable(&format!("{other:?}")))))
+                }
+            };
+        }
+        if stream.read_buf(decoder.buffer()).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Machines that continue from where somebody has used one.
+
+use std::time::Instant;
+
+use agentkernel_core::{
+    Boundary, DuplexStream, Error, ErrorKind, Restored, Result, SandboxSpec, SnapshotName,
+};
+use agentkernel_link::LinkedSandbox;
+
+use super::start::{Started, WHAT, Way};
+use super::{MicrovmBackend, defaults, proven, with_last_words};
+use crate::backend::parts::Parts;
+use crate::boundary::VmBoundary;
+use crate::kept::{Kept, KeptStore};
+use crate::plan::{Beginning, VmmKind};
+use crate::renewal;
+
+impl MicrovmBackend {
+    /// Where snapshots are; nowhere for a VMM that takes none, and without a home.
+    pub(super) fn kept(&self) -> Option<KeptStore> {
+        let home = self.settings.home.as_deref().filter(|_| self.vmm == VmmKind::Qemu);
+        home.map(KeptStore::below)
+    }
+
+    pub(super) fn kept_or_refused(&self, what: &'static str, name: &SnapshotName) -> Result<KeptStore> {
+        self.kept().ok_or_else(|| {
+            let why = format!("{} keeps no snapshots of sandboxes in use", self.vmm.backend());
+            Error::new(ErrorKind::NotSupported, what, why).on(name).hint("use --backend qemu")
+        })
+    }
+
+    /// What holds a machine, and the way to its agent.
+    pub(super) fn boundary(
+        &self,
+        started: Started,
+        parts: &Parts,
+    ) -> (Box<dyn Boundary>, Box<dyn DuplexStream>) {
+        let Started { holdings, plan, vmm, control, stream } = started;
+        let of = Kept { about: String::new(), fit: parts.fit(&plan), root: parts.root.clone() };
+        let boundary = VmBoundary::new(plan, vmm, control, holdings);
+        let boundary = match self.kept() {
+            Some(store) => boundary.kept_in(store, of),
+            None => boundary,
+        };
+        (Box::new(boundary), Box::new(stream))
+    }
+
+    /// One machine more of a snapshot.
+    pub(super) async fn continue_in_use(&self, spec: &SandboxSpec, from: &SnapshotName) -> Result<Restored> {
+        let began = Instant::now();
+        let (store, name) = (self.kept_or_refused("continue from the snapshot", from)?, from.clone());
+        let found = tokio::task::spawn_blocking(move || store.find(&name)).await;
+        let found = found.map_err(|why| Error::new(ErrorKind::Internal, WHAT, why))??;
+        let parts = self.parts_in_use(spec, found.root.clone())?;
+        found.check(from, &parts.fit(&parts.plan(self.vmm, spec, 0, Beginning::Restore)))?;
+        let files = [found.memory];
+        let mut started = self.start(spec, &parts, Way::ContinuesFrom(&files)).await?;
+        let Started { plan, vmm, stream, .. } = &mut started;
+        let evidence = self.while_it_boots(plan, vmm, renewal::renew_in_use(stream, spec)).await?;
+        let hello = self.hello(started.plan.accelerator)?;
+        let end = started.vmm.end();
+        let (boundary, stream) = self.boundary(started, &parts);
+        let (sandbox, commands) = match LinkedSandbox::adopt(spec, boundary, stream, hello, defaults()).await
+        {
+            Ok((sandbox, _ready, commands)) => (sandbox, commands),
+            Err(error) => return Err(with_last_words(error, end).await),
+        };
+        let sandbox = proven(sandbox, spec).await?;
+        Ok(Restored { sandbox, commands, evidence, ready: began.elapsed() })
+    }
+}
