@@ -14,6 +14,7 @@ mod events;
 mod exec;
 mod flags;
 mod inspect;
+mod life;
 mod logs;
 mod pool;
 mod prune;
@@ -25,6 +26,7 @@ mod service;
 mod session;
 mod setup;
 mod shutdown;
+mod snapshot;
 mod stats;
 pub mod wire;
 mod words;
@@ -98,6 +100,8 @@ enum Words {
     Stop(change::StopArgs),
     Pause(change::PauseArgs),
     Resume(change::ResumeArgs),
+    Snapshot(snapshot::Args),
+    Fork(snapshot::ForkArgs),
     Rm(rm::Args),
     Prune(prune::Args),
     Events(events::Args),
@@ -184,6 +188,8 @@ impl Words {
             Self::Stop(args) => change::stop(&args, environment),
             Self::Pause(args) => change::pause(&args, environment),
             Self::Resume(args) => change::resume(&args, environment),
+            Self::Snapshot(args) => snapshot::main(&args, environment),
+            Self::Fork(args) => snapshot::fork(&args, environment),
             Self::Rm(args) => rm::main(&args, environment),
             Self::Prune(args) => prune::main(&args, environment),
             Self::Events(args) => events::main(&args, environment),

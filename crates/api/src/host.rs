@@ -62,6 +62,8 @@ pub struct Backend {
     pub resize: bool,
     /// Whether a socket of the host can be served inside.
     pub host_socket: bool,
+    /// Whether sandboxes in use can be kept as snapshots.
+    pub snapshots: bool,
 }
 
 /// How the daemon is to be stopped. In either way nothing is left.

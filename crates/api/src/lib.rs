@@ -37,6 +37,7 @@ mod process;
 mod request;
 mod result;
 mod sandbox;
+mod snapshot;
 mod stream;
 mod word;
 
@@ -54,5 +55,6 @@ pub use result::{CommandResult, Phases, Usage};
 pub use sandbox::{
     CauseOfDeath, Control, Limits, Origin, Posture, Sandbox, SandboxList, SandboxStats, SandboxUsage, State,
 };
+pub use snapshot::{ForkRequest, Renewal, RestoreRequest, Snapshot, SnapshotList, SnapshotRequest};
 pub use stream::{ClientMessage, ServerMessage, Started, StreamId};
 pub use word::Word;

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::Phases;
+use crate::{Phases, Renewal};
 
 /// A sandbox at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -50,6 +50,8 @@ pub struct Sandbox {
     pub origin: Option<Origin>,
     /// Where the time went until it was there.
     pub phases: Phases,
+    /// Of one that goes on from a snapshot, what shows that it is itself.
+    pub renewal: Option<Renewal>,
     /// Whether it was made for one run, and ends with it.
     pub run: bool,
 }
@@ -155,6 +157,8 @@ pub enum Origin {
     Warm,
     /// It was booted for the request.
     Cold,
+    /// It goes on from a snapshot.
+    Restored,
 }
 
 /// What a sandbox may use, as on the command line.

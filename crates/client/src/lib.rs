@@ -25,6 +25,7 @@ mod handshake;
 mod path;
 mod pools;
 mod sandboxes;
+mod snapshots;
 mod stream;
 
 pub use address::Address;

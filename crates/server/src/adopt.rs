@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentkernel_api::{CauseOfDeath, ProcessInfo, ProcessState, State};
+use agentkernel_api::{CauseOfDeath, State};
 use agentkernel_core::{Adopted, Backend, SandboxName};
 use agentkernel_runtime::Choice;
 use tokio::sync::watch;
@@ -14,7 +14,6 @@ use crate::convert;
 use crate::daemon::Daemon;
 use crate::failure::Outcome;
 use crate::fate::Fate;
-use crate::keeper::Ask;
 use crate::make::{Obituary, Plan, settle};
 use crate::state::Candidate;
 use crate::store::Row;
@@ -55,6 +54,7 @@ async fn get_back(daemon: &Arc<Daemon>, row: &Row) -> Result<(), String> {
         // What is left of it by the clock that nobody can set; none at all ends it at once, as its time was up.
         timeout: row.deadline.as_ref().map(crate::clock::StoredDeadline::remaining),
         idle_timeout: convert::time("idle_timeout_ms", row.sandbox.idle_timeout_ms).map_err(words)?,
+        from: None,
     };
     keep(daemon, plan, row, adopted).await.map_err(words)
 }
@@ -92,17 +92,7 @@ async fn keep(daemon: &Arc<Daemon>, plan: Plan, row: &Row, adopted: Adopted) -> 
     let obituary = Obituary::new(daemon, &view);
     let id = view.borrow().id.clone();
     let (keeper, house, guest) = settle(daemon, plan, view, fate, adopted.sandbox);
-    for process in adopted.commands {
-        let info = ProcessInfo {
-            pid: process.pid(),
-            argv: Vec::new(),
-            state: ProcessState::Running,
-            background: true,
-            started_ms: clock::wall_ms(),
-            result: None,
-        };
-        drop(guest.keeper.send(Ask::Keep(info, process, None)));
-    }
+    guest.keep_all(adopted.commands);
     daemon.state.live(&id, guest);
     tracing::info!(sandbox = %id, "got back");
     tokio::spawn(async move {

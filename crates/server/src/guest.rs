@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use agentkernel_api::{ErrorKind, State, Word};
-use agentkernel_core::{Result, Sandbox, SandboxSpec};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use agentkernel_api::{ErrorKind, ProcessInfo, ProcessState, State, Word};
+use agentkernel_core::{Process, Result, Sandbox, SandboxSpec};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use crate::clock;
@@ -70,6 +70,28 @@ impl Guest {
             return Err(visit.gone());
         }
         Ok(visit)
+    }
+
+    /// Asks its keeper; it may end meanwhile.
+    pub async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> keeper::Ask) -> Outcome<T> {
+        let (reply, answer) = oneshot::channel();
+        drop(self.keeper.send(ask(reply)));
+        answer.await.map_err(|_| Failure::gone(&self.view.borrow()))
+    }
+
+    /// Has commands kept that nobody of now has started.
+    pub fn keep_all(&self, commands: Vec<Box<dyn Process>>) {
+        for process in commands {
+            let info = ProcessInfo {
+                pid: process.pid(),
+                argv: Vec::new(),
+                state: ProcessState::Running,
+                background: true,
+                started_ms: clock::wall_ms(),
+                result: None,
+            };
+            drop(self.keeper.send(keeper::Ask::Keep(info, process, None)));
+        }
     }
 }
 

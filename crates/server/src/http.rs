@@ -17,6 +17,7 @@ mod router;
 mod runs;
 mod sandboxes;
 mod shapes;
+mod snapshots;
 
 pub mod listen;
 pub mod pools;

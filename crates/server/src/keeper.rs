@@ -10,7 +10,7 @@ use std::time::Duration;
 use agentkernel_api::{
     self as api, CauseOfDeath, ErrorKind, EventKind, ProcessInfo, SandboxRequest, State, TimeoutRequest,
 };
-use agentkernel_core::{Process, ProcessControl, Result, Sandbox};
+use agentkernel_core::{Process, ProcessControl, Result, Sandbox, SnapshotName};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -33,6 +33,12 @@ pub enum Ask {
     Pause(oneshot::Sender<Outcome<()>>),
     /// Let it go on.
     Resume(oneshot::Sender<Outcome<()>>),
+    /// Keep it as it is, under this name, with these words of what it was asked to be.
+    Snapshot {
+        name: SnapshotName,
+        about: Box<dyn FnOnce(SandboxRequest) -> String + Send>,
+        reply: oneshot::Sender<Outcome<()>>,
+    },
     /// Change the times of the sandbox.
     Times(TimeoutRequest, oneshot::Sender<Outcome<()>>),
     /// A command has been started, and its client listens to it.
@@ -116,6 +122,10 @@ impl Keeper {
         match ask {
             Ask::Pause(reply) => drop(reply.send(self.pause(house).await)),
             Ask::Resume(reply) => drop(reply.send(self.resume(house).await)),
+            Ask::Snapshot { name, about, reply } => {
+                let about = about(self.request.clone());
+                drop(reply.send(self.snapshot(house, &name, &about).await));
+            }
             Ask::Times(times, reply) => drop(reply.send(self.set_times(house, &times).await)),
             Ask::Started(info, control) => {
                 self.tell(EventKind::Started, Some(info.pid));
@@ -149,6 +159,16 @@ impl Keeper {
         // Time in which it stood still is no idle time.
         drop(self.uses.begin());
         self.enter(State::Running).await
+    }
+
+    /// However long that takes: one that stops waiting for a sandbox that is held still ends it.
+    async fn snapshot(&self, house: &House, name: &SnapshotName, about: &str) -> Outcome<()> {
+        tokio::select! {
+            biased;
+            kept = house.sandbox.snapshot(name, about) => kept.map_err(Failure::from),
+            _ = self.fate.decided() => Err(Failure::gone(&self.view.borrow())),
+            () = reached(self.deadline) => Err(Failure::gone(&self.view.borrow())),
+        }
     }
 
     /// Waits for the sandbox, but neither for ever nor beyond its end.

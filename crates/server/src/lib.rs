@@ -33,6 +33,7 @@ mod make;
 mod metrics;
 mod serve;
 mod settings;
+mod snapshots;
 mod state;
 mod status;
 mod store;

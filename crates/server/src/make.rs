@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentkernel_api::{self as api, ErrorKind, SandboxRequest, State};
-use agentkernel_core::{ByteSize, Sandbox, SandboxSpec};
-use agentkernel_pool::{Lease, Origin};
+use agentkernel_core::{Backend, ByteSize, Evidence, Process, Restored, Sandbox, SandboxSpec, SnapshotName};
+use agentkernel_pool::{Lease, Origin, Pool};
 use agentkernel_runtime::{Choice, run};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -32,6 +32,8 @@ pub struct Order {
     pub run: bool,
     /// Its id, if it had one before.
     pub id: Option<String>,
+    /// The snapshot that it goes on from, and what keeps that.
+    pub from: Option<(Choice, SnapshotName)>,
 }
 
 /// What the keeper begins with.
@@ -41,6 +43,15 @@ pub struct Plan {
     pub spec: SandboxSpec,
     pub timeout: Option<Duration>,
     pub idle_timeout: Option<Duration>,
+    /// The snapshot that it goes on from.
+    pub from: Option<SnapshotName>,
+}
+
+/// What has just come to be.
+struct Begun {
+    sandbox: Box<dyn Sandbox>,
+    /// Commands that ran in the snapshot that it goes on from.
+    commands: Vec<Box<dyn Process>>,
 }
 
 /// Makes a sandbox. Whoever drops this future, or the guard, takes it along.
@@ -66,14 +77,17 @@ pub async fn make(daemon: &Arc<Daemon>, order: Order) -> Outcome<(Guest, EndOnDr
 
 /// Everything that can be decided before anything is done.
 async fn plan(daemon: &Daemon, order: Order) -> Outcome<(Plan, api::Sandbox)> {
-    let Order { owner, request, run, id } = order;
+    let Order { owner, request, run, id, from } = order;
     check_size(daemon, &request)?;
     let id = id.map_or_else(|| run::random_name().map_err(Failure::from), |id| convert::name(&id))?;
     let name = request.name.as_deref().map(convert::name).transpose()?.unwrap_or_else(|| id.clone());
     let (backend, spec) = convert::spec(&request, id.clone())?;
     let timeout = convert::time("sandbox.timeout_ms", request.timeout_ms)?;
     let idle_timeout = convert::time("sandbox.idle_timeout_ms", request.idle_timeout_ms)?;
-    let choice = daemon.registry.choose(backend, &spec).await?;
+    let (choice, from) = match from {
+        Some((choice, from)) => (choice, Some(from)),
+        None => (daemon.registry.choose(backend, &spec).await?, None),
+    };
     let sandbox = api::Sandbox {
         id: id.to_string(),
         name: name.to_string(),
@@ -94,9 +108,10 @@ async fn plan(daemon: &Daemon, order: Order) -> Outcome<(Plan, api::Sandbox)> {
         labels: request.labels.clone(),
         origin: None,
         phases: api::Phases::default(),
+        renewal: None,
         run,
     };
-    Ok((Plan { request, choice, spec, timeout, idle_timeout }, sandbox))
+    Ok((Plan { request, choice, spec, timeout, idle_timeout, from }, sandbox))
 }
 
 /// What is kept for ten thousand sandboxes must be small for each.
@@ -121,8 +136,9 @@ async fn live(
     let obituary = Obituary::new(&daemon, &view);
     let id = view.borrow().id.clone();
     match begin(&daemon, &plan, &view, &fate).await {
-        Ok(sandbox) => {
+        Ok(Begun { sandbox, commands }) => {
             let (keeper, house, guest) = settle(&daemon, plan, view, fate, sandbox);
+            guest.keep_all(commands);
             daemon.state.live(&id, guest.clone());
             // Nobody waits any more: the guard has decided the fate.
             drop(reply.send(Ok(guest)));
@@ -149,21 +165,20 @@ async fn begin(
     plan: &Plan,
     view: &watch::Sender<api::Sandbox>,
     fate: &Fate,
-) -> Outcome<Box<dyn Sandbox>> {
+) -> Outcome<Begun> {
     let run = view.borrow().run;
     if !run {
         write_down(daemon, plan, view).await?;
     }
     let (backend, pool) = daemon.backend(plan.choice.backend)?;
-    let lease = tokio::select! {
-        lease = pool.acquire(&plan.spec) => lease.map_err(too_busy)?,
+    let begun = tokio::select! {
+        begun = acquire(&*backend, &pool, plan, view) => begun?,
         verdict = fate.decided() => return Err(gone(view, verdict)),
     };
-    tell(plan, view, &lease);
-    let sandbox = lease.into_sandbox();
+    let sandbox = &begun.sandbox;
     let keeps = async {
         if let Some(timeout) = plan.timeout {
-            keeper::set_lifetime(&*sandbox, timeout).await?;
+            keeper::set_lifetime(&**sandbox, timeout).await?;
         }
         if !run {
             // Written down first: a sandbox that outlives the daemon must be known to the next one.
@@ -175,14 +190,48 @@ async fn begin(
         Ok(())
     };
     match keeps.await {
-        Ok(()) => Ok(sandbox),
+        Ok(()) => Ok(begun),
         Err(failure) => {
-            if let Err(error) = sandbox.stop().await {
+            if let Err(error) = begun.sandbox.stop().await {
                 tracing::error!(%error, "something of a sandbox that was not made may be left");
             }
             Err(failure)
         }
     }
+}
+
+/// Leases the sandbox, or has it go on from its snapshot.
+async fn acquire(
+    backend: &dyn Backend,
+    pool: &Pool,
+    plan: &Plan,
+    view: &watch::Sender<api::Sandbox>,
+) -> Outcome<Begun> {
+    let Some(from) = &plan.from else {
+        let lease = pool.acquire(&plan.spec).await.map_err(too_busy)?;
+        tell(plan, view, &lease);
+        return Ok(Begun { sandbox: lease.into_sandbox(), commands: Vec::new() });
+    };
+    let Restored { sandbox, commands, evidence, ready } = backend.restore(&plan.spec, from).await?;
+    tell_restored(plan, view, &evidence, ready);
+    Ok(Begun { sandbox, commands })
+}
+
+/// Writes into the view that it goes on from a snapshot.
+fn tell_restored(plan: &Plan, view: &watch::Sender<api::Sandbox>, evidence: &Evidence, ready: Duration) {
+    let total = clock::nanoseconds(ready);
+    view.send_modify(|sandbox| {
+        sandbox.state = State::Running;
+        sandbox.host_name = Some(plan.spec.name().to_string());
+        sandbox.deadline_ms = plan.timeout.map(|timeout| clock::wall_ms_at(Instant::now() + timeout));
+        sandbox.phases = api::Phases { ready_ns: Some(total), total_ns: Some(total), ..Default::default() };
+        sandbox.origin = Some(api::Origin::Restored);
+        sandbox.renewal = Some(api::Renewal {
+            boot_id: evidence.boot_id.clone(),
+            random_sample: evidence.random_sample.clone(),
+            clock_error_ns: clock::nanoseconds(evidence.clock_error),
+        });
+    });
 }
 
 /// Writes into the view what the lease is.

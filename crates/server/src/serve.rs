@@ -21,6 +21,7 @@ use crate::http::listen::{Door, Listener};
 use crate::http::pools;
 use crate::metrics::Metrics;
 use crate::settings::ServeSettings;
+use crate::snapshots;
 use crate::state::{Found, State};
 use crate::store::{Row, Store};
 use crate::tokens::{Tokens, random_hex};
@@ -72,6 +73,7 @@ async fn serve_from(
     };
     let daemon = Arc::new(daemon(settings, registry, store)?);
     adopt::adopt(&daemon, living).await;
+    snapshots::clear_up(&daemon).await;
     if let Some(request) = &daemon.settings.warm {
         pools::set_target(&daemon, request).await.map_err(|failure| *failure.error)?;
     }

@@ -12,6 +12,7 @@ mod content;
 mod files;
 mod house;
 mod keeper;
+mod kept;
 mod place;
 mod process;
 mod sandbox;
@@ -25,11 +26,12 @@ use std::time::Instant;
 
 use agentkernel_core::{
     Adopted, Availability, Backend, BackendKind, Booted, Capabilities, CauseOfDeath, Error, ErrorKind, Image,
-    Result, SandboxName, SandboxSpec,
+    Restored, Result, SandboxName, SandboxSpec, SnapshotInfo, SnapshotName,
 };
 use async_trait::async_trait;
 
 use house::House;
+use kept::Kept;
 use sandbox::FakeSandbox;
 
 /// Makes sandboxes that are none. Names are taken for as long as their sandboxes live.
@@ -92,7 +94,7 @@ impl Backend for FakeBackend {
             own_kernel: false,
             resize: true,
             host_socket: false,
-            snapshots: false,
+            snapshots: true,
         }
     }
 
@@ -137,6 +139,32 @@ impl Backend for FakeBackend {
         let commands = commands.into_iter().map(|left| Ok(Box::new(left.take_back()?) as Box<_>));
         Ok(Adopted { sandbox, commands: commands.collect::<Result<_>>()? })
     }
+
+    async fn snapshots(&self) -> Result<Vec<SnapshotInfo>> {
+        Ok(self.names.kept.list())
+    }
+
+    async fn restore(&self, spec: &SandboxSpec, from: &SnapshotName) -> Result<Restored> {
+        restored(self, spec, from).await
+    }
+
+    async fn remove_snapshot(&self, name: &SnapshotName) -> Result<()> {
+        self.names.kept.remove(name)
+    }
+}
+
+/// Boots one and fills it with what was kept.
+async fn restored(backend: &FakeBackend, spec: &SandboxSpec, from: &SnapshotName) -> Result<Restored> {
+    let began = Instant::now();
+    // First: a sandbox of nothing is none.
+    backend.names.kept.check(from)?;
+    let sandbox = backend.boot(spec).await?.sandbox;
+    let house = backend.names.house(spec.name());
+    let workspace = house.and_then(|house| house.workspace().ok());
+    let filled = workspace.map_or(Ok(()), |workspace| backend.names.kept.fill(from, &workspace));
+    filled?;
+    let evidence = kept::evidence();
+    Ok(Restored { sandbox, commands: Vec::new(), evidence, ready: began.elapsed() })
 }
 
 /// The sandboxes that live, by name; `None` is one that is being made.
@@ -146,6 +174,7 @@ type Taken = BTreeMap<SandboxName, Option<Arc<House>>>;
 #[derive(Debug, Clone, Default)]
 struct Names {
     taken: Arc<Mutex<Taken>>,
+    kept: Arc<Kept>,
 }
 
 impl Names {

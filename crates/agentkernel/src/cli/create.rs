@@ -1,15 +1,15 @@
 //! `agentkernel create`: a sandbox that lives until somebody, or its time, ends it.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::time::Duration;
 
-use agentkernel_api::SandboxRequest;
-use agentkernel_core::{Result, SandboxName, parse_duration};
+use agentkernel_api::{RestoreRequest, Sandbox, SandboxRequest};
+use agentkernel_client::Client;
+use agentkernel_core::{Result, SnapshotName};
 use tokio::sync::Notify;
 
 use super::command_flags::variables;
 use super::flags::{self, SandboxFlags, usage};
+use super::life::LifeFlags;
 use super::{daemon, serve, wire};
 use crate::environment::Environment;
 use crate::errors::Failure;
@@ -29,45 +29,61 @@ pub struct Args {
     #[arg(short = 'e', long = "env", value_name = "KEY[=VALUE]")]
     env: Vec<OsString>,
 
-    /// Remember something of it. May be repeated
-    #[arg(short = 'l', long = "label", value_name = "KEY=VALUE")]
-    labels: Vec<String>,
+    /// Go on from this snapshot, in a sandbox like the one that it was taken of
+    #[arg(long, value_name = "SNAPSHOT", conflicts_with = "env")]
+    snapshot: Option<SnapshotName>,
 
-    /// Kill it after this time, in ms, s, m or h [default: never]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    timeout: Option<Duration>,
-
-    /// Kill it when nobody has used it for this time [default: never]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    idle_timeout: Option<Duration>,
-
-    /// Name of the sandbox: a-z, 0-9 and - [default: random]
-    #[arg(long, value_name = "NAME")]
-    name: Option<SandboxName>,
+    #[command(flatten)]
+    life: LifeFlags,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   agentkernel create --name web --memory 1G --idle-timeout 30m
   name=$(agentkernel create -v .:/workspace/src) && agentkernel exec \"$name\" -- ls src
-  agentkernel create --label task=42 --timeout 2h";
+  agentkernel create --label task=42 --timeout 2h
+  agentkernel create --snapshot prepared --name try-1";
 
 /// Makes it and prints its name.
 pub fn main(args: &Args, environment: &Environment) -> Result<u8, Failure> {
-    let request = request(args, environment)?;
+    let sandbox = if let Some(snapshot) = &args.snapshot {
+        if !args.sandbox.is_empty() {
+            let why = "the snapshot says what the sandbox is; leave the flags out that do";
+            return Err(usage(format!("--snapshot {snapshot}"), why).into());
+        }
+        let request = args.life.request()?;
+        made(environment, async |client| client.restore(snapshot.as_str(), &request).await)?
+    } else {
+        let request = request(args, environment)?;
+        made(environment, async |client| client.create(&request).await)?
+    };
+    tell(&[sandbox])
+}
+
+/// Has a daemon make something, with a sign of life meanwhile.
+pub fn made<T>(
+    environment: &Environment,
+    make: impl AsyncFn(&Client) -> Result<T, agentkernel_client::Error>,
+) -> Result<T, Failure> {
     serve::start_if_missing(environment)?;
-    let sandbox = daemon::ask(environment, async |client| {
+    daemon::ask(environment, async |client| {
         // Never notified: the sign of life is over when the reply is there.
         let ready = Notify::new();
         tokio::select! {
-            made = client.create(&request) => Ok(made?),
+            made = make(&client) => Ok(made?),
             never = progress::show(&ready) => match never {},
         }
-    })?;
-    match output::print(&format!("{}\n", sandbox.name)) {
-        // It is there all the same.
+    })
+}
+
+/// Prints the names of sandboxes that were made.
+pub fn tell(sandboxes: &[Sandbox]) -> Result<u8, Failure> {
+    let names: Vec<_> = sandboxes.iter().map(|sandbox| sandbox.name.as_str()).collect();
+    match output::print(&format!("{}\n", names.join("\n"))) {
+        // They are there all the same.
         Err(Failure::Error(error)) => {
-            Err(error.hint(format!("the sandbox was made: {}", sandbox.name)).into())
+            let noun = if names.len() == 1 { "the sandbox was" } else { "the sandboxes were" };
+            Err(error.hint(format!("{noun} made: {}", names.join(", "))).into())
         }
         printed => printed.map(|()| 0),
     }
@@ -75,20 +91,10 @@ pub fn main(args: &Args, environment: &Environment) -> Result<u8, Failure> {
 
 fn request(args: &Args, environment: &Environment) -> Result<SandboxRequest> {
     let settings = flags::settings(&args.sandbox.layer(environment)?, environment)?;
-    let spec = args.sandbox.spec(args.name.as_ref(), environment, &settings)?;
-    let request = wire::sandbox(&spec, settings.backend, args.name.as_ref(), args.sandbox.hostname());
-    Ok(SandboxRequest {
-        env: wire::variables(&variables(&args.env)?)?,
-        labels: args.labels.iter().map(|text| label(text)).collect::<Result<BTreeMap<_, _>>>()?,
-        timeout_ms: args.timeout.map(wire::milliseconds),
-        idle_timeout_ms: args.idle_timeout.map(wire::milliseconds),
-        ..request
-    })
-}
-
-fn label(text: &str) -> Result<(String, String)> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(usage(format!("--label {text}"), "it is not a label; write KEY=VALUE")),
-    }
+    let name = args.life.name.as_ref();
+    let spec = args.sandbox.spec(name, environment, &settings)?;
+    let request = wire::sandbox(&spec, settings.backend, name, args.sandbox.hostname());
+    let RestoreRequest { labels, timeout_ms, idle_timeout_ms, .. } = args.life.request()?;
+    let env = wire::variables(&variables(&args.env)?)?;
+    Ok(SandboxRequest { env, labels, timeout_ms, idle_timeout_ms, ..request })
 }

@@ -26,7 +26,7 @@ pub fn jumped(wall_ms: u64) -> u64 {
 /// A sandbox with these times.
 async fn sandbox(daemon: &Arc<Daemon>, timeout_ms: Option<u64>, idle_timeout_ms: Option<u64>) -> Guest {
     let request = SandboxRequest { timeout_ms, idle_timeout_ms, ..SandboxRequest::default() };
-    let order = Order { owner: "somebody".into(), request, run: false, id: None };
+    let order = Order { owner: "somebody".into(), request, run: false, id: None, from: None };
     let (guest, guard) = make(daemon, order).await.expect("made");
     guard.put_off();
     guest

@@ -27,7 +27,7 @@ pub async fn alone(daemon: &Arc<Daemon>, owner: &str, request: CallRequest) -> O
     let began = Instant::now();
     let CallRequest { sandbox, call } = request;
     let call = meant(call)?;
-    let order = Order { owner: owner.to_owned(), request: sandbox, run: true, id: None };
+    let order = Order { owner: owner.to_owned(), request: sandbox, run: true, id: None, from: None };
     let (guest, guard) = make(daemon, order).await?;
     let exec_began = Instant::now();
     let visit = guest.enter()?;

@@ -43,7 +43,7 @@ pub async fn with<C: Client, I: Input>(
         return Err(Failure::usage("command.background", "a run ends with its command"));
     }
     let RunRequest { sandbox, command } = request;
-    let order = Order { owner: owner.to_owned(), request: sandbox, run: true, id: None };
+    let order = Order { owner: owner.to_owned(), request: sandbox, run: true, id: None, from: None };
     let (guest, guard) = tokio::select! {
         made = make(daemon, order) => made?,
         left = input.leaves() => return Err(of(left)),

@@ -45,6 +45,7 @@ pub async fn info(State(daemon): State<Arc<Daemon>>) -> axum::Json<Info> {
             adopt: can.adopt,
             resize: can.resize,
             host_socket: can.host_socket,
+            snapshots: can.snapshots,
         }
     });
     axum::Json(Info {

@@ -16,7 +16,7 @@ use super::caller::{Caller, Place};
 use super::refusals;
 use super::reply::RequestId;
 use super::runs::bounded;
-use super::sandboxes::{ask_keeper, guest};
+use super::sandboxes::guest;
 use crate::command::attach::attach;
 use crate::command::socket::{signal_number, split};
 use crate::daemon::Daemon;
@@ -34,7 +34,7 @@ pub async fn list(
     Path(word): Path<String>,
 ) -> Outcome<axum::Json<Vec<ProcessInfo>>> {
     let guest = guest(&daemon, &caller, &word).await?;
-    Ok(axum::Json(ask_keeper(&guest, Ask::Processes).await?))
+    Ok(axum::Json(guest.ask(Ask::Processes).await?))
 }
 
 /// Tell what is known of a command
@@ -99,5 +99,5 @@ pub async fn stream(
 async fn known(guest: &Guest, pid: u32) -> Outcome<Known> {
     let missing =
         || Failure::new(ErrorKind::NotFound, "find the command", "the sandbox has none of that PID").on(pid);
-    ask_keeper(guest, |reply| Ask::Process(pid, reply)).await?.ok_or_else(missing)
+    guest.ask(|reply| Ask::Process(pid, reply)).await?.ok_or_else(missing)
 }

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::{
     archive, calls, events, exec, files, host, logs, pools, processes, refusals, reply, runs, sandboxes,
-    shapes,
+    shapes, snapshots,
 };
 use crate::daemon::Daemon;
 use crate::failure::Failure;
@@ -29,6 +29,7 @@ use crate::failure::Failure;
     tags(
         (name = "runs", description = "One command in a sandbox of its own"),
         (name = "sandboxes", description = "Sandboxes that live until somebody, or their time, ends them"),
+        (name = "snapshots", description = "Sandboxes in use, kept as they are, and others that go on from there"),
         (name = "commands", description = "Commands in a sandbox"),
         (name = "files", description = "Files in a sandbox"),
         (name = "host", description = "The daemon and its host"),
@@ -70,6 +71,11 @@ fn all() -> OpenApiRouter<Arc<Daemon>> {
         .routes(routes!(sandboxes::timeout))
         .routes(routes!(sandboxes::stats))
         .routes(routes!(sandboxes::posture))
+        .routes(routes!(snapshots::take))
+        .routes(routes!(snapshots::fork))
+        .routes(routes!(snapshots::list))
+        .routes(routes!(snapshots::restore))
+        .routes(routes!(snapshots::remove))
         .routes(routes!(exec::create))
         .routes(routes!(exec::stream))
         .routes(routes!(processes::list))

@@ -42,7 +42,7 @@ pub async fn create(
     Json(request): Json<SandboxRequest>,
 ) -> Outcome<(StatusCode, Timed<axum::Json<Sandbox>>)> {
     caller.check_host_paths(&request)?;
-    let order = Order { owner: caller.owner, request, run: false, id: None };
+    let order = Order { owner: caller.owner, request, run: false, id: None, from: None };
     Ok((StatusCode::CREATED, made(&daemon, order).await?))
 }
 
@@ -140,7 +140,8 @@ pub async fn start(
             let row = daemon.store.find(&caller.owner, &ended.id).await?;
             let request = row.ok_or_else(|| Failure::no_such_sandbox(&word))?.request;
             caller.check_host_paths(&request)?;
-            let order = Order { owner: caller.owner, request, run: false, id: Some(ended.id.clone()) };
+            let order =
+                Order { owner: caller.owner, request, run: false, id: Some(ended.id.clone()), from: None };
             made(&daemon, order).await
         }
         Err(failure) => Err(failure),
@@ -194,7 +195,7 @@ async fn changed(
     ask: impl FnOnce(oneshot::Sender<Outcome<()>>) -> Ask,
 ) -> Outcome<axum::Json<Sandbox>> {
     let guest = guest(daemon, caller, word).await?;
-    ask_keeper(&guest, ask).await??;
+    guest.ask(ask).await??;
     let sandbox = guest.view.borrow().clone();
     Ok(axum::Json(sandbox))
 }
@@ -209,13 +210,6 @@ pub async fn guest(daemon: &Daemon, caller: &Caller, word: &str) -> Outcome<Gues
     found.guest.ok_or_else(making)
 }
 
-/// Asks the keeper of a sandbox, which may end meanwhile.
-pub async fn ask_keeper<T>(guest: &Guest, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Outcome<T> {
-    let (reply, answer) = oneshot::channel();
-    drop(guest.keeper.send(ask(reply)));
-    answer.await.map_err(|_| Failure::gone(&guest.view.borrow()))
-}
-
 /// Tell what a sandbox uses now
 #[utoipa::path(get, operation_id = "sandboxes_stats", path = "/v1/sandboxes/{id}/stats", tag = "sandboxes",
     params(("id" = String, Path, description = "Its id or name")),
@@ -227,7 +221,7 @@ pub async fn stats(
 ) -> Outcome<axum::Json<SandboxStats>> {
     let visit = daemon.enter(&caller.owner, &word).await?;
     let usage = visit.attempt(visit.sandbox().usage()).await?;
-    let infos = ask_keeper(visit.guest(), Ask::Processes).await?;
+    let infos = visit.guest().ask(Ask::Processes).await?;
     let running = infos.iter().filter(|info| info.state == agentkernel_api::ProcessState::Running).count();
     let (id, limits) = {
         let view = visit.guest().view.borrow();

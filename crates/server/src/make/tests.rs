@@ -9,7 +9,8 @@ use super::*;
 
 /// Lets the making of a sandbox get on `polls` times, and goes away. Whether it was made before that.
 async fn go_away_after(polls: usize, daemon: &Arc<Daemon>, run: bool) -> bool {
-    let order = Order { owner: "somebody".into(), request: SandboxRequest::default(), run, id: None };
+    let order =
+        Order { owner: "somebody".into(), request: SandboxRequest::default(), run, id: None, from: None };
     let mut made = pin!(make(daemon, order));
     for _ in 0..polls {
         if poll_fn(|context| Poll::Ready(made.as_mut().poll(context).is_ready())).await {

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::TakenName;
 use super::files::FakeFiles;
+use super::kept::Kept;
 use super::process::Left;
 use super::tree::Tree;
 
@@ -22,6 +23,8 @@ const SIGSTOP: u8 = 19;
 pub struct House {
     name: SandboxName,
     pub files: FakeFiles,
+    /// Where snapshots of it are kept.
+    pub kept: Arc<Kept>,
     /// `None` once it has been torn down.
     inside: Mutex<Option<Inside>>,
     pub ended: watch::Sender<Option<CauseOfDeath>>,
@@ -49,11 +52,12 @@ struct Inside {
 
 impl House {
     pub fn new(name: TakenName, root: TempDir, files: FakeFiles, workspace: PathBuf) -> Self {
-        let own_name = name.name.clone();
+        let (own_name, kept) = (name.name.clone(), name.names.kept.clone());
         let inside = Inside { trees: Vec::new(), workspace, _root: root, _name: name };
         Self {
             name: own_name,
             files,
+            kept,
             inside: Mutex::new(Some(inside)),
             ended: watch::channel(None).0,
             paused: watch::channel(false).0,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use agentkernel_core::{
     BackendKind, ByteSize, CauseOfDeath, Command, Ended, Error, ErrorKind, Files, Posture, Process,
-    ProcessEvent, Resize, Result, Sandbox, SandboxName, SandboxUsage, Stopped,
+    ProcessEvent, Resize, Result, Sandbox, SandboxName, SandboxUsage, SnapshotName, Stopped,
 };
 use async_trait::async_trait;
 use tokio::task::{AbortHandle, spawn_blocking};
@@ -131,6 +131,10 @@ impl Sandbox for FakeSandbox {
         self.house.workspace()?;
         self.house.pause(false);
         Ok(())
+    }
+
+    async fn snapshot(&self, name: &SnapshotName, about: &str) -> Result<()> {
+        self.house.kept.keep(name, about, &self.house.workspace()?)
     }
 
     async fn persist(&self) -> Result<()> {

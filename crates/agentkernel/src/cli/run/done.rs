@@ -45,6 +45,7 @@ impl Way {
         self.origin.map(|origin| match origin {
             Origin::Warm => "warm",
             Origin::Cold => "cold",
+            Origin::Restored => "restored",
         })
     }
 }
