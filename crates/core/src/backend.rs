@@ -187,12 +187,12 @@ pub trait Boundary: Send + Sync {
     }
     /// Whether [`Boundary::snapshot`] could keep one of this name now: asked before the guest is held still.
     async fn may_snapshot(&self, _name: &SnapshotName) -> Result<()> {
-        Err(sandbox::not_supported("take a snapshot of the sandbox", self.kind()))
+        Err(sandbox::no_snapshots(self.kind()))
     }
     /// Keeps the guest, which holds still, as [`Sandbox::snapshot`] promises it, and renews it whether it could be kept or
     /// not.
     async fn snapshot(&self, _name: &SnapshotName, _about: &str, _guest: &dyn HeldGuest) -> Result<()> {
-        Err(sandbox::not_supported("take a snapshot of the sandbox", self.kind()))
+        Err(sandbox::no_snapshots(self.kind()))
     }
     /// As [`Sandbox::usage`] promises it.
     async fn usage(&self) -> Result<SandboxUsage> {

@@ -97,7 +97,7 @@ pub trait Sandbox: Send + Sync {
     ///
     /// Giving up this wait ends the sandbox: nobody gets one that is held still.
     async fn snapshot(&self, _name: &SnapshotName, _about: &str) -> Result<()> {
-        Err(not_supported("take a snapshot of the sandbox", self.backend()))
+        Err(no_snapshots(self.backend()))
     }
 
     /// Gives it so much time from now on, instead of the lifetime of its description.
@@ -117,6 +117,12 @@ pub trait Sandbox: Send + Sync {
 /// How a door refuses what its backend cannot do anywhere.
 pub(crate) fn not_supported(what: &str, backend: BackendKind) -> Error {
     Error::new(ErrorKind::NotSupported, what, "this backend cannot do that").on(backend)
+}
+
+/// How a door refuses to keep a snapshot.
+pub(crate) fn no_snapshots(backend: BackendKind) -> Error {
+    not_supported("take a snapshot of the sandbox", backend)
+        .hint("sandboxes of backend qemu can be kept: agentkernel create --backend qemu")
 }
 
 /// What a sandbox uses; a figure that the host cannot tell is `None`, never zero.

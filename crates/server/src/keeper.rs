@@ -163,6 +163,10 @@ impl Keeper {
 
     /// However long that takes: one that stops waiting for a sandbox that is held still ends it.
     async fn snapshot(&self, house: &House, name: &SnapshotName, about: &str) -> Outcome<()> {
+        if self.view.borrow().state == State::Paused {
+            let failure = Failure::new(ErrorKind::Conflict, "take a snapshot of the sandbox", "it is paused");
+            return Err(failure.on(&self.view.borrow().name).hint("resume it first"));
+        }
         tokio::select! {
             biased;
             kept = house.sandbox.snapshot(name, about) => kept.map_err(Failure::from),

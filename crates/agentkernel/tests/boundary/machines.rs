@@ -51,7 +51,7 @@ impl Host {
         let root = environment.root().join("root");
         fs::create_dir_all(root.join("bin")).expect("made");
         fs::copy(busybox, root.join("bin/busybox")).expect("copied");
-        for word in ["sh", "id", "head", "tail"] {
+        for word in ["sh", "id", "head", "tail", "cat"] {
             symlink("busybox", root.join("bin").join(word)).expect("linked");
         }
         Some(Self { environment, root })
@@ -132,4 +132,53 @@ fn a_daemon_keeps_emulated_machines_warm_for_those_who_ask_for_that_and_for_nobo
     drop(daemon);
     let left = fs::read_dir(host.environment.agentkernel_home().join("run/microvm")).expect("listed").count();
     assert_eq!(left, 0);
+}
+
+#[test]
+fn a_sandbox_in_use_is_kept_and_forked_and_what_is_kept_survives_the_daemon() {
+    let Some(host) = Host::new(TestEnvironment::new()) else { return };
+    let serve = || host.say(&["serve", "--detach"]).assert_success();
+    serve();
+    let daemon = Daemon(&host);
+    let root = host.root.display().to_string();
+    let machine = ["create", "--backend", "qemu", "--emulate", "--rootfs", &root, "--memory", "64M"];
+    host.say(&[&machine[..], &["--name", "web"]].concat()).assert_success();
+    let sh = |name: &str, script: &str| {
+        host.say(&["exec", name, "--", "sh", "-c", script]).assert_success().stdout_text()
+    };
+    sh("web", "echo past > /tmp/file");
+    assert_eq!(host.say(&["snapshot", "create", "web", "kept"]).assert_success().stdout_text(), "kept\n");
+    sh("web", "echo present > /tmp/file");
+    let forks = host.say(&["fork", "web", "--count", "2", "--name", "try"]).assert_success();
+    assert_eq!(forks.stdout_text(), "try-1\ntry-2\n");
+    host.say(&["create", "--snapshot", "kept", "--name", "again"]).assert_success();
+    for (name, content) in [("web", "present"), ("try-1", "present"), ("try-2", "present"), ("again", "past")]
+    {
+        assert_eq!(sh(name, "cat /tmp/file"), format!("{content}\n"), "{name}");
+    }
+    let listed = host.say(&["snapshot", "ls"]).assert_success().stdout_text();
+    assert!(listed.lines().count() == 2 && listed.contains("kept"), "a fork leaves none: {listed}");
+    let refused = host.say(&["create", "--snapshot", "kept", "--memory", "1G"]).assert_code(2);
+    assert!(refused.stderr_text().contains("leave the flags out"), "{}", refused.stderr_text());
+
+    let pid = fs::read_to_string(host.environment.agentkernel_home().join("daemon.lock")).expect("a daemon");
+    let pid = rustix::process::Pid::from_raw(pid.trim().parse().expect("a PID")).expect("a process");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
+    let until = Instant::now() + Duration::from_secs(20);
+    while rustix::process::test_kill_process(pid).is_ok() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    serve();
+    host.say(&["create", "--snapshot", "kept", "--name", "later"]).assert_success();
+    assert_eq!(sh("later", "cat /tmp/file"), "past\n");
+    host.say(&["snapshot", "rm", "kept"]).assert_success();
+    let gone = host.say(&["create", "--snapshot", "kept"]).assert_code(125);
+    assert!(gone.stderr_text().contains("agentkernel snapshot ls"), "{}", gone.stderr_text());
+    assert_eq!(sh("later", "cat /tmp/file"), "past\n", "it is not concerned");
+    host.say(&["shutdown"]).assert_success();
+    drop(daemon);
+    let left =
+        fs::read_dir(host.environment.agentkernel_home().join("microvm/kept")).expect("listed").flatten();
+    let left: Vec<_> = left.filter(|entry| entry.file_name() != "new").collect();
+    assert!(left.is_empty(), "{left:?}");
 }

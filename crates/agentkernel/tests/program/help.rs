@@ -33,6 +33,8 @@ fn the_program_says_what_it_is_for() {
       stop        End sandboxes, and remember them
       pause       Let time stand still in sandboxes
       resume      Let time go on in sandboxes that are paused
+      snapshot    Keep sandboxes as they are, list and remove what is kept
+      fork        Make sandboxes that go on from where one is, and print their names
       rm          Forget sandboxes that have ended; with -f, end them first
       prune       Forget every sandbox that has ended
       events      Print what happens to sandboxes, as it happens

@@ -14,5 +14,6 @@ mod pools;
 mod restart;
 mod runs;
 mod shutdown;
+mod snapshots;
 mod streams;
 mod tenants;

@@ -21,6 +21,11 @@ const ROUTES: &str = "
     POST /v1/sandboxes/{id}/pause
     POST /v1/sandboxes/{id}/resume
     POST /v1/sandboxes/{id}/timeout
+    POST /v1/sandboxes/{id}/snapshots
+    POST /v1/sandboxes/{id}/fork
+    GET /v1/snapshots
+    DELETE /v1/snapshots/{name}
+    POST /v1/snapshots/{name}/sandboxes
     GET /v1/sandboxes/{id}/stats
     GET /v1/sandboxes/{id}/posture
     POST /v1/sandboxes/{id}/calls

@@ -32,6 +32,10 @@ async fn whatever_one_asks_of_the_others_sandbox_it_is_not_there() {
     let background = json!({"argv": ["sleep", "1000"], "background": true});
     let process = alice.post(&format!("/v1/sandboxes/{id}/exec"), background).await.expect(201);
     let pid = process["pid"].as_u64().expect("a PID");
+    alice.post(&format!("/v1/sandboxes/{id}/snapshots"), json!({"name": "hers"})).await.expect(201);
+    assert_eq!(bob.get("/v1/snapshots").await.expect(200)["snapshots"], json!([]));
+    bob.delete("/v1/snapshots/hers").await.refused(404, "not_found");
+    bob.post("/v1/snapshots/hers/sandboxes", json!({})).await.refused(404, "not_found");
     for word in [id, "web"] {
         let at = format!("/v1/sandboxes/{word}");
         let nowhere = "no_such_sandbox";
@@ -49,7 +53,7 @@ async fn whatever_one_asks_of_the_others_sandbox_it_is_not_there() {
         ] {
             bob.get(&format!("{at}{path}")).await.refused(404, nowhere);
         }
-        for path in ["/start", "/stop", "/pause", "/resume", "/timeout"] {
+        for path in ["/start", "/stop", "/pause", "/resume", "/timeout", "/snapshots", "/fork"] {
             bob.post(&format!("{at}{path}"), json!({})).await.refused(404, nowhere);
         }
         bob.post(&format!("{at}/exec"), command(&["true"])).await.refused(404, nowhere);
