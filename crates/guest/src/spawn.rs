@@ -81,11 +81,10 @@ impl Spawner {
         if self.lends_memory && matches!(job.plan.work, Work::Program(_)) {
             return self.start_in_our_memory(job);
         }
-        // SAFETY: the agent has one thread, so that the child may use whatever the agent could.
-        match unsafe { libc::fork() } {
-            0 => child::run(&job),
-            pid if pid > 0 => Ok(pid),
-            _ => Err(sys::errno_of(&std::io::Error::last_os_error())),
+        match sys::fork() {
+            Ok(Some(pid)) => Ok(pid),
+            Ok(None) => child::run(&job),
+            Err(error) => Err(sys::errno_of(&error)),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The system calls that have no safe wrapper: signals, `wait4`, `fork`'s surroundings.
 
 mod entropy;
+mod fork;
 pub mod hypercall;
 mod mapping;
 pub mod raw;
@@ -16,6 +17,7 @@ use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
 pub use entropy::add_entropy;
+pub use fork::fork;
 pub use mapping::touch;
 pub use vsock::listen_vsock;
 
@@ -186,12 +188,6 @@ pub fn inherited(fd: RawFd, least: RawFd) -> io::Result<OwnedFd> {
         let copy = checked(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, least))?;
         Ok(OwnedFd::from_raw_fd(copy))
     }
-}
-
-/// Makes a copy of this process; whether this is the copy.
-pub fn fork() -> io::Result<bool> {
-    // SAFETY: the agent has one thread, so that the copy may use whatever the agent could.
-    checked(unsafe { libc::fork() }).map(|pid| pid == 0)
 }
 
 /// Gives freed memory back to the kernel: the C library keeps it for a program that may need it soon,

@@ -9,7 +9,7 @@ use agentkernel_core::{
     Stopped,
 };
 use async_trait::async_trait;
-use tokio::sync::RwLock;
+use tokio::sync::{RwLock, RwLockReadGuard};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -105,6 +105,12 @@ impl LinkedSandbox {
             slot,
             guard: Some(guard),
         }
+    }
+
+    /// The boundary, for something that is asked of it.
+    async fn boundary(&self, what: &str) -> Result<RwLockReadGuard<'_, Box<dyn Boundary>>> {
+        let slot = self.slot.read().await;
+        RwLockReadGuard::try_map(slot, Option::as_ref).map_err(|_| self.link.gone(what))
     }
 
     /// The link itself.
@@ -203,17 +209,11 @@ impl Sandbox for LinkedSandbox {
     }
 
     async fn posture(&self) -> Result<Posture> {
-        match self.slot.read().await.as_ref() {
-            Some(boundary) => boundary.posture().await,
-            None => Err(self.link.gone("read the posture")),
-        }
+        self.boundary("read the posture").await?.posture().await
     }
 
     async fn resize(&self, to: &Resize) -> Result<()> {
-        match self.slot.read().await.as_ref() {
-            Some(boundary) => boundary.resize(to).await,
-            None => Err(self.link.gone("resize the sandbox")),
-        }
+        self.boundary("resize the sandbox").await?.resize(to).await
     }
 
     async fn open_socket(&self, socket: &HostSocket) -> Result<()> {
@@ -221,47 +221,31 @@ impl Sandbox for LinkedSandbox {
     }
 
     async fn pause(&self) -> Result<()> {
-        match self.slot.read().await.as_ref() {
-            Some(boundary) => boundary.pause().await,
-            None => Err(self.link.gone("pause the sandbox")),
-        }
+        self.boundary("pause the sandbox").await?.pause().await
     }
 
     async fn resume(&self) -> Result<()> {
-        match self.slot.read().await.as_ref() {
-            Some(boundary) => boundary.resume().await,
-            None => Err(self.link.gone("resume the sandbox")),
-        }
+        self.boundary("resume the sandbox").await?.resume().await
     }
 
     async fn snapshot(&self, name: &SnapshotName, about: &str) -> Result<()> {
         const WHAT: &str = "take a snapshot of the sandbox";
-        let slot = self.slot.read().await;
-        let boundary = slot.as_ref().ok_or_else(|| self.link.gone(WHAT))?;
+        let boundary = self.boundary(WHAT).await?;
         boundary.may_snapshot(name).await?;
         let held = self.link.hold().await?;
         boundary.snapshot(name, about, &held).await
     }
 
     async fn persist(&self) -> Result<()> {
-        match self.slot.read().await.as_ref() {
-            Some(boundary) => boundary.persist().await,
-            None => Err(self.link.gone("let the sandbox outlive the program")),
-        }
+        self.boundary("let the sandbox outlive the program").await?.persist().await
     }
 
     async fn set_lifetime(&self, lifetime: Duration) -> Result<()> {
-        match self.slot.read().await.as_ref() {
-            Some(boundary) => boundary.set_lifetime(lifetime).await,
-            None => Err(self.link.gone("change the lifetime of the sandbox")),
-        }
+        self.boundary("change the lifetime of the sandbox").await?.set_lifetime(lifetime).await
     }
 
     async fn usage(&self) -> Result<SandboxUsage> {
-        match self.slot.read().await.as_ref() {
-            Some(boundary) => boundary.usage().await,
-            None => Err(self.link.gone("measure the sandbox")),
-        }
+        self.boundary("measure the sandbox").await?.usage().await
     }
 
     async fn ended(&self) -> Ended {

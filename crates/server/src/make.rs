@@ -1,26 +1,27 @@
 //! How a sandbox comes to be: admitted, written down, acquired, and given to its keeper.
 
+mod begin;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentkernel_api::{self as api, ErrorKind, SandboxRequest, State};
-use agentkernel_core::{Backend, ByteSize, Evidence, Process, Restored, Sandbox, SandboxSpec, SnapshotName};
-use agentkernel_pool::{Lease, Origin, Pool};
+use agentkernel_core::{ByteSize, Sandbox, SandboxSpec, SnapshotName};
 use agentkernel_runtime::{Choice, run};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::clock::{self, StoredDeadline};
+use self::begin::{Begun, begin};
+use crate::clock;
 use crate::convert;
 use crate::daemon::Daemon;
 use crate::failure::{Failure, Outcome};
 use crate::fate::{EndOnDrop, Fate};
 use crate::guest::{Guest, House, Uses};
-use crate::keeper::{self, Keeper, Table};
+use crate::keeper::{Keeper, Table};
 use crate::log::Log;
 use crate::state::Candidate;
-use crate::store::Row;
 
 /// A sandbox that somebody wants.
 pub struct Order {
@@ -45,13 +46,6 @@ pub struct Plan {
     pub idle_timeout: Option<Duration>,
     /// The snapshot that it goes on from.
     pub from: Option<SnapshotName>,
-}
-
-/// What has just come to be.
-struct Begun {
-    sandbox: Box<dyn Sandbox>,
-    /// Commands that ran in the snapshot that it goes on from.
-    commands: Vec<Box<dyn Process>>,
 }
 
 /// Makes a sandbox. Whoever drops this future, or the guard, takes it along.
@@ -159,102 +153,6 @@ async fn live(
     obituary.not_needed();
 }
 
-/// Acquires the sandbox and writes it down, before and after.
-async fn begin(
-    daemon: &Arc<Daemon>,
-    plan: &Plan,
-    view: &watch::Sender<api::Sandbox>,
-    fate: &Fate,
-) -> Outcome<Begun> {
-    let run = view.borrow().run;
-    if !run {
-        write_down(daemon, plan, view).await?;
-    }
-    let (backend, pool) = daemon.backend(plan.choice.backend)?;
-    let begun = tokio::select! {
-        begun = acquire(&*backend, &pool, plan, view) => begun?,
-        verdict = fate.decided() => return Err(gone(view, verdict)),
-    };
-    let sandbox = &begun.sandbox;
-    let keeps = async {
-        if let Some(timeout) = plan.timeout {
-            keeper::set_lifetime(&**sandbox, timeout).await?;
-        }
-        if !run {
-            // Written down first: a sandbox that outlives the daemon must be known to the next one.
-            write_down(daemon, plan, view).await?;
-            if backend.capabilities().adopt {
-                sandbox.persist().await?;
-            }
-        }
-        Ok(())
-    };
-    match keeps.await {
-        Ok(()) => Ok(begun),
-        Err(failure) => {
-            if let Err(error) = begun.sandbox.stop().await {
-                tracing::error!(%error, "something of a sandbox that was not made may be left");
-            }
-            Err(failure)
-        }
-    }
-}
-
-/// Leases the sandbox, or has it go on from its snapshot.
-async fn acquire(
-    backend: &dyn Backend,
-    pool: &Pool,
-    plan: &Plan,
-    view: &watch::Sender<api::Sandbox>,
-) -> Outcome<Begun> {
-    let Some(from) = &plan.from else {
-        let lease = pool.acquire(&plan.spec).await.map_err(too_busy)?;
-        tell(plan, view, &lease);
-        return Ok(Begun { sandbox: lease.into_sandbox(), commands: Vec::new() });
-    };
-    let Restored { sandbox, commands, evidence, ready } = backend.restore(&plan.spec, from).await?;
-    tell_restored(plan, view, &evidence, ready);
-    Ok(Begun { sandbox, commands })
-}
-
-/// Writes into the view that it goes on from a snapshot.
-fn tell_restored(plan: &Plan, view: &watch::Sender<api::Sandbox>, evidence: &Evidence, ready: Duration) {
-    let total = clock::nanoseconds(ready);
-    view.send_modify(|sandbox| {
-        sandbox.state = State::Running;
-        sandbox.host_name = Some(plan.spec.name().to_string());
-        sandbox.deadline_ms = plan.timeout.map(|timeout| clock::wall_ms_at(Instant::now() + timeout));
-        sandbox.phases = api::Phases { ready_ns: Some(total), total_ns: Some(total), ..Default::default() };
-        sandbox.origin = Some(api::Origin::Restored);
-        sandbox.renewal = Some(api::Renewal {
-            boot_id: evidence.boot_id.clone(),
-            random_sample: evidence.random_sample.clone(),
-            clock_error_ns: clock::nanoseconds(evidence.clock_error),
-        });
-    });
-}
-
-/// Writes into the view what the lease is.
-fn tell(plan: &Plan, view: &watch::Sender<api::Sandbox>, lease: &Lease) {
-    let deadline_ms = plan.timeout.map(|timeout| clock::wall_ms_at(Instant::now() + timeout));
-    view.send_modify(|sandbox| {
-        sandbox.state = State::Running;
-        sandbox.host_name = Some(lease.sandbox().name().to_string());
-        sandbox.deadline_ms = deadline_ms;
-        sandbox.phases = convert::phases(&lease.phases);
-        sandbox.origin = Some(match lease.origin {
-            Origin::Warm { .. } => api::Origin::Warm,
-            Origin::Cold { .. } => api::Origin::Cold,
-        });
-    });
-}
-
-async fn write_down(daemon: &Daemon, plan: &Plan, view: &watch::Sender<api::Sandbox>) -> Outcome<()> {
-    let sandbox = view.borrow().clone();
-    let deadline = plan.timeout.map(StoredDeadline::after);
-    daemon.store.put(Row { sandbox, request: plan.request.clone(), deadline }).await
-}
-
 /// A sandbox with its keeper, and the way in.
 pub fn settle(
     daemon: &Arc<Daemon>,
@@ -293,22 +191,6 @@ pub fn settle(
         table: Table::new(processes_max),
     };
     (keeper, house, guest)
-}
-
-/// The pool's own queue is full or slow: later is better.
-fn too_busy(error: agentkernel_core::Error) -> Failure {
-    let is_queue = error.kind == agentkernel_core::ErrorKind::Timeout;
-    let failure = Failure::from(error);
-    if !is_queue {
-        return failure;
-    }
-    Failure { kind: ErrorKind::Busy, retry_after: Some(Duration::from_secs(5)), ..failure }
-}
-
-fn gone(view: &watch::Sender<api::Sandbox>, verdict: crate::fate::Verdict) -> Failure {
-    let mut sandbox = view.borrow().clone();
-    (sandbox.cause, sandbox.detail) = (Some(verdict.cause), Some(verdict.detail));
-    Failure::gone(&sandbox)
 }
 
 /// Tells the owner that a keeper is gone, even if it panicked: the sandbox has been dropped, and so killed, then.

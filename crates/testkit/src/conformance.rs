@@ -29,6 +29,7 @@ mod streams;
 mod talk;
 mod terminal;
 mod time;
+mod usage;
 
 use agentkernel_core::Backend;
 use tokio::sync::Mutex;

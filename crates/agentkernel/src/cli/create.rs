@@ -63,7 +63,7 @@ pub fn main(args: &Args, environment: &Environment) -> Result<u8, Failure> {
 /// Has a daemon make something, with a sign of life meanwhile.
 pub fn made<T>(
     environment: &Environment,
-    make: impl AsyncFn(&Client) -> Result<T, agentkernel_client::Error>,
+    make: impl AsyncFnOnce(&Client) -> Result<T, agentkernel_client::Error>,
 ) -> Result<T, Failure> {
     serve::start_if_missing(environment)?;
     daemon::ask(environment, async |client| {

@@ -33,8 +33,8 @@ impl Keeper {
     pub fn start() -> Result<Self, String> {
         let (ours, theirs) = UnixStream::pair().map_err(|why| format!("keeper: {why}"))?;
         match sys::fork() {
-            Ok(false) => Ok(Self(ours)),
-            Ok(true) => sys::raw::exit(i32::from(serve(theirs.into()).is_err())),
+            Ok(Some(_)) => Ok(Self(ours)),
+            Ok(None) => sys::raw::exit(i32::from(serve(theirs.into()).is_err())),
             Err(why) => Err(format!("keeper: {why}")),
         }
     }

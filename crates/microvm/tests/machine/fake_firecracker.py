@@ -24,6 +24,13 @@ def die():
     os._exit(7)
 
 
+def boot_id_of(told):
+    """What the machine was told to call its boot."""
+    lines = [line.split("\t") for line in told.decode().splitlines()]
+    digits = next(line[2] for line in lines if line[:2] == ["fill", "/layer/.agentkernel/boot-id"])
+    return bytes.fromhex(digits).decode().strip()
+
+
 def talk(caller):
     """What the agent says to its host, until it would be greeted."""
     said = caller.recv(4096)
@@ -38,7 +45,7 @@ def talk(caller):
         told += more
     if mode == "renews-nothing":
         caller.sendall(b"renewed\n")
-    words = ["renewed", "6f1dd4b6-7c3b-4ce6-9a11-000000000001", os.urandom(16).hex(), f"{time.time():.9f}"]
+    words = ["renewed", boot_id_of(told), os.urandom(16).hex(), f"{time.time():.9f}"]
     caller.sendall("\t".join(words).encode() + b"\n")
     time.sleep(1000)
 

@@ -60,6 +60,13 @@ if mode == "hang-while-booting":
     hang()
 
 
+def boot_id_of(told):
+    """What the machine was told to call its boot."""
+    lines = [line.split("\t") for line in told.decode().splitlines()]
+    digits = next(line[2] for line in lines if line[:2] == ["fill", "/layer/.agentkernel/boot-id"])
+    return bytes.fromhex(digits).decode().strip()
+
+
 def guest():
     """What the machine says on its stream, until its agent would be greeted."""
     if continues and mode == "stillborn-snapshot":
@@ -72,7 +79,7 @@ def guest():
     while not told.endswith(b"go\n"):
         told += stream.recv(4096)
     clock = 0 if mode == "clock-stands" else time.time()
-    words = ["renewed", "6f1dd4b6-7c3b-4ce6-9a11-000000000001", os.urandom(16).hex(), f"{clock:.9f}"]
+    words = ["renewed", boot_id_of(told), os.urandom(16).hex(), f"{clock:.9f}"]
     if mode == "renews-nothing":
         words = words[:1]
     stream.sendall("\t".join(words).encode() + b"\n")

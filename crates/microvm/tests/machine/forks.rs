@@ -1,13 +1,15 @@
 //! Snapshots of machines in use: what goes on from one is itself, with all that ran in it.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use agentkernel_core::{
-    Backend as _, ByteSize, Command, ErrorKind, ExitStatus, Limit, Limits, OutputStream, Process,
-    ProcessEvent, Profile, Restored, Sandbox, SandboxName, SnapshotName, Stdin,
+    Availability, Backend as _, ByteSize, Command, ErrorKind, ExitStatus, Limit, Limits, OutputStream,
+    Process, ProcessEvent, Profile, Restored, Sandbox, SandboxName, SnapshotName, Stdin,
 };
-use agentkernel_testkit::{listen, random_u64};
+use agentkernel_testkit::{available_or_skip, listen, random_u64};
 
 use crate::fixture::{Fixture, fixture};
 use crate::said;
@@ -154,5 +156,55 @@ async fn a_snapshot_has_a_name_of_its_own_and_fits_its_own_machine() {
     let spec = fixture.spec().build().expect("sound");
     let gone = fixture.backend.restore(&spec, &snapshot).await.map(drop).expect_err("gone");
     assert_eq!(gone.kind, ErrorKind::NoSuchSnapshot);
+    parent.stop().await.expect("stopped");
+}
+
+/// A file system of so many bytes at this place, as long as the value lives.
+struct Small(PathBuf);
+
+impl Small {
+    fn at(place: PathBuf, bytes: u64) -> Option<Self> {
+        fs::create_dir_all(&place).expect("made");
+        let options = std::ffi::CString::new(format!("size={bytes},mode=700")).expect("no NUL");
+        match rustix::mount::mount(
+            "none",
+            &place,
+            "tmpfs",
+            rustix::mount::MountFlags::empty(),
+            Some(&*options),
+        ) {
+            Ok(()) => Some(Self(place)),
+            Err(why) => {
+                let needs = why.to_string();
+                let unavailable = Availability::Unavailable { needs, hint: "run as root".into() };
+                assert!(!available_or_skip("mount", &unavailable));
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH).expect("unmounted");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_full_costs_the_snapshot_and_nothing_else() {
+    let Some(fixture) = fixture().await else { return };
+    let home = crate::snapshots::home(&fixture);
+    let Some(_small) = Small::at(home.folder.join("kept"), 16 << 20) else { return };
+    let spec = fixture.spec().build().expect("sound");
+    let parent = home.backend.boot(&spec).await.expect("booted").sandbox;
+    let mut adder = start(&*parent, ADDER).await;
+    let snapshot = name();
+    let full = parent.snapshot(&snapshot, "").await.expect_err("there is no room");
+    assert_eq!(full.kind, ErrorKind::Host, "{full}");
+    assert!(home.backend.snapshots().await.expect("listed").is_empty());
+    let left = fs::read_dir(home.folder.join("kept")).expect("listed").flatten();
+    assert!(left.into_iter().all(|entry| entry.file_name() == "new"), "half a snapshot is left");
+    assert_eq!(add(&mut *adder, 3).await, "3", "it goes on");
+    assert!(parent.posture().await.expect("read").holds());
     parent.stop().await.expect("stopped");
 }

@@ -13,12 +13,12 @@ use crate::fixture::{Fixture, fixture};
 use crate::said;
 
 /// A home of its own, with the kernel of the fixture's.
-struct Home {
-    backend: MicrovmBackend,
-    folder: PathBuf,
+pub struct Home {
+    pub backend: MicrovmBackend,
+    pub folder: PathBuf,
 }
 
-fn home(fixture: &Fixture) -> Home {
+pub fn home(fixture: &Fixture) -> Home {
     let mut settings = fixture.backend_settings();
     let folder = fixture.runtime.path().join("home");
     fs::create_dir(&folder).expect("made");

@@ -53,8 +53,7 @@ pub async fn fork(
 /// It outlives the request.
 fn handed_out((guest, guard): (Guest, EndOnDrop)) -> Sandbox {
     guard.put_off();
-    let sandbox = guest.view.borrow().clone();
-    sandbox
+    guest.view.borrow().clone()
 }
 
 /// List your snapshots, the newest last

@@ -1,13 +1,13 @@
 //! Rules of starting commands and of how they end.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use agentkernel_core::{Command, CommandUser, ErrorKind, ExitStatus, Sandbox};
 
 use super::context::{Context, WORKSPACE, stop};
 use super::rule::{Broken, Kept, Needs, Rule, ensure, rule, same, same_bytes};
 use super::talk::{all, feed, finish, refused, run, sh, sh_with_stdin, text_of, until};
+use super::usage::usage;
 
 pub const RULES: &[Rule] = &[
     rule!(
@@ -281,26 +281,5 @@ async fn user(context: &Context<'_>) -> Kept {
         }
     }
     same("own user afterwards", text_of(&*sandbox, "echo $(id -u) $(id -g)").await?, own)?;
-    stop(sandbox).await.map(drop)
-}
-
-async fn usage(context: &Context<'_>) -> Kept {
-    let sandbox = context.boot().await?;
-    let busy = "i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done; (i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done)";
-    let begin = std::time::Instant::now();
-    let usage = run(&*sandbox, &sh(busy)).await?.exited.usage;
-    let elapsed = begin.elapsed();
-    let processor = usage.user + usage.system;
-    ensure!(processor >= Duration::from_millis(10), "a long loop used {processor:?} of a processor");
-    ensure!(usage.max_rss_kib > 0, "no memory was used");
-    // The clocks of processor time and of wall time tick apart by some milliseconds.
-    let within = usage.wall <= elapsed && processor <= usage.wall + Duration::from_millis(50);
-    ensure!(within, "{processor:?} of a processor in {:?}, seen from here {elapsed:?}", usage.wall);
-    // Whoever counts a sandbox's memory counts its processor time.
-    let whole = sandbox.usage().await?;
-    if whole.memory_bytes.is_some() {
-        let counted = whole.cpu.is_some_and(|cpu| cpu >= Duration::from_millis(10));
-        ensure!(counted, "the whole sandbox used {:?} of a processor, a loop in it {processor:?}", whole.cpu);
-    }
     stop(sandbox).await.map(drop)
 }
