@@ -136,6 +136,10 @@ pub fn steps(spec: &SandboxSpec, modules: &[String], vmm: VmmKind) -> String {
     for (name, soft, hard) in rlimits(spec.limits()) {
         steps.say(&["rlimit", name, &soft.to_string(), &hard.to_string()]);
     }
+    if let Some(pids) = spec.limits().pids.value() {
+        // Nobody else is counted here: this kernel has one sandbox.
+        steps.say(&["rlimit", "nproc", &pids.to_string(), &pids.to_string()]);
+    }
     let user = spec.user();
     steps.say(&["user", &user.uid.to_string(), &user.gid.to_string()]);
     steps.say(&["filters", &format!("/{FILTERS}")]);
@@ -173,7 +177,8 @@ impl Steps {
     fn places(&mut self, spec: &SandboxSpec) {
         let (disk, user) = (spec.limits().disk.get(), spec.user());
         let memory = |bytes: u64| format!("size={bytes},nr_inodes={}", tmpfs_inodes(bytes));
-        self.mount("none", &at("proc"), "proc", NOSUID | NODEV | NOEXEC, "");
+        // Of the processes that are the machine's and not the sandbox's, nothing is there for those who may not look into them.
+        self.mount("none", &at("proc"), "proc", NOSUID | NODEV | NOEXEC, "hidepid=invisible");
         self.mount("none", &at("dev"), "tmpfs", NOSUID | NOEXEC, "size=64k,mode=755");
         for (name, major, minor) in DEVICES {
             self.say(&["device", &at(&format!("dev/{name}")), &major.to_string(), &minor.to_string()]);

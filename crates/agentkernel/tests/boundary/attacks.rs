@@ -172,6 +172,7 @@ pub async fn no_attack_works_in(backend: &dyn Backend, spec: &SandboxSpec, allow
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     bait.assert_untouched();
+    sandbox.ping().await.expect("the agent goes on after the attacks");
     assert!(sandbox.posture().await.expect("readable").holds(), "the posture holds after the attacks");
     sandbox.stop().await.expect("stops");
 }

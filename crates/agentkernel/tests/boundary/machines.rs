@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use agentkernel_core::Availability;
-use agentkernel_microvm::setup;
-use agentkernel_testkit::{Finished, TestEnvironment, available_or_skip, tool_or_skip};
+use agentkernel_core::{Availability, Image, Profile, SandboxName, SandboxSpec};
+use agentkernel_microvm::{MicrovmBackend, MicrovmSettings, setup};
+use agentkernel_testkit::{Finished, TestEnvironment, available_or_skip, random_u64, tool_or_skip};
 use serde_json::Value;
 
+use crate::attacks::no_attack_works_in;
 use crate::support::PROGRAM;
 
 /// Whose turn it is to look for the kernel: a second setup beside the first is refused.
@@ -178,4 +179,34 @@ fn a_sandbox_in_use_is_kept_and_forked_and_what_is_kept_survives_the_daemon() {
         fs::read_dir(host.environment.agentkernel_home().join("microvm/kept")).expect("listed").flatten();
     let left: Vec<_> = left.filter(|entry| entry.file_name() != "new").collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// Attempts that say OPEN in a machine, and why that is no way out.
+const ALLOWED_OPEN: &[(&str, &str)] = &[(
+    "ptrace-sibling",
+    "debuggers work: a neighbour in one sandbox is the same tenant, and PID 1 is out of reach",
+)];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_attack_works_in_a_machine() {
+    let Some(host) = Host::new(TestEnvironment::new()) else { return };
+    for library in
+        ["lib64/ld-linux-x86-64.so.2", "lib/x86_64-linux-gnu/libc.so.6", "lib/x86_64-linux-gnu/libgcc_s.so.1"]
+    {
+        let place = host.root.join(library);
+        fs::create_dir_all(place.parent().expect("a folder")).expect("made");
+        fs::copy(Path::new("/").join(library), place).expect("copied");
+    }
+    let backend = MicrovmBackend::qemu(MicrovmSettings {
+        home: Some(host.environment.agentkernel_home().join("microvm")),
+        runtime_dir: host.environment.root().join("run"),
+        search_path: ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from).into(),
+        snapshots: true,
+        hardware: || Err("not asked for".into()),
+    });
+    let name = SandboxName::from_random(random_u64());
+    let spec = SandboxSpec::builder(name, Profile::Restrictive)
+        .image(Image::Rootfs(host.root.clone()))
+        .emulate(true);
+    no_attack_works_in(&backend, &spec.build().expect("sound"), ALLOWED_OPEN).await;
 }

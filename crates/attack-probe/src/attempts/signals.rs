@@ -80,12 +80,15 @@ fn strike_pid_1(signal: i32) -> Outcome {
 
 /// Sends the signal for real, and looks whether the process shows an effect.
 fn strike(pid: i32, signal: i32) -> Outcome {
-    let Some(before) = processes::of_pid(pid) else {
-        return Outcome::error(format!("process {pid} is not visible"));
-    };
+    let before = processes::of_pid(pid);
     if let Err(errno) = sys::kill(pid, signal) {
         return sys::Reply::Err(errno).into();
     }
+    let Some(before) = before else {
+        // With the first process this one would be gone; whether it was stopped, whoever waits for an answer knows.
+        sys::pause_for(EFFECT);
+        return Outcome::blocked(0, format!("the signal was taken by a process {pid} that cannot be seen"));
+    };
     let deadline = Instant::now() + EFFECT;
     while Instant::now() < deadline {
         match processes::of_pid(pid) {
