@@ -25,6 +25,7 @@ const PLACES: &[(&str, Place)] = &[
     ("agentkernel-http", Place::Layer(2)),
     ("agentkernel-hyperlight", Place::Layer(3)),
     ("agentkernel-wasm", Place::Layer(3)),
+    ("agentkernel-eval", Place::Layer(3)),
     ("agentkernel-pool", Place::Layer(3)),
     ("agentkernel-image", Place::Layer(3)),
     ("agentkernel-hyperlight-vm", Place::Layer(4)),

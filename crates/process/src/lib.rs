@@ -94,11 +94,17 @@ impl Program {
     /// Runs it to its end without input, and gives what it prints on both streams, of which it may not print much. A
     /// program that fails, or takes longer than this, is an error and is gone.
     pub fn output(&self, deadline: Duration) -> io::Result<String> {
+        self.output_with(&[], deadline)
+    }
+
+    /// The same, with these variables and no others.
+    pub fn output_with(&self, variables: &[(String, OsString)], deadline: Duration) -> io::Result<String> {
         let (mut output, theirs) = io::pipe()?;
         #[expect(clippy::disallowed_methods, reason = "this is the place that spawns")]
         let child = Command::new(&self.path)
             .args(&self.arguments)
             .env_clear()
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(theirs.try_clone()?)
@@ -244,6 +250,11 @@ mod tests {
             program.argument("-c").argument(script).output(Duration::from_millis(deadline))
         };
         assert_eq!(sh("echo out; echo err >&2; env", 60_000).expect("it ends"), "out\nerr\nPWD=/\n");
+        let program =
+            Program::new(Path::new("/bin/sh")).expect("absolute").argument("-c").argument("echo $NAME $HOME");
+        let variables = [("NAME".to_owned(), "value".into())];
+        let said = program.output_with(&variables, Duration::from_secs(60)).expect("it ends");
+        assert_eq!(said, "value\n");
         assert!(sh("echo why; exit 3", 60_000).expect_err("it fails").to_string().contains("3: why"));
         assert_eq!(sh("exec sleep 1000", 50).expect_err("it hangs").kind(), io::ErrorKind::TimedOut);
     }
