@@ -10,6 +10,7 @@ mod cp;
 mod create;
 mod daemon;
 mod doctor;
+mod eval;
 mod events;
 mod exec;
 mod flags;
@@ -89,6 +90,7 @@ enum Words {
     Create(Box<create::Args>),
     Exec(exec::Args),
     Call(Box<call::Args>),
+    Eval(Box<eval::Args>),
     Attach(attach::Args),
     Cp(cp::Args),
     Logs(logs::Args),
@@ -148,6 +150,7 @@ impl Cli {
             "run" => Words::Run(Box::new(alone(words)?)),
             "exec" => Words::Exec(alone(words)?),
             "call" => Words::Call(Box::new(alone(words)?)),
+            "eval" => Words::Eval(Box::new(alone(words)?)),
             _ => return None,
         };
         Some(Self { subcommand })
@@ -158,6 +161,7 @@ impl Cli {
         match self.subcommand {
             Words::Run(args) => run::main(&args, began, &Environment::read()?),
             Words::Call(args) => call::main(&args, began, &Environment::read()?),
+            Words::Eval(args) => eval::main(&args, began, &Environment::read()?),
             Words::Serve(args) => serve::main(&args, &Environment::read()?),
             Words::Doctor(args) => {
                 let zygote = forked(Zygote::fork())?;
@@ -199,6 +203,7 @@ impl Words {
             // Those that do not ask the daemon were done before.
             Self::Run(_)
             | Self::Call(_)
+            | Self::Eval(_)
             | Self::Serve(_)
             | Self::Doctor(_)
             | Self::Bench(_)
@@ -253,6 +258,7 @@ mod tests {
             "run -it --cpus 2 -v /a:/b:ro -- sh -c x",
             "exec web ls -l",
             "exec -i -e A=b web -- cat",
+            "eval --lang js -p -1",
         ];
         for line in right {
             let (often, all) = read(line);

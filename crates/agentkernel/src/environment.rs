@@ -1,5 +1,7 @@
 //! The one place that reads the environment, and what follows from it.
 
+mod eval;
+
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use agentkernel_api as api;
 use agentkernel_client::Client;
-use agentkernel_core::{ByteSize, Call, Error, ErrorKind, Limit, Phases, Returned, Usage, parse_duration};
+use agentkernel_core::{ByteSize, Call, Limit, Phases, Returned, Usage, parse_duration};
 use agentkernel_runtime::{BackendRequest, CallRequest, Registry, call};
 use serde::Serialize;
 use serde_json::Value;
@@ -21,7 +21,7 @@ use crate::errors::Failure;
 use crate::output;
 
 /// What --backend may say.
-const BACKENDS: &[&str] = &["auto", "wasm"];
+pub const BACKENDS: &[&str] = &["auto", "wasm"];
 
 /// Call a function of a Wasm module, and print what it returned, as JSON
 ///
@@ -138,12 +138,7 @@ fn print_json(done: &Done) -> Result<(), Failure> {
 fn perform(args: &Args, began: Instant, environment: &Environment) -> Result<Done, Failure> {
     let flags = SandboxFlags::of_module(args.backend, &args.module, args.memory);
     let settings = flags::settings(&flags.layer(environment)?, environment)?;
-    if let BackendRequest::Named(kind) = settings.backend
-        && !BACKENDS.contains(&kind.as_str())
-    {
-        let error = Error::new(ErrorKind::NotSupported, "call the function", "it runs Linux programs alone");
-        return Err(error.on(kind).hint("use --backend wasm").into());
-    }
+    flags::check_runs_modules(settings.backend, "call the function")?;
     let timeout = args.timeout.or(settings.timeout);
     let request = CallRequest {
         backend: settings.backend,

@@ -11,7 +11,7 @@ use super::flags::usage;
 use crate::{environment, terminal};
 
 /// What a command is to be.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct CommandFlags {
     /// Set a variable; with its name alone, to the value that it has here. May be repeated
     #[arg(short = 'e', long = "env", value_name = "KEY[=VALUE]")]
@@ -31,6 +31,11 @@ pub struct CommandFlags {
 }
 
 impl CommandFlags {
+    /// Of a command of which nothing else was said.
+    pub fn of_stdin(interactive: bool) -> Self {
+        Self { interactive, ..Self::default() }
+    }
+
     /// That a terminal is there, if one is wanted.
     pub fn check_terminal(&self) -> Result<()> {
         if self.tty && !terminal::is_stdin() {

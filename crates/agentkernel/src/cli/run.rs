@@ -2,6 +2,7 @@
 
 mod by_daemon;
 pub mod done;
+mod flags;
 pub mod json;
 pub mod report;
 mod request;
@@ -9,9 +10,9 @@ mod request;
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use agentkernel_core::{BackendKind, ByteSize, Error, ErrorKind, Image, SandboxName, parse_duration};
+use agentkernel_core::{BackendKind, Error, ErrorKind, Image, SandboxName};
 use agentkernel_oci::Zygote;
 use agentkernel_runtime::{BackendRequest, Registry, RunIo, RunOutput, RunRequest, RunSignal, run};
 use bytes::Bytes;
@@ -19,6 +20,7 @@ use tokio::sync::{Notify, mpsc};
 
 use self::by_daemon::{Asked, Daemon};
 use self::done::Done;
+pub use self::flags::RunFlags;
 use super::command_flags::CommandFlags;
 use super::flags::SandboxFlags;
 use super::{Format, block_on, forked};
@@ -45,25 +47,8 @@ pub struct Args {
     #[command(flatten)]
     flags: CommandFlags,
 
-    /// Output that is passed on, stdout and stderr together, in bytes or with K, M, G, T [default: 64M]
-    #[arg(long, value_name = "SIZE")]
-    output_limit: Option<ByteSize>,
-
-    /// Kill the command with all that it started after this time, in ms, s, m or h [default: no limit]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    timeout: Option<Duration>,
-
-    /// Print on stderr where the time went, in milliseconds
-    #[arg(long)]
-    timing: bool,
-
-    /// Pass the command's output on as it is, or print one JSON object at the end [default: text]
-    #[arg(long, value_name = "FORMAT", default_value = "text", hide_default_value = true, value_enum)]
-    format: Format,
-
-    /// Run it in this very process, even if there is a daemon with warm sandboxes
-    #[arg(long)]
-    no_daemon: bool,
+    #[command(flatten)]
+    run: RunFlags,
 
     /// Name of the sandbox: a-z, 0-9 and - [default: random]
     #[arg(long, value_name = "NAME")]
@@ -88,16 +73,36 @@ Exit codes: that of the command, 128 + n if signal n ended it; or 2 wrong usage,
 
 /// Runs the command and reports. Returns the exit code.
 pub fn main(args: &Args, began: Instant, environment: &Environment) -> Result<u8, Failure> {
-    let result = match args.format {
+    let result = match args.run.format {
         Format::Text => as_text(args, began, environment),
         Format::Json => as_json(args, began, environment),
     };
     let (request, done) = result?;
     report::print_notices(&done, &request);
-    if args.timing {
+    if args.run.timing {
         report::print_timing(&done.phases, done.way);
     }
     Ok(errors::code_of_run(&done.ending, done.cause))
+}
+
+impl Args {
+    /// A run of a module for which another subcommand has words; `words` begins with the module's own name.
+    pub fn of_module(
+        sandbox: SandboxFlags,
+        flags: CommandFlags,
+        run: RunFlags,
+        words: Vec<OsString>,
+    ) -> Self {
+        Self { sandbox, flags, run, name: None, command: words }
+    }
+}
+
+/// Runs it and keeps what it says, for us and nobody else.
+pub fn quietly(args: &Args, environment: &Environment) -> Result<(Done, KeptOutput), Failure> {
+    let mut output = KeptOutput::default();
+    let ready = output.ready.clone();
+    let (_, done) = perform(args, Instant::now(), environment, &mut output, &ready)?;
+    Ok((done, output))
 }
 
 type Outcome = Result<(RunRequest, Done), Failure>;

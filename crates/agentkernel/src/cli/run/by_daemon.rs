@@ -33,7 +33,7 @@ pub enum Asked {
 /// The daemon that is to run it; `None` if we are. A daemon that was named by the user is the only one that will do;
 /// our own has to answer, and to have words for the request.
 pub fn find(args: &Args, environment: &Environment, request: &RunRequest) -> Result<Option<Daemon>, Failure> {
-    if args.no_daemon {
+    if args.run.no_daemon {
         return Ok(None);
     }
     let address = environment.daemon()?;
@@ -54,7 +54,7 @@ pub fn find(args: &Args, environment: &Environment, request: &RunRequest) -> Res
         client: Client::new(address),
         connection,
         request: api::RunRequest { sandbox, command },
-        in_detail: args.format == Format::Json,
+        in_detail: args.run.format == Format::Json,
     }))
 }
 

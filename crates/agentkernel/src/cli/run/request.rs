@@ -15,12 +15,12 @@ use crate::environment::Environment;
 
 /// The request, checked against files, environment and terminal.
 pub fn build(args: &Args, environment: &Environment, began: Instant) -> Result<RunRequest> {
-    if args.flags.tty && args.format == Format::Json {
+    if args.flags.tty && args.run.format == Format::Json {
         return Err(usage("-t", "a terminal's output cannot be told apart, and so not be printed as JSON"));
     }
     args.flags.check_terminal()?;
     let layer = args.sandbox.layer(environment)?;
-    let layer = Layer { output_limit: args.output_limit, timeout: args.timeout, ..layer };
+    let layer = Layer { output_limit: args.run.output_limit, timeout: args.run.timeout, ..layer };
     let mut settings = flags::settings(&layer, environment)?;
     if let Some(module) = module(args, environment, &settings)? {
         settings.image = module;
