@@ -20,8 +20,8 @@ static inline __attribute__((always_inline)) bool js_check_stack_overflow(JSRunt
 #include <unistd.h>
 #include "prelude.h" /* static const char prelude[], made of prelude.js */
 
-/* At most 3/4 of the 1 MiB that the host gives to a module's own stack; the stack in memory is well above. */
-#define AK_STACK (768 * 1024)
+/* At most 3/4 of the 4 MiB that the host gives to a module's own stack; the stack in memory is well above. */
+#define AK_STACK (3 * 1024 * 1024)
 
 static JSContext *context;
 static JSValue js_tick, js_show, js_error_text;

@@ -45,7 +45,7 @@ const LINK: &[&str] = &[
     "-O2",
     "-lm",
     "-Wl,--stack-first",
-    "-Wl,-z,stack-size=2097152",
+    "-Wl,-z,stack-size=4194304",
     "-Wl,--gc-sections",
     "-Wl,--strip-all",
 ];

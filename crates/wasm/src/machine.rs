@@ -18,8 +18,10 @@ use crate::workers::Workers;
 pub(crate) const INSTANCES_MAX: u32 = 1000;
 /// Most instances of whoever runs one command: places take time to be made, 3 µs each.
 pub(crate) const INSTANCES_FEW: u32 = 4;
-/// Stack of a module, bytes; as much again is for what it calls outside.
-const STACK_BYTES: usize = 1 << 20;
+/// Stack of a module, bytes: address space, of which it has what it uses. Interpreters need much of it.
+const STACK_BYTES: usize = 4 << 20;
+/// What is left of the stack for what a module calls outside.
+const OUTSIDE_BYTES: usize = 1 << 20;
 /// Most that one instance needs outside its memory: its globals, and where its imports are.
 const INSTANCE_BYTES_MAX: usize = 2 << 20;
 /// Compiled modules that are kept.
@@ -95,7 +97,7 @@ fn imports(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
 fn config(places: Option<PoolingAllocationConfig>) -> Config {
     let mut config = Config::new();
     config.async_support(true).epoch_interruption(true);
-    config.max_wasm_stack(STACK_BYTES).async_stack_size(2 * STACK_BYTES);
+    config.max_wasm_stack(STACK_BYTES).async_stack_size(STACK_BYTES + OUTSIDE_BYTES);
     if let Some(places) = places {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(places));
     }

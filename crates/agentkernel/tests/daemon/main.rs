@@ -2,10 +2,14 @@
 
 #[path = "../program/daemon.rs"]
 mod daemon;
+#[path = "../program/eval.rs"]
+mod eval;
 #[path = "../program/exec.rs"]
 mod exec;
 #[path = "../program/inspect.rs"]
 mod inspect;
+#[path = "../program/interpreters.rs"]
+mod interpreters;
 #[path = "../program/json.rs"]
 mod json;
 #[path = "../program/limits.rs"]

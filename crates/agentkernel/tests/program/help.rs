@@ -23,6 +23,7 @@ fn the_program_says_what_it_is_for() {
       create      Make a sandbox that lives on, and print its name
       exec        Run a command in a sandbox that lives
       call        Call a function of a Wasm module, and print what it returned, as JSON
+      eval        Run a piece of JavaScript or Python in an interpreter of its own
       attach      Hear a command that runs in the background, until its end
       cp          Copy files and folders into a sandbox, or out of it
       logs        Print what the background commands of a sandbox have said, as far as it is remembered
@@ -148,8 +149,9 @@ fn run_says_what_every_flag_does_with_its_unit_and_default() {
 #[test]
 fn every_subcommand_shows_an_example() {
     let trial = Trial::new();
-    let asking =
-        ["attach", "cp", "create", "events", "exec", "inspect", "logs", "pause", "pool", "prune", "ps"];
+    let asking = [
+        "attach", "cp", "create", "eval", "events", "exec", "inspect", "logs", "pause", "pool", "prune", "ps",
+    ];
     let others = ["resume", "rm", "serve", "service", "shutdown", "start", "stats", "stop"];
     for word in asking.into_iter().chain(others) {
         let said = trial.say(&[word, "--help"]).assert_success().stdout_text();

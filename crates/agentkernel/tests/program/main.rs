@@ -6,9 +6,11 @@ mod config;
 #[expect(dead_code, reason = "the tests with a daemon use the rest")]
 mod daemon;
 mod doctor;
+mod eval;
 mod exec;
 mod help;
 mod inspect;
+mod interpreters;
 mod json;
 mod limits;
 mod modules;
