@@ -43,5 +43,5 @@ pub use spec::{
     Access, BindMount, FileVersion, HostSocket, Image, ImageName, Limit, Limits, ModuleFile, Network,
     Profile, Resize, SandboxName, SandboxSpec, SandboxSpecBuilder, User,
 };
-pub use suggest::nearest;
+pub use suggest::{nearest, unknown};
 pub use units::{ByteSize, CpuCount, parse_duration};

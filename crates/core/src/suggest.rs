@@ -14,7 +14,8 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 }
 
 /// "unknown profile 'x'; did you mean 'y'? (one of a, b, c)".
-pub(crate) fn unknown(what: &str, word: &str, candidates: &[&str]) -> String {
+#[must_use]
+pub fn unknown(what: &str, word: &str, candidates: &[&str]) -> String {
     let all = candidates.join(", ");
     match nearest(word, candidates.iter().copied()) {
         Some(near) => format!("unknown {what} '{word}'; did you mean '{near}'? (one of: {all})"),

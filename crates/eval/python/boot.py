@@ -33,11 +33,11 @@ def _boot():
     def last_value(code):
         import _ast
 
-        tree = compile(code, "<eval>", "exec", _ast.PyCF_ONLY_AST)
+        tree = compile(code, "<string>", "exec", _ast.PyCF_ONLY_AST)
         if not tree.body or not isinstance(tree.body[-1], _ast.Expr):
-            return compile(tree, "<eval>", "exec"), None
+            return compile(tree, "<string>", "exec"), None
         last = _ast.Expression(tree.body.pop().value)
-        return compile(tree, "<eval>", "exec"), compile(last, "<eval>", "eval")
+        return compile(tree, "<string>", "exec"), compile(last, "<string>", "eval")
 
     try:
         if mode == "-p":
@@ -47,11 +47,15 @@ def _boot():
             if value is not None:
                 print(value)
         else:
-            exec(compile(code, "<eval>", "exec"), scope)
-    except Exception as why:
+            # Not by compile(), whose first call takes 5 ms: it makes the types of all syntax trees.
+            exec(code, scope)
+    except SystemExit:
+        raise
+    except BaseException as why:
         # Without the frames of this very code.
+        ours = (sys._getframe().f_code, last_value.__code__)
         trace = why.__traceback__
-        while trace and trace.tb_frame.f_code.co_filename == "<string>":
+        while trace and trace.tb_frame.f_code in ours:
             trace = trace.tb_next
         why.__traceback__ = trace
         sys.excepthook(type(why), why, trace)

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use agentkernel_core::nearest;
+use agentkernel_core::unknown;
 
 use crate::{javascript, python};
 
@@ -70,12 +70,7 @@ impl FromStr for Language {
 
     fn from_str(word: &str) -> Result<Self, String> {
         let known = Self::ALL.into_iter().find(|language| language.as_str() == word);
-        known.ok_or_else(|| {
-            let words = Self::ALL.map(Self::as_str);
-            let near = nearest(word, words.into_iter());
-            let near = near.map_or_else(String::new, |near| format!("did you mean '{near}'? "));
-            format!("unknown language '{word}'; {near}(one of: {})", words.join(", "))
-        })
+        known.ok_or_else(|| unknown("language", word, &Self::ALL.map(Self::as_str)))
     }
 }
 

@@ -1,7 +1,6 @@
 //! CPython as a module: a build of others, out of a package, checked by its digest.
 //!
-//! No snapshot can be taken of it: its start needs the files that it carries along, of which the library that serves them keeps
-//! state outside the module's memory.
+//! No snapshot can be taken of it: its one door is `_start`, in which it starts and runs the code.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -161,11 +161,20 @@ fn python_runs_as_its_own_program() {
     assert_eq!(printed(&trial, "python", "x = 5"), "");
     insta::assert_snapshot!(told("def f():\n  raise ValueError('bad')\nf()", 1).stderr_text(), @r#"
     Traceback (most recent call last):
-      File "<eval>", line 3, in <module>
-      File "<eval>", line 2, in f
+      File "<string>", line 3, in <module>
+      File "<string>", line 2, in f
     ValueError: bad
     "#);
-    assert!(told("x = = 1", 1).stderr_text().ends_with("SyntaxError: invalid syntax\n"));
+    for words in [&["x = = 1"][..], &["-p", "x = = 1"]] {
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(eval(&trial, "python", words).assert_code(1).stderr_text(), @r#"
+              File "<string>", line 1
+                x = = 1
+                    ^
+            SyntaxError: invalid syntax
+            "#);
+        }
+    }
     assert_eq!(told("import sys; sys.exit(3)", 3).stderr_text(), "");
     let said =
         trial.feed(&["eval", "--lang", "python", "-"], b"print(sorted(globals())[-1])").assert_success();
