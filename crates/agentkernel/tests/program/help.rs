@@ -147,6 +147,42 @@ fn run_says_what_every_flag_does_with_its_unit_and_default() {
 }
 
 #[test]
+fn eval_says_what_every_flag_does_and_that_its_boundary_is_software_alone() {
+    let said = Trial::new().say(&["eval", "-h"]).assert_success();
+    insta::assert_snapshot!(said.stdout_text(), @r#"
+    Run a piece of JavaScript or Python in an interpreter of its own
+
+    Usage: agentkernel eval [OPTIONS] --lang <LANGUAGE> [CODE]
+
+    Arguments:
+      [CODE]  The code; without it, or as -, it is read from standard input
+
+    Options:
+          --lang <LANGUAGE>      The code's language: JavaScript (QuickJS-ng) or Python (CPython 3.12)
+                                 [possible values: js, python]
+      -p, --print                Print the value of its last expression, unless that is undefined or
+                                 None
+          --backend <BACKEND>    What holds it; auto is wasm, a boundary of software alone [default:
+                                 auto] [possible values: auto, wasm]
+          --memory <SIZE>        Memory of the interpreter, in bytes or with K, M, G, T, or unlimited,
+                                 which is 4G [default: 512M]
+      -i, --interactive          Pass our standard input on to the code; else it has none
+          --output-limit <SIZE>  Output that is passed on, stdout and stderr together, in bytes or with
+                                 K, M, G, T [default: 64M]
+          --timeout <DURATION>   Kill the command with all that it started after this time, in ms, s, m
+                                 or h [default: no limit]
+          --timing               Print on stderr where the time went, in milliseconds
+          --format <FORMAT>      Pass the command's output on as it is, or print one JSON object at the
+                                 end [default: text] [possible values: text, json]
+          --no-daemon            Run it in this very process, even if there is a daemon with warm
+                                 sandboxes
+      -h, --help                 Print help (see more with '--help')
+    "#);
+    let long = Trial::new().say(&["eval", "--help"]).assert_success().stdout_text();
+    assert!(long.contains("Exit codes:") && long.contains("software alone"), "{long}");
+}
+
+#[test]
 fn every_subcommand_shows_an_example() {
     let trial = Trial::new();
     let asking = [

@@ -21,6 +21,7 @@ fn an_unknown_value_is_told_the_nearest_valid_one() {
     insta::assert_snapshot!(run_complaint(&["--backend", "ocl"]), @"agentkernel: invalid value 'ocl' for '--backend <BACKEND>': unknown backend 'ocl'; did you mean 'oci'? (one of: auto, apple, firecracker, qemu, hyperlight, gvisor, oci, runc, crun, docker, podman, wasm)");
     insta::assert_snapshot!(run_complaint(&["--profile", "permisive"]), @"agentkernel: invalid value 'permisive' for '--profile <PROFILE>': unknown profile 'permisive'; did you mean 'permissive'? (one of: restrictive, moderate, permissive)");
     insta::assert_snapshot!(run_complaint(&["--image", "hots"]), @"agentkernel: invalid value 'hots' for '--image <IMAGE>': unknown image 'hots'; did you mean 'host'? (one of: host, or an engine's image with its registry or tag; a folder is given with rootfs)");
+    insta::assert_snapshot!(complaint(&["eval", "--lang", "pyhton", "1"]), @"agentkernel: invalid value 'pyhton' for '--lang <LANGUAGE>': unknown language 'pyhton'; did you mean 'python'? (one of: js, python)");
     insta::assert_snapshot!(run_complaint(&["--format", "jsn"]), @"agentkernel: invalid value 'jsn' for '--format <FORMAT>'");
 }
 
