@@ -47,6 +47,11 @@ bench-sandbox *args:
     @scripts/setup --bench
     @scripts/bench/sandbox-bench.sh "$@"
 
+# Instructions of our own layer by callgrind, and what has moved since the baseline (`just bench-instructions --write`).
+[positional-arguments]
+bench-instructions *args:
+    @scripts/bench/instructions "$@"
+
 # Fuzz each target for some seconds (needs a nightly toolchain and cargo-fuzz).
 fuzz seconds="60":
     for target in $(cargo +nightly fuzz list); do cargo +nightly fuzz run "$target" -- -max_total_time={{ seconds }} || exit 1; done
