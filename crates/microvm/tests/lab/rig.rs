@@ -1,8 +1,7 @@
 //! What the tests share: a backend with the real program, and sandboxes of a small root.
 
 use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use agentkernel_core::{
@@ -13,17 +12,7 @@ use agentkernel_microvm::{MicrovmBackend, MicrovmSettings, setup};
 use agentkernel_testkit::{available_or_skip, listen, random_u64, tool_or_skip};
 use tempfile::TempDir;
 
-/// The words of busybox that are used.
-const WORDS: [&str; 6] = ["sh", "id", "cat", "head", "sha256sum", "true"];
-
-/// Where the kernel and the root are kept from run to run: an emulated host sees it.
-fn kept() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("microvm")
-}
-
-fn root() -> PathBuf {
-    kept().join("lab")
-}
+use crate::root::{home as kept, root};
 
 fn search_path() -> Vec<PathBuf> {
     let folder = tool_or_skip("firecracker").and_then(|path| Some(path.parent()?.to_owned()));
@@ -41,16 +30,7 @@ pub fn prepare() -> bool {
         assert!(!available_or_skip("qemu", &Availability::Unavailable { needs: error.to_string(), hint }));
         return false;
     }
-    let Some(busybox) = tool_or_skip("busybox") else { return false };
-    if !root().exists() {
-        let new = root().with_extension("new");
-        fs::remove_dir_all(&new).ok();
-        fs::create_dir_all(new.join("bin")).expect("made");
-        fs::copy(busybox, new.join("bin/busybox")).expect("copied");
-        WORDS.iter().for_each(|word| symlink("busybox", new.join("bin").join(word)).expect("linked"));
-        fs::rename(new, root()).expect("renamed");
-    }
-    true
+    root().is_some()
 }
 
 pub struct Rig {
@@ -92,10 +72,14 @@ impl Rig {
         })
     }
 
-    pub fn spec(&self) -> SandboxSpec {
+    /// What machines are filled with.
+    pub fn image() -> Image {
+        Image::Rootfs(root().expect("made before"))
+    }
+
+    pub fn spec() -> SandboxSpec {
         let name = SandboxName::from_random(random_u64());
-        let spec = SandboxSpec::builder(name, Profile::Restrictive).image(Image::Rootfs(root()));
-        spec.build().expect("sound")
+        SandboxSpec::builder(name, Profile::Restrictive).image(Self::image()).build().expect("sound")
     }
 }
 

@@ -1,17 +1,16 @@
 //! A real QEMU with Debian's kernel, which is downloaded once and kept below the target folder.
 
-use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use agentkernel_core::{
     Availability, Backend as _, Image, Profile, SandboxName, SandboxSpec, SandboxSpecBuilder,
 };
 use agentkernel_microvm::{MicrovmBackend, MicrovmSettings, setup};
-use agentkernel_testkit::{available_or_skip, random_u64, tool_or_skip};
+use agentkernel_testkit::{available_or_skip, random_u64};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
+
+use crate::root::{home, root};
 
 /// The feature that a run may require.
 pub const FEATURE: &str = "qemu";
@@ -27,11 +26,6 @@ pub async fn turn() -> MutexGuard<'static, ()> {
 /// Where programs are on a Debian system.
 pub fn search_path() -> Vec<PathBuf> {
     ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from).into()
-}
-
-/// Kept from run to run.
-fn home() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("microvm")
 }
 
 pub struct Fixture {
@@ -77,42 +71,6 @@ fn download() -> Option<Availability> {
     }
     let error = setup::from_debian(&home(), &search_path(), &mut |_| {}).err()?;
     Some(Availability::Unavailable { needs: error.to_string(), hint: error.hint.unwrap_or_default() })
-}
-
-/// A small system: busybox and all its words.
-fn root() -> Option<PathBuf> {
-    let busybox = tool_or_skip("busybox")?;
-    let root = home().join("busybox");
-    if root.exists() {
-        return Some(root);
-    }
-    let new = home().join("busybox.new");
-    fs::remove_dir_all(&new).ok();
-    for place in ["bin", "usr/bin", "etc"] {
-        fs::create_dir_all(new.join(place)).expect("made");
-    }
-    fs::copy(&busybox, new.join("bin/busybox")).expect("copied");
-    #[expect(clippy::disallowed_methods, reason = "it says its own words")]
-    let words = Command::new(&busybox).arg("--list").output().expect("run busybox").stdout;
-    for word in String::from_utf8_lossy(&words).lines().filter(|word| *word != "busybox") {
-        symlink("busybox", new.join("bin").join(word)).expect("linked");
-    }
-    symlink("/bin/busybox", new.join("usr/bin/env")).expect("linked");
-    // busybox says "I/O error" where there is no space, and its shell runs no other `head` than its own.
-    add_from_host(&new);
-    fs::rename(&new, &root).expect("renamed");
-    Some(root)
-}
-
-/// The host's own shell and `head`, with their library and their loader.
-fn add_from_host(root: &Path) {
-    for path in ["bin/sh", "bin/head"] {
-        fs::remove_file(root.join(path)).expect("removed");
-    }
-    for path in ["bin/sh", "bin/head", "lib64/ld-linux-x86-64.so.2", "lib/x86_64-linux-gnu/libc.so.6"] {
-        fs::create_dir_all(root.join(path).parent().expect("a folder")).expect("made");
-        fs::copy(Path::new("/").join(path), root.join(path)).expect("copied");
-    }
 }
 
 impl Fixture {

@@ -6,6 +6,7 @@ mod firecracker;
 mod fixture;
 mod forks;
 mod posture;
+mod root;
 mod shared;
 mod snapshots;
 
