@@ -3,22 +3,30 @@
 //! ```text
 //! instructions choose 1000    a backend is chosen of those that are available
 //! instructions acquire 16     a warm sandbox is leased
-//! instructions exec 16        a command is started in a sandbox, and its end heard
+//! instructions exec 16        a command is started over a link, and its end heard
 //! ```
 //!
-//! `scripts/bench/instructions` runs it by callgrind. All is done with the fake backend, in one thread, and no time is looked at.
+//! `scripts/bench/instructions` runs it by callgrind. All is done in one thread, with the fake backend and a guest that is played,
+//! and no time is looked at.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentkernel_core::{
-    Availability, Backend as _, BackendKind, ByteSize, Command, Error, ErrorKind, Image, ProcessEvent,
-    Profile, Result, SandboxName, SandboxSpec,
+    Availability, BackendKind, ByteSize, Command, Error, ErrorKind, Image, ProcessEvent, Profile, Result,
+    SandboxName, SandboxSpec,
 };
+use agentkernel_link::{ExecDefaults, GUEST_BUILD, HelloOptions, Token, connect};
 use agentkernel_pool::{Pool, PoolSettings};
+use agentkernel_protocol::{
+    Decoder, Direction, Exited, Kind, PROTOCOL_VERSION, Ready, Status, ToHost, Usage, encode,
+};
 use agentkernel_runtime::{BackendRequest, choice};
 use agentkernel_testkit::FakeBackend;
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::runtime::Runtime;
 
 /// As many are warm, of which no more than half are leased: what is taken is not replenished meanwhile.
 const WARM: usize = 32;
@@ -33,13 +41,11 @@ fn main() -> ExitCode {
         eprintln!("instructions choose|acquire|exec COUNT");
         return ExitCode::from(2);
     };
-    let done = runtime.block_on(async {
-        match verb.as_str() {
-            "choose" => choose(count),
-            "acquire" => acquire(count).await,
-            _ => exec(count).await,
-        }
-    });
+    let done = match verb.as_str() {
+        "choose" => counted(|| choose(count)),
+        "acquire" => acquire(&runtime, count),
+        _ => exec(&runtime, count),
+    };
     match done {
         // What was made is not taken down: that would be counted.
         Ok(()) => std::process::exit(0),
@@ -48,6 +54,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What is done in here is counted, and nothing else: callgrind knows it by its name.
+#[inline(never)]
+fn counted<T>(work: impl FnOnce() -> T) -> T {
+    std::hint::black_box(work())
 }
 
 /// Of all kinds, the strongest of which is not available.
@@ -68,28 +80,91 @@ fn spec(number: u64) -> Result<SandboxSpec> {
     SandboxSpec::builder(SandboxName::from_random(number), Profile::Restrictive).image(Image::Host).build()
 }
 
-async fn acquire(count: usize) -> Result<()> {
+fn acquire(runtime: &Runtime, count: usize) -> Result<()> {
     let memory_max = ByteSize::mib(1 << 20);
     let settings =
         PoolSettings { refill_pause: NEVER, check_interval: NEVER, memory_max, ..PoolSettings::default() };
-    let pool = Pool::new(Arc::new(FakeBackend::new()), settings)?;
     let spec = spec(1)?;
-    let key = pool.poolable(&spec).map_err(|why| Error::new(ErrorKind::Internal, "pool the sandbox", why))?;
-    pool.set_target(&key, WARM..=WARM)?;
-    while pool.stats().warm < WARM {
-        tokio::task::yield_now().await;
-    }
-    for _ in 0..count {
-        std::mem::forget(pool.acquire(&spec).await?);
+    let pool = runtime.block_on(async {
+        let pool = Pool::new(Arc::new(FakeBackend::new()), settings)?;
+        let key =
+            pool.poolable(&spec).map_err(|why| Error::new(ErrorKind::Internal, "pool the sandbox", why))?;
+        pool.set_target(&key, WARM..=WARM)?;
+        while pool.stats().warm < WARM {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok::<_, Error>(pool)
+    })?;
+    counted(|| {
+        runtime.block_on(async {
+            for _ in 0..count {
+                std::mem::forget(pool.acquire(&spec).await?);
+            }
+            Ok(())
+        })
+    })
+}
+
+fn exec(runtime: &Runtime, count: usize) -> Result<()> {
+    let (ours, theirs) = tokio::io::duplex(1 << 16);
+    let link = runtime.block_on(async {
+        tokio::spawn(guest(theirs));
+        let hello = HelloOptions { token: TOKEN, mounts: Vec::new(), deadline: NEVER };
+        connect(Box::new(ours), hello).await
+    })?;
+    let link = link.0;
+    let round_trip = async || {
+        let mut process = link.exec(&Command::new(["true"]), &ExecDefaults::default()).await?;
+        while !matches!(process.next().await?, ProcessEvent::Exited(_)) {}
+        Ok::<_, Error>(())
+    };
+    // What is done once only is none of it.
+    runtime.block_on(round_trip())?;
+    counted(|| {
+        runtime.block_on(async {
+            for _ in 0..count {
+                round_trip().await?;
+            }
+            Ok(())
+        })
+    })
+}
+
+const TOKEN: Token = Token([7; 32]);
+
+/// A guest agent that starts nothing: every command runs and has ended. What it does is counted as well, and is little.
+async fn guest(mut stream: DuplexStream) -> std::io::Result<()> {
+    let (mut decoder, mut out) = (Decoder::new(Direction::ToGuest), BytesMut::new());
+    let say = |channel, message: &ToHost, out: &mut BytesMut| {
+        encode(channel, message, out).map_err(std::io::Error::other)
+    };
+    while stream.read_buf(decoder.buffer()).await? > 0 {
+        while let Some(frame) = decoder.next_frame().map_err(std::io::Error::other)? {
+            match frame.kind {
+                Kind::Hello => say(0, &ready(), &mut out)?,
+                Kind::Start => {
+                    say(frame.channel, &ToHost::Started(1), &mut out)?;
+                    let usage = Usage { user_us: 0, system_us: 0, max_rss_kib: 0, wall_ns: 0 };
+                    let exited = Exited { status: Status::Code(0), timed_out: false, usage };
+                    say(frame.channel, &ToHost::Exited(exited), &mut out)?;
+                }
+                _ => {}
+            }
+        }
+        stream.write_all(&out.split()).await?;
     }
     Ok(())
 }
 
-async fn exec(count: usize) -> Result<()> {
-    let booted = FakeBackend::new().boot(&spec(1)?).await?;
-    for _ in 0..count {
-        let mut process = booted.sandbox.exec(&Command::new(["true"])).await?;
-        while !matches!(process.next().await?, ProcessEvent::Exited(_)) {}
-    }
-    Ok(())
+fn ready() -> ToHost {
+    ToHost::Ready(Ready {
+        protocol: PROTOCOL_VERSION,
+        build: GUEST_BUILD.to_owned(),
+        token: TOKEN,
+        started_ns: 0,
+        ready_ns: 0,
+        pid: 1,
+        last_channel: 0,
+        survivors: Vec::new(),
+    })
 }
