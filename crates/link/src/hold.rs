@@ -33,12 +33,13 @@ pub(crate) struct Held {
 impl Link {
     /// Has the guest hold still. What others ask of it meanwhile waits.
     pub(crate) async fn hold(&self) -> Result<Held> {
-        let word = self.table().await_word().ok_or_else(|| {
-            Error::new(ErrorKind::NotSupported, HOLD, "another snapshot of it is being taken")
-                .hint("wait for that")
-        })?;
-        self.table().outbox.hold();
+        if self.table().is_held.swap(true, Ordering::AcqRel) {
+            let error = Error::new(ErrorKind::NotSupported, HOLD, "another snapshot of it is being taken");
+            return Err(error.hint("wait for that"));
+        }
         let held = Held { link: self.clone(), is_renewed: AtomicBool::new(false) };
+        let word = self.table().await_word();
+        self.table().outbox.hold();
         let why = match timeout(HOLD_WAIT, word).await {
             Ok(Ok(ToHost::Held(None))) => return Ok(held),
             Ok(Ok(ToHost::Held(Some(why_not)))) => {
@@ -59,7 +60,9 @@ impl Drop for Held {
         if !self.is_renewed.load(Ordering::Acquire) {
             self.link.close("it was held and not renewed");
         }
-        self.link.table().outbox.let_go();
+        let table = self.link.table();
+        table.outbox.let_go();
+        table.is_held.store(false, Ordering::Release);
     }
 }
 
@@ -68,7 +71,7 @@ impl HeldGuest for Held {
     async fn renew(&self, steps: &str) -> Result<String> {
         let failed = |why: String| Error::new(ErrorKind::Boot, RENEW, why);
         let table = self.link.table();
-        let word = table.await_word().ok_or_else(|| failed("it is being renewed".into()))?;
+        let word = table.await_word();
         table
             .outbox
             .push_to_held(&ToGuest::Renew(steps.to_owned()))

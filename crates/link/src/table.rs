@@ -1,6 +1,7 @@
 //! Everything that both sides of a link share: who waits for which frame.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use agentkernel_core::{Error, ErrorKind, Result};
@@ -24,6 +25,8 @@ pub(crate) struct Table {
     pub(crate) outbox: Outbox,
     entries: Mutex<Entries>,
     closed: watch::Sender<Option<Arc<Closed>>>,
+    /// Somebody holds the guest still.
+    pub(crate) is_held: AtomicBool,
 }
 
 struct Entries {
@@ -45,7 +48,8 @@ impl Table {
         // After the very last number there is none, which is told when one is needed.
         let next_channel = last_channel.saturating_add(1);
         let entries = Entries { next_channel, channels, next_ping: 1, pings: VecDeque::new(), holder: None };
-        Self { outbox: Outbox::new(), entries: Mutex::new(entries), closed: watch::Sender::new(None) }
+        let (closed, is_held) = (watch::Sender::new(None), AtomicBool::new(false));
+        Self { outbox: Outbox::new(), entries: Mutex::new(entries), closed, is_held }
     }
 
     /// Opens a channel: its number is taken and its Start queued in one step, so that numbers increase
@@ -89,18 +93,15 @@ impl Table {
         Ok(receiver)
     }
 
-    /// Whoever holds the guest hears its next word on that; `None` while somebody else does.
-    pub(crate) fn await_word(&self) -> Option<oneshot::Receiver<ToHost>> {
-        let mut entries = lock(&self.entries);
-        if entries.holder.as_ref().is_some_and(|holder| !holder.is_closed()) {
-            return None;
-        }
+    /// Whoever holds the guest hears its next word on that.
+    pub(crate) fn await_word(&self) -> oneshot::Receiver<ToHost> {
         let (sender, receiver) = oneshot::channel();
+        let mut entries = lock(&self.entries);
         // Whoever waits must hear of the end, and who closes the link looks at this.
         if self.closed_now().is_none() {
             entries.holder = Some(sender);
         }
-        Some(receiver)
+        receiver
     }
 
     /// Takes a frame from the stream; an error means that the link has to be closed.

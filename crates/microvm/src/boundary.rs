@@ -203,9 +203,12 @@ impl Boundary for VmBoundary {
 
     async fn snapshot(&self, name: &SnapshotName, about: &str, guest: &dyn HeldGuest) -> Result<()> {
         let (store, of) = self.kept()?;
-        let written = store.write(name, &self.plan, &mut *self.control.lock().await).await;
+        // Held until it is renewed: one that was paused meanwhile could not be.
+        let mut control = self.control.lock().await;
+        let written = store.write(name, &self.plan, &mut control).await;
         let renewal = Renewal::of_the_same().map_err(self.failed(TAKE))?;
         let said = guest.renew(&renewal.lines).await?;
+        drop(control);
         renewal.check(&said).map_err(self.failed("renew the sandbox"))?;
         store.keep(written?, name, Kept { about: about.to_owned(), ..of.clone() }).await
     }

@@ -118,8 +118,8 @@ impl KeptStore {
         self.check_free(name)?;
         let written = control.write_snapshot(plan, &new.file(MEMORY)).await;
         // A machine whose memory was written stands still.
-        control.resume().await.map_err(failed)?;
-        written.map_err(failed)?;
+        let resumed = control.resume().await;
+        written.and(resumed).map_err(failed)?;
         Ok(new)
     }
 

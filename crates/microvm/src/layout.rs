@@ -177,8 +177,9 @@ impl Steps {
     fn places(&mut self, spec: &SandboxSpec) {
         let (disk, user) = (spec.limits().disk.get(), spec.user());
         let memory = |bytes: u64| format!("size={bytes},nr_inodes={}", tmpfs_inodes(bytes));
-        // Of the processes that are the machine's and not the sandbox's, nothing is there for those who may not look into them.
-        self.mount("none", &at("proc"), "proc", NOSUID | NODEV | NOEXEC, "hidepid=invisible");
+        // Of the processes that are the machine's and not the sandbox's, nothing is there for those who may not look into them
+        // ("invisible" since Linux 5.8).
+        self.mount("none", &at("proc"), "proc", NOSUID | NODEV | NOEXEC, "hidepid=2");
         self.mount("none", &at("dev"), "tmpfs", NOSUID | NOEXEC, "size=64k,mode=755");
         for (name, major, minor) in DEVICES {
             self.say(&["device", &at(&format!("dev/{name}")), &major.to_string(), &minor.to_string()]);

@@ -25,6 +25,7 @@ mod report;
 mod resize;
 mod rule;
 mod signals;
+mod snapshots;
 mod streams;
 mod talk;
 mod terminal;
@@ -54,6 +55,7 @@ const GROUPS: &[&[Rule]] = &[
     time::RULES,
     lifecycle::RULES,
     life::RULES,
+    snapshots::RULES,
     names::RULES,
     limits::RULES,
     resize::RULES,

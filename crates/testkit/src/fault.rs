@@ -4,6 +4,7 @@
 //! not lie about goes to the backend behind it.
 
 mod control;
+mod expectation;
 mod files;
 mod process;
 mod sandbox;
@@ -17,12 +18,13 @@ use std::time::Duration;
 
 use agentkernel_core::{
     Adopted, Availability, Backend, BackendKind, Booted, Capabilities, Command, Error, ErrorKind, Process,
-    Result, Sandbox, SandboxName, SandboxSpec,
+    Restored, Result, Sandbox, SandboxName, SandboxSpec, SnapshotInfo, SnapshotName,
 };
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
-pub use table::{EXPECTATIONS, Expectation, Fault};
+pub use expectation::Expectation;
+pub use table::{EXPECTATIONS, Fault};
 
 use crate::random_u64;
 use sandbox::FaultySandbox;
@@ -187,5 +189,27 @@ impl Backend for FaultyBackend {
         let (backend, memory) = (self.inner.clone(), self.memory.clone());
         let sandbox = FaultySandbox::new(inner, spec.clone(), self.fault, backend, memory, None);
         Ok(Adopted { sandbox: Box::new(sandbox), commands })
+    }
+
+    async fn snapshots(&self) -> Result<Vec<SnapshotInfo>> {
+        self.inner.snapshots().await
+    }
+
+    async fn restore(&self, spec: &SandboxSpec, from: &SnapshotName) -> Result<Restored> {
+        let restored = self.inner.restore(spec, from).await?;
+        let inner = match self.fault {
+            Fault::SnapshotIsEmpty => {
+                restored.sandbox.stop().await?;
+                Arc::new(self.inner.boot(spec).await?.sandbox)
+            }
+            _ => Arc::new(restored.sandbox),
+        };
+        let (backend, memory) = (self.inner.clone(), self.memory.clone());
+        let sandbox = FaultySandbox::new(inner, spec.clone(), self.fault, backend, memory, None);
+        Ok(Restored { sandbox: Box::new(sandbox), ..restored })
+    }
+
+    async fn remove_snapshot(&self, name: &SnapshotName) -> Result<()> {
+        if self.fault == Fault::SnapshotsStay { Ok(()) } else { self.inner.remove_snapshot(name).await }
     }
 }

@@ -52,10 +52,12 @@ pub fn main(args: &Args, environment: &Environment) -> Result<u8, Failure> {
             return Err(usage(format!("--snapshot {snapshot}"), why).into());
         }
         let request = args.life.request()?;
-        made(environment, async |client| client.restore(snapshot.as_str(), &request).await)?
+        serve::start_if_missing(environment)?;
+        made(environment, async |client| Ok(client.restore(snapshot.as_str(), &request).await?))?
     } else {
         let request = request(args, environment)?;
-        made(environment, async |client| client.create(&request).await)?
+        serve::start_if_missing(environment)?;
+        made(environment, async |client| Ok(client.create(&request).await?))?
     };
     tell(&[sandbox])
 }
@@ -63,14 +65,13 @@ pub fn main(args: &Args, environment: &Environment) -> Result<u8, Failure> {
 /// Has a daemon make something, with a sign of life meanwhile.
 pub fn made<T>(
     environment: &Environment,
-    make: impl AsyncFnOnce(&Client) -> Result<T, agentkernel_client::Error>,
+    make: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    serve::start_if_missing(environment)?;
     daemon::ask(environment, async |client| {
         // Never notified: the sign of life is over when the reply is there.
         let ready = Notify::new();
         tokio::select! {
-            made = make(&client) => Ok(made?),
+            made = make(&client) => made,
             never = progress::show(&ready) => match never {},
         }
     })

@@ -116,7 +116,10 @@ pub fn main(args: &Args, environment: &Environment) -> Result<u8, Failure> {
 /// Forks it and prints their names.
 pub fn fork(args: &ForkArgs, environment: &Environment) -> Result<u8, Failure> {
     let request = ForkRequest { count: args.count, each: args.life.request()? };
-    let list = create::made(environment, async |client| client.fork(&args.sandbox, &request).await)?;
+    let list = create::made(environment, async |client| {
+        let answer = client.fork(&args.sandbox, &request).await;
+        daemon::told(client, &args.sandbox, answer).await
+    })?;
     create::tell(&list.sandboxes)
 }
 

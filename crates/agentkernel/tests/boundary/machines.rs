@@ -164,8 +164,11 @@ fn a_sandbox_in_use_is_kept_and_forked_and_what_is_kept_survives_the_daemon() {
 
     let pid = fs::read_to_string(host.environment.agentkernel_home().join("daemon.lock")).expect("a daemon");
     let pid = rustix::process::Pid::from_raw(pid.trim().parse().expect("a PID")).expect("a process");
+    let life = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("it lives");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
-    // The next one waits for its lock.
+    let twenty_seconds = rustix::event::Timespec { tv_sec: 20, tv_nsec: 0 };
+    let mut end = [rustix::event::PollFd::new(&life, rustix::event::PollFlags::IN)];
+    assert_eq!(rustix::event::poll(&mut end, Some(&twenty_seconds)), Ok(1), "it does not end");
     serve();
     host.say(&["create", "--snapshot", "kept", "--name", "later"]).assert_success();
     assert_eq!(sh("later", "cat /tmp/file"), "past\n");

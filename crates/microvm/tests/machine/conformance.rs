@@ -48,8 +48,13 @@ async fn isolation_holds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn lives_hold() {
     let begin = ["probe", "boot", "ping", "stop", "drop", "a_failed"].map(|rule| format!("lifecycle.{rule}"));
-    let rules =
-        begin.iter().map(String::as_str).chain(["life.", "names.", "time.a_lifetime", "time.no_command"]);
+    let rules = begin.iter().map(String::as_str).chain([
+        "life.",
+        "snapshots.",
+        "names.",
+        "time.a_lifetime",
+        "time.no_command",
+    ]);
     keeps(&rules.collect::<Vec<_>>()).await;
 }
 

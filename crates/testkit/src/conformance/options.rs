@@ -105,6 +105,8 @@ pub struct Rules {
     pub pause: bool,
     /// Its sandboxes can outlive whoever holds them.
     pub adopt: bool,
+    /// Its sandboxes can be kept as snapshots.
+    pub snapshots: bool,
 }
 
 impl Rules {
@@ -125,6 +127,7 @@ impl Rules {
             resize_cpus: boundary && capabilities.resize,
             pause: capabilities.pause,
             adopt: capabilities.adopt,
+            snapshots: capabilities.snapshots,
         }
     }
 
@@ -143,6 +146,7 @@ impl Rules {
             Needs::ResizeCpus => (self.resize_cpus, "processors of a live sandbox cannot be changed here"),
             Needs::Pause => (self.pause, "time cannot be stopped here"),
             Needs::Adopt => (self.adopt, "sandboxes do not outlive their holder here"),
+            Needs::Snapshots => (self.snapshots, "sandboxes cannot be kept as snapshots"),
             Needs::PauseAndAdopt => {
                 (self.pause && self.adopt, "a paused sandbox does not outlive its holder here")
             }

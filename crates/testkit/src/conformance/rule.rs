@@ -33,6 +33,7 @@ pub enum Needs {
     Pause,
     Adopt,
     PauseAndAdopt,
+    Snapshots,
 }
 
 /// A rule's function. It is done when the rule holds.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agentkernel_core::{
     Backend, BackendKind, CauseOfDeath, Command, Ended, Error, ErrorKind, Files, HostSocket, Posture,
-    Process, Resize, Result, Sandbox, SandboxName, SandboxSpec, SandboxUsage, Stopped,
+    Process, Resize, Result, Sandbox, SandboxName, SandboxSpec, SandboxUsage, SnapshotName, Stopped,
 };
 use async_trait::async_trait;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
@@ -157,6 +157,10 @@ impl Sandbox for FaultySandbox {
 
     async fn persist(&self) -> Result<()> {
         if self.fault == Fault::PersistIsLost { Ok(()) } else { self.inner().persist().await }
+    }
+
+    async fn snapshot(&self, name: &SnapshotName, about: &str) -> Result<()> {
+        self.inner().snapshot(name, about).await
     }
 
     async fn resume(&self) -> Result<()> {

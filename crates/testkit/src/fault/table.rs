@@ -1,5 +1,7 @@
 //! The faults, and which rule must notice each.
 
+use super::expectation::{Expectation, expect};
+
 /// What a [`super::FaultyBackend`] does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -175,21 +177,10 @@ pub enum Fault {
     TwoHolders,
     /// What comes back is not paused.
     AdoptionResumes,
-}
-
-/// That a fault is noticed: by which rule, in which words.
-#[derive(Debug, Clone, Copy)]
-pub struct Expectation {
-    /// What is done wrong.
-    pub fault: Fault,
-    /// The rule that must be broken by it.
-    pub rule: &'static str,
-    /// Words in the reason, so that a rule is not believed that is broken for another reason.
-    pub found: &'static str,
-}
-
-const fn expect(fault: Fault, rule: &'static str, found: &'static str) -> Expectation {
-    Expectation { fault, rule, found }
+    /// What goes on from a snapshot begins anew.
+    SnapshotIsEmpty,
+    /// A snapshot that is removed is still there.
+    SnapshotsStay,
 }
 
 /// Every fault, with the rule that is named for it.
@@ -292,5 +283,7 @@ pub const EXPECTATIONS: &[Expectation] = &[
     expect(Fault::CommandsAreLost, "life.what_persists_outlives_its_holder", "did not come back"),
     expect(Fault::PersistsAlways, "life.what_does_not_persist_ends_with_its_holder", "it came back"),
     expect(Fault::TwoHolders, "life.one_holder_at_a_time", "was not refused"),
+    expect(Fault::SnapshotIsEmpty, "snapshots.one_goes_on_and_others_go_on_from_there", "No such file"),
+    expect(Fault::SnapshotsStay, "snapshots.a_name_is_taken_until_it_is_removed", "was not refused"),
     expect(Fault::AdoptionResumes, "life.what_is_paused_comes_back_paused", "time goes on"),
 ];
