@@ -17,8 +17,9 @@ use crate::stream::LastWords;
 /// Longest event that is taken, bytes: one with many labels has some thousand.
 const EVENT_MAX: usize = 256 << 10;
 
-/// An engine that ends every stream at once is not asked without pause.
-const BEFORE_LISTENING_AGAIN: Duration = Duration::from_millis(100);
+/// An engine that ends every stream at once is not asked more often than this; and one that is gone is told as that at once, for
+/// whoever lost the sandbox does not wait for the reason for long.
+const BETWEEN_LISTENINGS: Duration = Duration::from_millis(100);
 
 /// What is known so far.
 #[derive(Debug, Clone, Default)]
@@ -74,6 +75,7 @@ struct Watcher {
 
 impl Watcher {
     async fn run(self, mut events: Events, mut deadline: watch::Receiver<Option<Instant>>) {
+        let mut next_listening = Instant::now();
         loop {
             let until = *deadline.borrow_and_update();
             tokio::select! {
@@ -86,10 +88,14 @@ impl Watcher {
                         return self.end(how_it_ended(exit_code(&event), is_out_of_memory, &self.words.text()));
                     }
                     Some(_) => {}
-                    None => match self.listen_again().await {
-                        Ok(again) => events = again,
-                        Err(ended) => return self.end(ended),
-                    },
+                    None => {
+                        tokio::time::sleep_until(next_listening).await;
+                        next_listening = Instant::now() + BETWEEN_LISTENINGS;
+                        match self.listen_again().await {
+                            Ok(again) => events = again,
+                            Err(ended) => return self.end(ended),
+                        }
+                    }
                 },
                 () = passes(until) => {
                     // First, for nothing runs in a sandbox whose end was told. If it cannot be killed, whoever stops it
@@ -109,7 +115,6 @@ impl Watcher {
     /// The events from now on, where an engine has cut the stream and its container runs all the same (Podman 4.3 does
     /// so, rarely); or how it ended.
     async fn listen_again(&self) -> Result<Events, Option<Ended>> {
-        tokio::time::sleep(BEFORE_LISTENING_AGAIN).await;
         let gone = |_| Some(crashed("the engine went away".into()));
         // First, so that an end after the question is heard.
         let body = self.engine.events(&self.id).await.map_err(gone)?;
