@@ -65,7 +65,6 @@ pub struct ForkRequest {
     /// How many; all of them are made, or none.
     pub count: u32,
     /// What they are to be. Of more than one, each has the name with `-1`, `-2` and so on behind it.
-    #[serde(skip_serializing_if = "is_plain")]
     pub each: RestoreRequest,
 }
 
@@ -73,10 +72,6 @@ impl Default for ForkRequest {
     fn default() -> Self {
         Self { count: 1, each: RestoreRequest::default() }
     }
-}
-
-fn is_plain(each: &RestoreRequest) -> bool {
-    *each == RestoreRequest::default()
 }
 
 /// What a sandbox that goes on from a snapshot has shown of having been renewed before anybody could use it.

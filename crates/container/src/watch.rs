@@ -124,7 +124,8 @@ impl Watcher {
             return Ok(Events { body, buffer: BytesMut::new() });
         }
         let is_out_of_memory = self.state.borrow().out_of_memory || state["OOMKilled"] == true;
-        Err(how_it_ended(state["ExitCode"].as_u64(), is_out_of_memory, &self.words.text()))
+        let code = state["ExitCode"].as_u64().and_then(|code| u8::try_from(code).ok());
+        Err(how_it_ended(code, is_out_of_memory, &self.words.text()))
     }
 
     fn end(&self, ended: Option<Ended>) {
@@ -132,12 +133,12 @@ impl Watcher {
     }
 }
 
-fn exit_code(event: &Value) -> Option<u64> {
+fn exit_code(event: &Value) -> Option<u8> {
     event["Actor"]["Attributes"]["exitCode"].as_str()?.parse().ok()
 }
 
 /// The agent ends with code 0 when its stream has ended: an order to stop. Every other end has a cause elsewhere.
-fn how_it_ended(code: Option<u64>, is_out_of_memory: bool, said: &str) -> Option<Ended> {
+fn how_it_ended(code: Option<u8>, is_out_of_memory: bool, said: &str) -> Option<Ended> {
     let signal = code.filter(|code| *code > 128).map(|code| code - 128);
     match (code, signal) {
         (Some(0), _) => None,

@@ -57,10 +57,10 @@ impl Group {
             let stat = File::from(file("memory.stat", OFlags::RDONLY)?);
             Ok::<_, Errno>(Guard { pressure, stat, kill: file("cgroup.kill", OFlags::WRONLY)? })
         };
-        // A kernel that does not tell is none that lies: its sandbox waits until its command's time is up.
         let (processes, freeze) =
             (file("cgroup.procs", OFlags::WRONLY)?, file("cgroup.freeze", OFlags::WRONLY)?);
         let events = File::from(file("cgroup.events", OFlags::RDONLY)?);
+        // A kernel that does not tell is none that lies: its sandbox waits until its command's time is up.
         Ok(Self { processes, freeze, events, guard: guard().ok() })
     }
 

@@ -90,8 +90,14 @@ impl Outbox {
 
     /// Queues the order to hold still: what comes after it waits until [`Self::let_go`].
     pub(crate) fn hold(&self) {
-        self.push(0, &ToGuest::Hold);
-        lock(&self.queue).held.get_or_insert_default();
+        {
+            // At once: nobody's frame may come between the two.
+            let mut queue = lock(&self.queue);
+            // An empty frame is never too long.
+            encode(0, &ToGuest::Hold, &mut queue.frames).ok();
+            queue.held.get_or_insert_default();
+        }
+        self.filled.notify_one();
     }
 
     /// Queues what a guest that is held has to hear, and nothing else may come before.

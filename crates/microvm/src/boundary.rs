@@ -210,7 +210,7 @@ impl Boundary for VmBoundary {
         let said = guest.renew(&renewal.lines).await?;
         drop(control);
         renewal.check(&said).map_err(self.failed("renew the sandbox"))?;
-        store.keep(written?, name, Kept { about: about.to_owned(), ..of.clone() }).await
+        store.keep(written?, name, about, of.clone()).await
     }
 
     async fn usage(&self) -> Result<SandboxUsage> {

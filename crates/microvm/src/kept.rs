@@ -124,10 +124,16 @@ impl KeptStore {
     }
 
     /// Has it count: from now on it is found.
-    pub(crate) async fn keep(&self, new: NewSnapshot, name: &SnapshotName, of: Kept) -> Result<()> {
-        let (store, key) = (self.0.clone(), Key::named(name));
+    pub(crate) async fn keep(
+        &self,
+        new: NewSnapshot,
+        name: &SnapshotName,
+        about: &str,
+        of: Kept,
+    ) -> Result<()> {
+        let (store, key, about) = (self.0.clone(), Key::named(name), about.to_owned());
         let keep = move || {
-            let about = About { about: of.about, created_ms: now_ms(), fit: of.fit };
+            let about = About { about, created_ms: now_ms(), fit: of.fit };
             fs::write(new.file(ABOUT), serde_json::to_vec(&about)?)?;
             let root = store.file(&key, ROOT);
             match fs::hard_link(&of.root, &root) {
@@ -198,8 +204,6 @@ impl KeptStore {
 /// What is kept beside a machine's memory.
 #[derive(Debug, Clone)]
 pub(crate) struct Kept {
-    /// In the words of whoever takes it.
-    pub(crate) about: String,
     pub(crate) fit: Fit,
     pub(crate) root: PathBuf,
 }

@@ -124,19 +124,16 @@ fn order(kept: &Kept, each: RestoreRequest) -> Order {
     Order { owner: kept.about.owner.clone(), request, run: false, id: None, from }
 }
 
-/// What a caller must be allowed to have, if he goes on from a snapshot of his.
-pub async fn request_of(daemon: &Daemon, owner: &str, name: &str) -> Outcome<SandboxRequest> {
-    Ok(find(daemon, owner, name).await?.about.request)
-}
-
-/// One more sandbox of a snapshot.
+/// One more sandbox of a snapshot, if its owner may have what that was asked to be.
 pub async fn restore(
     daemon: &Arc<Daemon>,
     owner: &str,
     name: &str,
     each: RestoreRequest,
+    may_have: impl FnOnce(&SandboxRequest) -> Outcome<()>,
 ) -> Outcome<(Guest, EndOnDrop)> {
     let kept = find(daemon, owner, name).await?;
+    may_have(&kept.about.request)?;
     make(daemon, order(&kept, each)).await
 }
 

@@ -54,10 +54,7 @@ impl Keeper {
         let failed = |why: std::io::Error| format!("keeper: {why}");
         (&self.0).write_all(format!("{steps}\0").as_bytes()).map_err(failed)?;
         let said = hear(&self.0).map_err(failed)?;
-        match said.strip_prefix("renewed") {
-            Some(_) => Ok(said),
-            None => Err(said),
-        }
+        if said.starts_with("renewed") { Ok(said) } else { Err(said) }
     }
 }
 

@@ -36,7 +36,7 @@ impl MicrovmBackend {
         parts: &Parts,
     ) -> (Box<dyn Boundary>, Box<dyn DuplexStream>) {
         let Started { holdings, plan, vmm, control, stream } = started;
-        let of = Kept { about: String::new(), fit: parts.fit(&plan), root: parts.root.clone() };
+        let of = Kept { fit: parts.fit(&plan), root: parts.root.clone() };
         let boundary = VmBoundary::new(plan, vmm, control, holdings);
         let boundary = match self.kept() {
             Some(store) => boundary.kept_in(store, of),

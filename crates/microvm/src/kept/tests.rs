@@ -24,8 +24,8 @@ async fn with_one(home: &Path, name: &SnapshotName) -> KeptStore {
     fs::write(&root, "a disk").expect("written");
     let new = store.0.begin(&Key::named(name)).expect("begun").expect("free");
     fs::write(new.file(MEMORY), "a memory").expect("written");
-    let of = Kept { about: "mine".into(), fit: fit("7.2", "Nehalem", ""), root };
-    store.keep(new, name, of).await.expect("kept");
+    let of = Kept { fit: fit("7.2", "Nehalem", ""), root };
+    store.keep(new, name, "mine", of).await.expect("kept");
     store
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use agentkernel_api::{
-    ForkRequest, RestoreRequest, Sandbox, SandboxList, Snapshot, SnapshotList, SnapshotRequest,
+    ForkRequest, RestoreRequest, Sandbox, SandboxList, SandboxRequest, Snapshot, SnapshotList,
+    SnapshotRequest,
 };
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -74,8 +75,8 @@ pub async fn restore(
     Path(name): Path<String>,
     Json(request): Json<RestoreRequest>,
 ) -> Outcome<(StatusCode, Timed<axum::Json<Sandbox>>)> {
-    caller.check_host_paths(&snapshots::request_of(&daemon, &caller.owner, &name).await?)?;
-    let sandbox = handed_out(snapshots::restore(&daemon, &caller.owner, &name, request).await?);
+    let may_have = |asked: &SandboxRequest| caller.check_host_paths(asked);
+    let sandbox = handed_out(snapshots::restore(&daemon, &caller.owner, &name, request, may_have).await?);
     let phases = sandbox.phases.clone();
     Ok((StatusCode::CREATED, Timed(axum::Json(sandbox), phases)))
 }
