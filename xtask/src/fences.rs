@@ -20,8 +20,9 @@ const FENCES: &[Fence] = &[
         module: "process",
         items: &["Command"],
         // The guest and the attack probe start programs inside the sandbox, never on the host; testkit
-        // starts the program under test.
+        // starts the program under test; nested is for build scripts.
         allowed: &[
+            "agentkernel-nested",
             "agentkernel-process",
             "agentkernel-guest",
             "agentkernel-attack-probe",
@@ -38,6 +39,7 @@ const FENCES: &[Fence] = &[
         allowed: &[
             "agentkernel",
             "agentkernel-bench",
+            "agentkernel-nested",
             "agentkernel-testkit",
             "agentkernel-attack-probe",
             "xtask",

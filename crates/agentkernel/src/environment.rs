@@ -149,7 +149,7 @@ impl Environment {
     }
 
     /// Where helper programs of ours are: where AGENTKERNEL_HELPERS says, beside this program, where programs are looked for.
-    fn helpers(&self) -> Vec<PathBuf> {
+    pub fn helpers(&self) -> Vec<PathBuf> {
         let beside = program().ok().and_then(|path| Some(path.parent()?.to_owned()));
         self.helpers.clone().into_iter().chain(beside).chain(self.search_path()).collect()
     }

@@ -89,9 +89,9 @@ pub trait Backend: Send + Sync {
     fn kind(&self) -> BackendKind;
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
-    /// Whether it works here, as far as that is known without trying: from an earlier trial on this host, or because the
-    /// next boot tells as much as a trial. `None` if it must be tried.
-    fn glance(&self) -> Option<Availability> {
+    /// Whether it works here for a sandbox of this description, as far as that is known without trying: from an earlier trial
+    /// on this host, or because the next boot tells as much as a trial. `None` if it must be tried.
+    fn glance(&self, _spec: &SandboxSpec) -> Option<Availability> {
         None
     }
     /// Whether it works here; tries, and does not only look.

@@ -2,13 +2,15 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Result with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What failed, on what, why, and what to do about it.
 ///
 /// Printed as `what: subject: why`; the hint is shown apart, last.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Error {
     /// For decisions: exit codes, status codes, fallbacks.
     pub kind: ErrorKind,
@@ -23,7 +25,7 @@ pub struct Error {
 }
 
 /// Kinds of failure, by who must act.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ErrorKind {
     /// The request itself is wrong.
     Usage,

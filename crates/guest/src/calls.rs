@@ -10,8 +10,6 @@
 //! Calls carry text alone, so that bytes travel as hexadecimal digits. The machine has one processor, and whoever computes
 //! has it: while the command does, nobody asks for its stdin.
 
-mod device;
-mod flatbuffer;
 mod order;
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -22,11 +20,8 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use device::Device;
+use agentkernel_hypercalls::{CHUNK, Device, bytes, digits, host};
 use order::Order;
-
-/// Read of a command's output at once, bytes: twice as many digits still fit into one call.
-const CHUNK: usize = 32 << 10;
 
 /// How long nobody looks whether there is stdin, or whether the command has ended and left its streams to others.
 const LOOK_MS: i64 = 5;
@@ -36,11 +31,11 @@ const LOOK_SELDOM_MS: i64 = 50;
 
 /// Serves calls for ever; returns only when the device fails.
 pub fn serve() -> Result<i32, String> {
-    let mut device = Device::open().map_err(|why| format!("/dev/hlcall: {why}"))?;
+    let device = Device::open().map_err(|why| format!("/dev/hlcall: {why}"))?;
     loop {
         let call = device.next().map_err(|why| format!("/dev/hlcall: {why}"))?;
         let Some(call) = call else { continue };
-        let result = match order::parse(&call) {
+        let result = match Order::parse(&call.text) {
             Some(order) => run(&device, &order),
             None => "garbled".to_owned(),
         };
@@ -60,7 +55,7 @@ fn run(device: &Device, order: &Order) -> String {
     // this kernel has only `vfork`.
     let entered = std::env::set_current_dir(&order.cwd);
     // Said before it is true: once it computes, nobody else in the machine is asked. What could be wrong was looked at.
-    let ready = entered.and_then(|()| device.call("started", ""));
+    let ready = entered.and_then(|()| device.call(host::STARTED, ""));
     let child = match ready.and_then(|_| start(&program, order)) {
         Ok(child) => child,
         Err(why) => return format!("refused {} {}", why.raw_os_error().unwrap_or(0), order.cwd.display()),
@@ -92,8 +87,10 @@ fn start(program: &order::Program, order: &Order) -> io::Result<Child> {
 /// Passes its streams on until it has ended.
 fn follow(device: &Device, mut child: Child, has_stdin: bool) -> io::Result<ExitStatus> {
     let mut stdin = Input::new(child.stdin.take())?;
-    let mut outputs =
-        [("out", child.stdout.take().map(Pipe::Out)), ("err", child.stderr.take().map(Pipe::Err))];
+    let mut outputs = [
+        (host::STDOUT, child.stdout.take().map(Pipe::Out)),
+        (host::STDERR, child.stderr.take().map(Pipe::Err)),
+    ];
     for (_, pipe) in &outputs {
         if let Some(pipe) = pipe {
             set_nonblocking(pipe.fd())?;
@@ -143,7 +140,7 @@ fn pass_on(device: &Device, name: &str, slot: &mut Option<Pipe>) -> io::Result<b
     match pipe.read(&mut chunk) {
         Ok(0) => *slot = None,
         Ok(count) => {
-            device.call(name, &order::digits(&chunk[..count]))?;
+            device.call(name, &digits(&chunk[..count]))?;
             return Ok(true);
         }
         Err(why) if matches!(why.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
@@ -190,9 +187,9 @@ impl Input {
     fn feed(&mut self, device: &Device) -> io::Result<()> {
         let Some(pipe) = &mut self.pipe else { return Ok(()) };
         if self.pending.is_empty() && !self.is_all {
-            match device.call("in", "")?.as_slice() {
-                b"." => self.is_all = true,
-                digits => self.pending = order::bytes(digits).unwrap_or_default(),
+            match device.call(host::STDIN, "0")?.as_slice() {
+                end if end == host::END.as_bytes() => self.is_all = true,
+                digits => self.pending = bytes(digits).unwrap_or_default(),
             }
         }
         if !self.pending.is_empty() {

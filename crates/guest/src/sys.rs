@@ -2,7 +2,6 @@
 
 mod entropy;
 mod fork;
-pub mod hypercall;
 mod mapping;
 pub mod raw;
 mod vsock;

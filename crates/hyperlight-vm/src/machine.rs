@@ -3,20 +3,22 @@
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
+use std::time::Duration;
 
+use agentkernel_hypercalls::{CHUNK, digits, host};
 use agentkernel_hyperlight::wire::News;
 use hyperlight_host::sandbox::snapshot::Snapshot;
 use hyperlight_unikraft::{AppSandbox, SandboxBuilder, snapshot_scratch_mb};
 
-use crate::command::digits;
+use crate::kept::Kept;
 use crate::root::AGENT;
 use crate::shared::Shared;
 
 /// Most that is kept of what the machine's kernel says, bytes.
 const CONSOLE_MAX: usize = 64 << 10;
 
-/// Bytes of stdin handed over at once: twice as many digits fit into the reply of a call.
-const PIECE: usize = 32 << 10;
+/// How long a machine may be kept waiting for stdin, milliseconds: whoever ends its command waits for that at most.
+const WAIT_MS_MAX: u64 = 100;
 
 /// A machine that waits for its command, or the way to get one.
 pub struct Machine {
@@ -27,9 +29,31 @@ pub struct Machine {
     shared: Arc<Shared>,
 }
 
+/// What a machine is made of.
+pub enum Source {
+    /// These files, in an archive; its snapshot may be kept there.
+    Files(File, Option<Kept>),
+    /// A snapshot of one that has done nothing.
+    Snapshot(Arc<Snapshot>),
+}
+
 impl Machine {
-    /// Boots it from this root, and takes its snapshot before it has done anything.
-    pub fn boot(root: File, memory_mib: usize, shared: &Arc<Shared>) -> Result<Self, String> {
+    /// Makes it.
+    pub fn boot(source: Source, memory_mib: usize, shared: &Arc<Shared>) -> Result<Self, String> {
+        match source {
+            Source::Files(root, kept) => {
+                let machine = Self::of_files(root, memory_mib, shared)?;
+                if let Some(kept) = kept {
+                    kept.save(&machine.snapshot);
+                }
+                Ok(machine)
+            }
+            Source::Snapshot(snapshot) => Self::of_snapshot(snapshot, None, shared),
+        }
+    }
+
+    /// Boots it, and takes its snapshot before it has done anything.
+    fn of_files(root: File, memory_mib: usize, shared: &Arc<Shared>) -> Result<Self, String> {
         // It has no name, but this one.
         let path = format!("/proc/self/fd/{}", root.as_raw_fd());
         let builder =
@@ -40,11 +64,19 @@ impl Machine {
         }
         let snapshot = booted.snapshot().map_err(|why| why.to_string())?;
         // The archive was copied into the machine's memory, which the snapshot has.
-        let has_mib = snapshot_scratch_mb(&snapshot).unwrap_or(0);
-        let mut machine =
-            Self { ready: Some(booted), snapshot, memory_mib: has_mib, shared: Arc::clone(shared) };
-        machine.renew(true);
         drop(root);
+        Self::of_snapshot(snapshot, Some(booted), shared)
+    }
+
+    /// One that is as this snapshot is, whatever the one that was booted for it is by now.
+    fn of_snapshot(
+        snapshot: Arc<Snapshot>,
+        booted: Option<AppSandbox>,
+        shared: &Arc<Shared>,
+    ) -> Result<Self, String> {
+        let memory_mib = snapshot_scratch_mb(&snapshot).unwrap_or(0);
+        let mut machine = Self { ready: booted, snapshot, memory_mib, shared: Arc::clone(shared) };
+        machine.renew(true);
         machine.lease()?;
         Ok(machine)
     }
@@ -84,27 +116,27 @@ fn equipped(builder: SandboxBuilder, shared: &Arc<Shared>) -> SandboxBuilder {
     builder
         .echo_output(false)
         .output_limit(CONSOLE_MAX)
-        .host_function("started", move |_| {
+        .host_function(host::STARTED, move |_| {
             if starts.starts() { said(&starts.say(&News::Started)) } else { Ok(String::new()) }
         })
-        .host_function("out", move |digits| said(&out.say(&News::Stdout(written(digits)?))))
-        .host_function("err", move |digits| said(&err.say(&News::Stderr(written(digits)?))))
-        .host_function("in", move |_| match input.take(PIECE) {
-            None => Ok(".".into()),
-            Some(bytes) if bytes.is_empty() => Ok(String::new()),
-            Some(bytes) => {
-                said(&input.say(&News::Took(bytes.len())))?;
-                Ok(digits(&bytes))
+        .host_function(host::STDOUT, move |digits| said(&out.say(&News::Stdout(written(digits)?))))
+        .host_function(host::STDERR, move |digits| said(&err.say(&News::Stderr(written(digits)?))))
+        .host_function(host::STDIN, move |wait| {
+            let wait = Duration::from_millis(wait.parse().unwrap_or(0).min(WAIT_MS_MAX));
+            match input.take(CHUNK, wait) {
+                None => Ok(host::END.into()),
+                Some(bytes) if bytes.is_empty() => Ok(String::new()),
+                Some(bytes) => {
+                    said(&input.say(&News::Took(bytes.len())))?;
+                    Ok(digits(&bytes))
+                }
             }
         })
 }
 
 /// Bytes, of digits that whoever is in the machine has made.
 fn written(digits: &str) -> Result<Vec<u8>, String> {
-    let number = |digit: u8| u8::try_from(char::from(digit).to_digit(16)?).ok();
-    let pairs = digits.as_bytes().chunks(2);
-    let bytes =
-        pairs.map(|pair| Some(number(pair[0])? << 4 | number(*pair.get(1)?)?)).collect::<Option<Vec<_>>>();
+    let bytes = agentkernel_hypercalls::bytes(digits.as_bytes());
     bytes.filter(|bytes| !bytes.is_empty()).ok_or_else(|| "these are no bytes".into())
 }
 

@@ -2,8 +2,9 @@
 //! stdin ([`agentkernel_hyperlight::wire`]). It is a program of its own, so that whoever gets out of a machine is in a
 //! process that has no capabilities, no variables and no files, and is gone with its sandbox.
 
-mod command;
 mod confine;
+mod job;
+mod kept;
 mod machine;
 mod orders;
 mod root;
@@ -14,9 +15,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use agentkernel_hyperlight::wire::{self, News, Order, Plan, Trouble, Words};
+use agentkernel_hyperlight::wire::{self, News, Order, Plan, Root, Trouble};
+use agentkernel_wasm::MachineCode;
 
-use machine::Machine;
+use kept::Kept;
+use machine::{Machine, Source};
+use orders::Job;
 use shared::Shared;
 
 fn main() -> ExitCode {
@@ -35,28 +39,58 @@ fn serve() -> io::Result<()> {
     let Order::Boot(plan) = wire::read(io::stdin().lock())? else {
         return Err(io::Error::other("the first order is none to boot"));
     };
-    let (machine, runs) = match make(&plan, &shared) {
+    let (machine, module, jobs) = match make(&plan, &shared) {
         Ok(made) => made,
         Err(trouble) => return shared.say(&News::NotMade(trouble)),
     };
     shared.say(&News::Ready { memory_mib: machine.memory_mib() })?;
-    obey(machine, &runs, &shared)
+    obey(machine, module.as_ref(), &jobs, &shared)
 }
 
-/// Makes the machine. From here on nothing of the host can be opened any more but KVM, and orders are heard.
-fn make(plan: &Plan, shared: &Arc<Shared>) -> Result<(Machine, Receiver<Words>), Trouble> {
+/// Makes the machine. It has no privileges from here on, and orders are heard.
+fn make(plan: &Plan, shared: &Arc<Shared>) -> Result<(Machine, Option<MachineCode>, Receiver<Job>), Trouble> {
     let failed = |why: io::Error| Trouble::Machine(why.to_string());
-    let root = root::archive(&plan.root, plan.memory_mib)?;
+    let mut module = match &plan.root {
+        Root::Module { file, cache } => {
+            Some(MachineCode::load(file, cache.clone()).map_err(Trouble::Module)?)
+        }
+        Root::Host | Root::Folder(_) => None,
+    };
+    let source = source(plan, module.as_ref())?;
+    if let Some(module) = &mut module {
+        module.forget_code();
+    }
+    shared.say(&News::Prepared).map_err(failed)?;
     confine::give_up_privileges().map_err(failed)?;
-    let runs = orders::hear(Arc::clone(shared)).map_err(failed)?;
-    let machine = Machine::boot(root, plan.memory_mib, shared).map_err(Trouble::Machine)?;
-    Ok((machine, runs))
+    let jobs = orders::hear(Arc::clone(shared)).map_err(failed)?;
+    let machine = Machine::boot(source, plan.memory_mib, shared).map_err(Trouble::Machine)?;
+    Ok((machine, module, jobs))
 }
 
-/// Runs one command after the other, until there are no more orders.
-fn obey(mut machine: Machine, runs: &Receiver<Words>, shared: &Arc<Shared>) -> io::Result<()> {
-    while let Ok(words) = runs.recv() {
-        let is_healthy = command::run(&mut machine, &words, shared)?;
+/// What the machine is made of: a snapshot of one like it, or files.
+fn source(plan: &Plan, module: Option<&MachineCode>) -> Result<Source, Trouble> {
+    let (Root::Module { cache, .. }, Some(module)) = (&plan.root, module) else {
+        return Ok(Source::Files(root::archive(&plan.root, plan.memory_mib)?, None));
+    };
+    let kept = cache.as_deref().map(|cache| Kept::of(cache, module.code(), plan.memory_mib));
+    match kept.as_ref().and_then(Kept::load) {
+        Some(snapshot) => Ok(Source::Snapshot(snapshot)),
+        None => Ok(Source::Files(root::archive_of_module(module.code(), plan.memory_mib)?, kept)),
+    }
+}
+
+/// Does one job after the other, until there are no more orders.
+fn obey(
+    mut machine: Machine,
+    module: Option<&MachineCode>,
+    jobs: &Receiver<Job>,
+    shared: &Arc<Shared>,
+) -> io::Result<()> {
+    while let Ok(job) = jobs.recv() {
+        let is_healthy = match &job {
+            Job::Run(words) => job::run(&mut machine, words, module, shared)?,
+            Job::Call(call) => job::call(&mut machine, call, module, shared)?,
+        };
         machine.renew(is_healthy);
     }
     Ok(())

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use agentkernel_hyperlight::wire::{Root, Trouble};
 use agentkernel_link::GUEST;
+use agentkernel_wasm::MODULE;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 /// Where our agent is in a machine.
@@ -31,12 +32,28 @@ pub fn is_left_out(name: &str) -> bool {
 
 /// The archive of a root, which may fill half of so much memory.
 pub fn archive(root: &Root, memory_mib: usize) -> Result<File, Trouble> {
-    let mut files = Archive::new(memory_mib).map_err(|why| trouble("archive", &why))?;
+    let mut files = Archive::new(GUEST, memory_mib).map_err(|why| trouble("archive", &why))?;
     match root {
         Root::Host => host::add(&mut files)?,
         Root::Folder(folder) => folder::add(folder, &mut files)?,
+        Root::Module { .. } => {} // its program is our agent
     }
     files.finish().map_err(|why| trouble("archive", &why))
+}
+
+/// The program of machines that run Wasm modules.
+const GUEST_WASM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/agentkernel-guest-wasm"));
+
+/// Which build that is.
+pub const GUEST_WASM_BUILD: &str = env!("AGENTKERNEL_GUEST_WASM_BUILD");
+
+/// The archive of a machine that runs this machine code, which may fill half of so much memory.
+pub fn archive_of_module(code: &[u8], memory_mib: usize) -> Result<File, Trouble> {
+    let told = |why: io::Error| trouble("archive", &why);
+    let mut files = Archive::new(GUEST_WASM, memory_mib).map_err(told)?;
+    files.charge(code.len() as u64)?;
+    files.file(Path::new(MODULE), 0o444, code).map_err(told)?;
+    files.finish().map_err(told)
 }
 
 fn trouble(subject: impl Into<String>, why: &io::Error) -> Trouble {
@@ -53,7 +70,7 @@ struct Archive {
 }
 
 impl Archive {
-    fn new(memory_mib: usize) -> io::Result<Self> {
+    fn new(agent: &[u8], memory_mib: usize) -> io::Result<Self> {
         let file = File::from(memfd_create("root-tar", MemfdFlags::CLOEXEC)?);
         let mut files = Self {
             tar: tar::Builder::new(file),
@@ -62,7 +79,7 @@ impl Archive {
             bytes_max: (memory_mib as u64) << 19,
         };
         FOLDERS.iter().try_for_each(|folder| files.folder(Path::new(folder), 0o755))?;
-        files.file(Path::new(AGENT), 0o755, GUEST)?;
+        files.file(Path::new(AGENT), 0o755, agent)?;
         Ok(files)
     }
 

@@ -66,6 +66,7 @@ impl Shared {
     pub fn kill(&self) {
         let mut state = self.state();
         state.is_killed = state.runs;
+        self.changed.notify_all();
         while state.is_killed {
             let handle = state.handle.clone();
             drop(state);
@@ -80,16 +81,21 @@ impl Shared {
     /// Bytes for its stdin.
     pub fn give(&self, bytes: Vec<u8>) {
         self.state().stdin.extend(bytes);
+        self.changed.notify_all();
     }
 
     /// There will be no more.
     pub fn end_stdin(&self) {
         self.state().is_stdin_over = true;
+        self.changed.notify_all();
     }
 
-    /// Takes at most so many bytes; `None` at the end.
-    pub fn take(&self, most: usize) -> Option<Vec<u8>> {
-        let mut state = self.state();
+    /// Takes at most so many bytes, for which it may wait so long; `None` at the end.
+    pub fn take(&self, most: usize, wait: Duration) -> Option<Vec<u8>> {
+        let is_nothing =
+            |state: &mut State| state.stdin.is_empty() && !state.is_stdin_over && !state.is_killed;
+        let waited = self.changed.wait_timeout_while(self.state(), wait, is_nothing);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
         let count = state.stdin.len().min(most);
         let taken: Vec<u8> = state.stdin.drain(..count).collect();
         (!taken.is_empty() || !state.is_stdin_over).then_some(taken)

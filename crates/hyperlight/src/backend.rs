@@ -1,23 +1,27 @@
 //! The backend: from a description to a helper that holds a machine.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use agentkernel_core::{
-    Availability, Backend, BackendKind, Booted, Capabilities, Error, ErrorKind, Result, SandboxSpec,
+    Availability, Backend, BackendKind, Booted, Capabilities, Error, ErrorKind, Image, Result, SandboxSpec,
 };
 use agentkernel_kvm::KvmLevel;
 use agentkernel_process::locate;
 use async_trait::async_trait;
 use tokio::time::timeout;
 
-use crate::helper::{Hearing, Helper};
+use crate::helper::{Helper, Made};
 use crate::refusals;
 use crate::sandbox::{House, HyperlightSandbox};
 use crate::wire::{News, Order, Plan, Root, Trouble};
 
 /// Name of the helper program.
 pub const HELPER: &str = "agentkernel-hyperlight";
+
+/// What a machine is made of takes its time: the largest module that is taken is compiled in minutes.
+const PREPARE_DEADLINE: Duration = Duration::from_secs(600);
 
 /// A machine that is not there by then never comes. In an emulated host it takes three seconds.
 const BOOT_DEADLINE: Duration = Duration::from_secs(60);
@@ -29,21 +33,35 @@ const TRIAL_MIB: usize = 128;
 pub struct HyperlightBackend {
     /// Where the helper is looked for, in this order.
     folders: Vec<PathBuf>,
+    /// Where the machine code of modules is kept, and snapshots of their machines.
+    cache: Option<PathBuf>,
+    level: OnceLock<KvmLevel>,
 }
 
 impl HyperlightBackend {
     /// A backend that takes its helper from the first of these folders that has it. Relative ones are passed over.
     #[must_use]
     pub fn new(folders: Vec<PathBuf>) -> Self {
-        Self { folders }
+        Self { folders, cache: None, level: OnceLock::new() }
+    }
+
+    /// Keeps the machine code of modules in this folder, and snapshots of their machines. It is made when it is needed, and
+    /// used only if nobody but this user can write to it.
+    #[must_use]
+    pub fn cached_in(self, cache: Option<PathBuf>) -> Self {
+        Self { cache, ..self }
     }
 
     /// The helper, once it is clear that it can work here.
-    async fn helper(&self) -> Result<PathBuf, Unusable> {
+    fn helper(&self) -> Result<PathBuf, Unusable> {
         let helper = locate(HELPER, &self.folders).ok_or_else(Unusable::no_helper)?;
-        let probed = tokio::task::spawn_blocking(agentkernel_kvm::probe).await;
-        let level = probed.unwrap_or_else(|why| KvmLevel::Broken { why: why.to_string() });
-        Unusable::of(&level).map_or(Ok(helper), Err)
+        // A guest of three instructions keeps nobody waiting.
+        Unusable::of(self.level()).map_or(Ok(helper), Err)
+    }
+
+    /// What the KVM of this host can do. It is asked once: a host that gets another begins anew.
+    fn level(&self) -> &KvmLevel {
+        self.level.get_or_init(agentkernel_kvm::probe)
     }
 }
 
@@ -72,25 +90,28 @@ impl Unusable {
     }
 }
 
-/// It works, but not for everything.
+impl From<Unusable> for Availability {
+    fn from(Unusable { needs, hint }: Unusable) -> Self {
+        Self::Unavailable { needs, hint }
+    }
+}
+
+/// It works, but not for all programs.
 fn limited(helper: &Path) -> Availability {
-    let facts = [
-        ("helper", helper.display().to_string()),
-        ("kernel", "Unikraft, of hyperlight-unikraft".into()),
-        ("root", "a copy of small programs of the host, or of a folder".into()),
-    ];
     Availability::Limited {
-        facts: facts.map(|(name, value)| (name.to_owned(), value)).into(),
+        facts: facts(helper),
         limitation: "it runs one command at a time, without fork, mounts, terminals and files that last"
             .into(),
     }
 }
 
-/// A helper whose machine is there.
-struct Made {
-    helper: Helper,
-    hearing: Hearing,
-    has_mib: usize,
+fn facts(helper: &Path) -> Vec<(String, String)> {
+    let facts = [
+        ("helper", helper.display().to_string()),
+        ("kernel", "Unikraft, of hyperlight-unikraft".into()),
+        ("root", "a Wasm module, or a copy of small programs of the host or of a folder".into()),
+    ];
+    facts.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
 async fn make(path: &Path, plan: Plan) -> Result<Made> {
@@ -98,21 +119,26 @@ async fn make(path: &Path, plan: Plan) -> Result<Made> {
     let (helper, mut hearing) = Helper::start(path).map_err(|why| failed(why.to_string()))?;
     let memory_mib = plan.memory_mib;
     helper.order(&Order::Boot(plan)).await.map_err(|why| failed(why.to_string()))?;
-    let news = timeout(BOOT_DEADLINE, hearing.next()).await;
-    match news.map_err(|_| failed(format!("no machine within {BOOT_DEADLINE:?}")))? {
-        Ok(News::Ready { memory_mib: has_mib }) => Ok(Made { helper, hearing, has_mib }),
-        Ok(News::NotMade(trouble)) => Err(not_made(trouble, memory_mib)),
-        Ok(other) => Err(failed(format!("it said {other:?}"))),
-        Err(why) => Err(failed(format!("it ended: {why}"))),
+    let mut deadline = PREPARE_DEADLINE;
+    loop {
+        let news = timeout(deadline, hearing.next()).await;
+        match news.map_err(|_| failed(format!("no machine within {deadline:?}")))? {
+            Ok(News::Prepared) => deadline = BOOT_DEADLINE,
+            Ok(News::Ready { memory_mib: has_mib }) => return Ok(Made { helper, hearing, has_mib }),
+            Ok(News::NotMade(trouble)) => return Err(not_made(trouble, memory_mib)),
+            Ok(other) => return Err(failed(format!("it said {other:?}"))),
+            Err(why) => return Err(failed(format!("it ended: {why}"))),
+        }
     }
 }
 
 /// Makes a machine whose posture holds, and tells how long it took until there was one.
 async fn raise(path: &Path, plan: Plan) -> Result<(House, Duration)> {
     let (began, wanted_mib) = (Instant::now(), plan.memory_mib);
-    let Made { helper, hearing, has_mib } = make(path, plan).await?;
+    let has_module = matches!(plan.root, Root::Module { .. });
+    let made = make(path, plan).await?;
     let boot = began.elapsed();
-    let house = House::new(helper, hearing, wanted_mib, has_mib);
+    let house = House::new(made, wanted_mib, has_module);
     let posture = house.posture()?;
     if posture.holds() {
         return Ok((house, boot));
@@ -134,6 +160,7 @@ fn not_made(trouble: Trouble, memory_mib: usize) -> Error {
             );
             refused(&why).on("root").hint("name a folder with only what is needed, or use a larger --memory")
         }
+        Trouble::Module(why) => why,
         Trouble::Machine(why) => Error::new(ErrorKind::Boot, "start the sandbox", why).on("machine"),
     }
 }
@@ -147,7 +174,7 @@ impl Backend for HyperlightBackend {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             linux_programs: true,
-            wasm_modules: false,
+            wasm_modules: true,
             terminal: false,
             bind_mounts: false,
             pause: false,
@@ -159,19 +186,27 @@ impl Backend for HyperlightBackend {
         }
     }
 
-    fn glance(&self) -> Option<Availability> {
-        // `auto` takes it for nothing, so that only whoever names it has to know whether it works.
+    fn glance(&self, spec: &SandboxSpec) -> Option<Availability> {
         let Some(helper) = locate(HELPER, &self.folders) else {
-            let Unusable { needs, hint } = Unusable::no_helper();
-            return Some(Availability::Unavailable { needs, hint });
+            return Some(Unusable::no_helper().into());
         };
-        Some(limited(&helper))
+        let Image::Module(_) = spec.image() else {
+            // `auto` takes it for no programs, so that only whoever names it has to know whether it works.
+            return Some(limited(&helper));
+        };
+        if let Some(unusable) = Unusable::of(self.level()) {
+            return Some(unusable.into());
+        }
+        Some(match refusals::plan(spec, None) {
+            Ok(_) => Availability::Available { facts: facts(&helper) },
+            Err(why) => Availability::Limited { facts: facts(&helper), limitation: why.to_string() },
+        })
     }
 
     async fn probe(&self) -> Availability {
-        let helper = match self.helper().await {
+        let helper = match self.helper() {
             Ok(helper) => helper,
-            Err(Unusable { needs, hint }) => return Availability::Unavailable { needs, hint },
+            Err(unusable) => return unusable.into(),
         };
         match raise(&helper, Plan { root: Root::Host, memory_mib: TRIAL_MIB }).await {
             Ok(_) => limited(&helper),
@@ -183,9 +218,9 @@ impl Backend for HyperlightBackend {
     }
 
     async fn boot(&self, spec: &SandboxSpec) -> Result<Booted> {
-        let plan = refusals::plan(spec)?;
+        let plan = refusals::plan(spec, self.cache.as_deref())?;
         let began = Instant::now();
-        let helper = self.helper().await.map_err(|Unusable { needs, hint }| {
+        let helper = self.helper().map_err(|Unusable { needs, hint }| {
             let error = Error::new(ErrorKind::Unavailable, "choose a backend", format!("it needs {needs}"));
             error.on(BackendKind::Hyperlight).hint(hint)
         })?;
@@ -214,7 +249,7 @@ mod tests {
         let backend = HyperlightBackend::new(vec!["relative".into(), "/nonexistent".into()]);
         let Availability::Unavailable { needs, hint } = backend.probe().await else { panic!("it is there") };
         assert!(needs.contains(HELPER) && hint.contains("cargo build"), "{needs}: {hint}");
-        assert_eq!(backend.glance(), Some(Availability::Unavailable { needs, hint: hint.clone() }));
+        assert_eq!(backend.glance(&spec()), Some(Availability::Unavailable { needs, hint: hint.clone() }));
         let error = backend.boot(&spec()).await.err().expect("refused");
         assert_eq!((error.kind, error.hint), (ErrorKind::Unavailable, Some(hint)));
     }

@@ -22,6 +22,13 @@ pub(crate) struct Helper {
 /// What it says.
 pub(crate) struct Hearing(Receiver);
 
+/// A helper whose machine is there.
+pub(crate) struct Made {
+    pub(crate) helper: Helper,
+    pub(crate) hearing: Hearing,
+    pub(crate) has_mib: usize,
+}
+
 impl Helper {
     /// Starts it.
     pub(crate) fn start(path: &Path) -> io::Result<(Self, Hearing)> {

@@ -15,6 +15,7 @@
 //!   virtualisation, and nothing inside.
 
 mod backend;
+mod call;
 mod helper;
 mod life;
 mod posture;

@@ -13,7 +13,7 @@ use crate::sandbox::House;
 use crate::wire::{End, News, Order};
 
 /// How long the helper may take to destroy a machine, before it is destroyed with it.
-const KILL_DEADLINE: Duration = Duration::from_secs(5);
+pub(crate) const KILL_DEADLINE: Duration = Duration::from_secs(5);
 
 const SIGKILL: u8 = 9;
 
@@ -135,7 +135,7 @@ async fn judge(
     }
 }
 
-async fn sleep_or_never(time: Option<Duration>) {
+pub(crate) async fn sleep_or_never(time: Option<Duration>) {
     match time {
         Some(time) => sleep(time).await,
         None => std::future::pending().await,

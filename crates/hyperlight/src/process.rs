@@ -43,8 +43,8 @@ struct Control {
 
 /// Starts a command; returns when its program has been executed.
 pub(crate) async fn start(house: &Arc<House>, command: &Command) -> Result<HyperlightProcess> {
-    let words = refusals::words(command)?;
     house.check_open()?;
+    let words = refusals::words(command, house)?;
     let Ok(mut hearing) = Arc::clone(&house.hearing).try_lock_owned() else {
         let why = "a command runs in it already, and its machine has all the memory of this sandbox";
         let error = Error::new(ErrorKind::CommandRefused, "start the command", why).on(command.program());
@@ -97,6 +97,7 @@ fn refused(command: &Command, why: &Refusal) -> Error {
             let why = std::io::Error::from_raw_os_error(*number);
             error(ErrorKind::CommandRefused, &why.to_string())
         }
+        Refusal::Module(why) => error(ErrorKind::CommandNotExecutable, why),
         Refusal::Machine(why) => error(ErrorKind::CommandRefused, why),
     }
 }

@@ -1,11 +1,13 @@
 //! What a micro VM cannot be given, by the name of the field.
 
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use agentkernel_core::{
     ByteSize, Command, Error, ErrorKind, Image, Limit, Network, Result, SandboxSpec, Stdin,
 };
 
+use crate::sandbox::House;
 use crate::wire::{Plan, Root, Words};
 
 /// Least memory of a machine, MiB: the kernel and our agent need 40 of them.
@@ -23,7 +25,7 @@ const CWD: &[u8] = b"/tmp";
 
 /// Takes from a description what can be enforced, and refuses the rest. Processes and open files are the machine's own,
 /// in its own memory, and none of the host's; inside there is one user, the kernel's equal.
-pub(crate) fn plan(spec: &SandboxSpec) -> Result<Plan> {
+pub(crate) fn plan(spec: &SandboxSpec, cache: Option<&Path>) -> Result<Plan> {
     let Network::None = spec.network();
     let root = match spec.image() {
         Image::Host => Root::Host,
@@ -32,9 +34,7 @@ pub(crate) fn plan(spec: &SandboxSpec) -> Result<Plan> {
             let why = "this backend keeps no images";
             return Err(refused(&format!("image {name}"), why).hint("name a folder with --rootfs"));
         }
-        Image::Module(_) => {
-            return Err(refused("image", "this backend runs Linux programs").hint("use --backend wasm"));
-        }
+        Image::Module(file) => Root::Module { file: file.clone(), cache: cache.map(Path::to_owned) },
     };
     if let Some(mount) = spec.mounts().first() {
         let why = "a machine has no folders of the host";
@@ -66,7 +66,7 @@ fn memory_mib(limit: Limit<ByteSize>) -> Result<usize> {
 }
 
 /// Takes from a command what a machine can be given, and refuses the rest.
-pub(crate) fn words(command: &Command) -> Result<Words> {
+pub(crate) fn words(command: &Command, house: &House) -> Result<Words> {
     let not = |subject: &str, why: &str| {
         Err(Error::new(ErrorKind::CommandRefused, "start the command", why).on(subject))
     };
@@ -76,23 +76,37 @@ pub(crate) fn words(command: &Command) -> Result<Words> {
     if let Some(user) = command.user {
         return not(&format!("user {}:{}", user.uid, user.gid), "a machine has no users");
     }
-    let mut env: Vec<_> = VARIABLES.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
-    for (name, value) in &command.env {
-        env.retain(|(before, _)| before != name);
-        env.push((name.clone(), value.clone()));
+    if let (true, Some(cwd)) = (house.has_module, &command.cwd) {
+        return not(&cwd.escape_ascii().to_string(), "a Wasm module has no files, and no working directory");
     }
     let words = Words {
         argv: command.argv.clone(),
-        env,
+        env: variables(command, house.has_module),
         cwd: command.cwd.clone().unwrap_or_else(|| CWD.to_vec()),
         has_stdin: command.stdin == Stdin::Pipe,
     };
     let variables = words.env.iter().flat_map(|(name, value)| [name, value]);
-    if let Some(word) = words.argv.iter().chain([&words.cwd]).chain(variables).find(|word| word.contains(&0))
-    {
-        return not(&word.escape_ascii().to_string(), "no word of a command can have a zero byte");
+    for word in words.argv.iter().chain([&words.cwd]).chain(variables) {
+        let told = || word.escape_ascii().to_string();
+        if word.contains(&0) {
+            return not(&told(), "no word of a command can have a zero byte");
+        }
+        if house.has_module && std::str::from_utf8(word).is_err() {
+            return not(&told(), "WASI takes words and variables of UTF-8 alone");
+        }
     }
     Ok(words)
+}
+
+/// A module has those that it is given, a program what every one has besides.
+fn variables(command: &Command, has_module: bool) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let usual = VARIABLES.iter().filter(|_| !has_module);
+    let mut env: Vec<_> = usual.map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+    for (name, value) in &command.env {
+        env.retain(|(before, _)| before != name);
+        env.push((name.clone(), value.clone()));
+    }
+    env
 }
 
 fn refused(subject: &str, why: &str) -> Error {

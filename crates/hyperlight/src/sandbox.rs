@@ -4,16 +4,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use agentkernel_core::{
-    BackendKind, CauseOfDeath, Command, Ended, Error, ErrorKind, Files, NoFiles, Posture, Process, Result,
-    Sandbox, SandboxName, SandboxSpec, SandboxUsage, Stopped,
+    BackendKind, Call, CauseOfDeath, Command, Ended, Error, ErrorKind, Files, NoFiles, Posture, Process,
+    Result, Returned, Sandbox, SandboxName, SandboxSpec, SandboxUsage, Stopped,
 };
 use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
-use crate::helper::{Hearing, Helper};
-use crate::{posture, process};
+use crate::helper::{Hearing, Helper, Made};
+use crate::{call, posture, process};
 
 /// A sandbox of one machine. Dropping it ends the helper, and the machine with it.
 pub(crate) struct HyperlightSandbox {
@@ -29,14 +29,17 @@ pub(crate) struct House {
     pub(crate) hearing: Arc<tokio::sync::Mutex<Hearing>>,
     wanted_mib: usize,
     has_mib: usize,
+    /// Whether its machine runs a Wasm module, and no programs.
+    pub(crate) has_module: bool,
     /// Why it ended.
     end: watch::Sender<Option<Ended>>,
 }
 
 impl House {
-    pub(crate) fn new(helper: Helper, hearing: Hearing, wanted_mib: usize, has_mib: usize) -> Self {
+    pub(crate) fn new(made: Made, wanted_mib: usize, has_module: bool) -> Self {
+        let Made { helper, hearing, has_mib } = made;
         let hearing = Arc::new(tokio::sync::Mutex::new(hearing));
-        Self { helper, hearing, wanted_mib, has_mib, end: watch::channel(None).0 }
+        Self { helper, hearing, wanted_mib, has_mib, has_module, end: watch::channel(None).0 }
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {
@@ -114,6 +117,10 @@ impl Sandbox for HyperlightSandbox {
     async fn exec(&self, command: &Command) -> Result<Box<dyn Process>> {
         let started = process::start(&self.house, command).await?;
         Ok(Box::new(started))
+    }
+
+    async fn call(&self, call: &Call) -> Result<Returned> {
+        call::call(&self.house, call).await
     }
 
     fn files(&self) -> &dyn Files {

@@ -2,7 +2,9 @@
 //! little-endian) and a value in postcard's form. Both are of one build.
 
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 
+use agentkernel_core::{Error, ModuleFile};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +21,8 @@ pub enum Order {
     Boot(Plan),
     /// Run a command, in a machine that was just restored. One at a time.
     Run(Words),
+    /// Call a function of the module, in such a machine.
+    Call(Call),
     /// Bytes for its stdin; never more than [`STDIN_WINDOW`] that were not taken.
     Stdin(Vec<u8>),
     /// The end of its stdin.
@@ -43,6 +47,22 @@ pub enum Root {
     Host,
     /// All that is in this folder.
     Folder(Vec<u8>),
+    /// A Wasm module, whose machine code may be kept in a folder of this user's, and snapshots of its machine as well.
+    Module {
+        /// It.
+        file: ModuleFile,
+        /// The folder.
+        cache: Option<PathBuf>,
+    },
+}
+
+/// A call of a function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// Its name.
+    pub function: String,
+    /// Its arguments, a list of JSON.
+    pub arguments: String,
 }
 
 /// A command.
@@ -61,6 +81,8 @@ pub struct Words {
 /// What the helper says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum News {
+    /// What the machine is made of is there: its files, or the machine code of its module.
+    Prepared,
     /// The answer to [`Order::Boot`].
     Ready {
         /// Memory of the machine as it was made, MiB.
@@ -72,6 +94,10 @@ pub enum News {
     Started,
     /// The other answer.
     NotStarted(Refusal),
+    /// The answer to [`Order::Call`], a list of JSON.
+    Returned(String),
+    /// The other answer, unless it is [`News::Ended`].
+    NotReturned(Error),
     /// Bytes of stdout.
     Stdout(Vec<u8>),
     /// Bytes of stderr.
@@ -92,6 +118,8 @@ pub enum Trouble {
         /// Size of the root, MiB.
         root_mib: usize,
     },
+    /// The module cannot be run.
+    Module(Error),
     /// Hyperlight could not make it.
     Machine(String),
 }
@@ -107,6 +135,8 @@ pub enum Refusal {
     ForkingShell,
     /// Its words are longer than a call can carry, bytes.
     TooLong(usize),
+    /// The module is no command, or no instance of it could be made.
+    Module(String),
     /// The machine could not be restored, or said nothing that makes sense.
     Machine(String),
 }

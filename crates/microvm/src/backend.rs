@@ -154,7 +154,7 @@ impl Backend for MicrovmBackend {
         }
     }
 
-    fn glance(&self) -> Option<Availability> {
+    fn glance(&self, _spec: &SandboxSpec) -> Option<Availability> {
         // Neither starts a program, and most hosts lack one of them.
         let is_there = locate(self.vmm.program(), &self.settings.search_path).is_some();
         let has_kernel = self.settings.home.as_deref().is_some_and(|home| self.store(home).image().exists());

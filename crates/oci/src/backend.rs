@@ -182,7 +182,7 @@ impl Backend for OciBackend {
         }
     }
 
-    fn glance(&self) -> Option<Availability> {
+    fn glance(&self, _spec: &SandboxSpec) -> Option<Availability> {
         if let Some(obstacle) = self.facts.obstacle() {
             return Some(obstacle);
         }

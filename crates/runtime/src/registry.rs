@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use agentkernel_container::{AppleBackend, ContainerBackend, EngineSettings};
-use agentkernel_core::{Availability, Backend, BackendKind, Error, ErrorKind, Image, Result, SandboxSpec};
+use agentkernel_core::{Availability, Backend, BackendKind, Error, ErrorKind, Result, SandboxSpec};
 use agentkernel_hyperlight::HyperlightBackend;
 use agentkernel_microvm::{MicrovmBackend, MicrovmSettings};
 use agentkernel_oci::engine::Engine;
@@ -39,18 +39,19 @@ impl Registry {
         let docker = Arc::new(ContainerBackend::docker(engines.clone()));
         let podman = Arc::new(ContainerBackend::podman(engines.clone()));
         let apple = Arc::new(AppleBackend::new(engines.clone()));
-        let wasm = Arc::new(WasmBackend::new(wasm_cache));
+        let wasm = Arc::new(WasmBackend::new(wasm_cache.clone()));
         let qemu = Arc::new(MicrovmBackend::qemu(microvm.clone()));
         let firecracker = Arc::new(MicrovmBackend::firecracker(microvm));
-        let hyperlight = Arc::new(HyperlightBackend::new(helpers));
+        let hyperlight = Arc::new(HyperlightBackend::new(helpers).cached_in(wasm_cache));
         let oci = Arc::new(oci);
         Self::of(vec![apple, firecracker, qemu, hyperlight, gvisor, oci, runc, crun, docker, podman, wasm])
     }
 
     /// The backends that run Wasm modules, for whoever runs one and nothing else: they need no zygote.
     #[must_use]
-    pub fn for_modules(wasm_cache: Option<PathBuf>) -> Self {
-        Self::of(vec![Arc::new(WasmBackend::new(wasm_cache).for_one())])
+    pub fn for_modules(wasm_cache: Option<PathBuf>, helpers: Vec<PathBuf>) -> Self {
+        let hyperlight = HyperlightBackend::new(helpers).cached_in(wasm_cache.clone());
+        Self::of(vec![Arc::new(hyperlight), Arc::new(WasmBackend::new(wasm_cache).for_one())])
     }
 
     /// These backends and no other, strongest first.
@@ -72,15 +73,15 @@ impl Registry {
         &self.backends
     }
 
-    /// Chooses a backend, of those that run what is in the image; one that is named refuses it by itself. Probes only if there is something to choose: a probe may boot a trial sandbox,
-    /// and with one candidate the boot itself is the better answer.
+    /// Chooses a backend, of those that run what is in the image; one that is named refuses it by itself. Probes only if
+    /// there is something to choose: a probe may boot a trial sandbox, and with one candidate the boot itself is the better answer.
     pub async fn choose(&self, request: BackendRequest, spec: &SandboxSpec) -> Result<Choice> {
-        let choice = self.choose_for(request, spec.image()).await?;
+        let choice = self.choose_for(request, spec).await?;
         if spec.emulate() { emulated(choice) } else { Ok(choice) }
     }
 
-    async fn choose_for(&self, request: BackendRequest, image: &Image) -> Result<Choice> {
-        let runs = |backend: &&Arc<dyn Backend>| backend.capabilities().runs(image);
+    async fn choose_for(&self, request: BackendRequest, spec: &SandboxSpec) -> Result<Choice> {
+        let runs = |backend: &&Arc<dyn Backend>| backend.capabilities().runs(spec.image());
         let kinds: Vec<BackendKind> =
             self.backends.iter().filter(runs).map(|backend| backend.kind()).collect();
         if let Some(choice) = choice::without_probing(request, &kinds) {
@@ -88,7 +89,7 @@ impl Registry {
         }
         let mut probed: Vec<(BackendKind, Availability)> = Vec::new();
         for backend in self.backends.iter().filter(runs) {
-            let availability = match backend.glance() {
+            let availability = match backend.glance(spec) {
                 Some(availability) => availability,
                 None => backend.probe().await,
             };

@@ -4,11 +4,18 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
+use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
 use wasmtime::{Engine, Module};
 
 use crate::sys;
+
+/// Nobody waits longer for another to compile the same.
+const TURN_DEADLINE: Duration = Duration::from_secs(120);
 
 /// A folder of machine code. Everything that goes wrong with it costs time and nothing else: the module is compiled.
 pub(crate) struct Cache {
@@ -23,20 +30,46 @@ impl Cache {
 
     /// The module of these bytes: taken from the cache, or compiled and kept.
     pub(crate) fn module(&self, engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Module> {
-        let Some(path) = self.folder.as_ref().map(|folder| folder.join(name_of(engine, wasm))) else {
-            return Module::new(engine, wasm);
+        if self.folder.is_none() { Module::new(engine, wasm) } else { Ok(self.compiled(engine, wasm)?.0) }
+    }
+
+    /// The same, with its machine code.
+    pub(crate) fn compiled(&self, engine: &Engine, wasm: &[u8]) -> wasmtime::Result<(Module, Vec<u8>)> {
+        let path = self.folder.as_ref().map(|folder| folder.join(name_of(engine, wasm)));
+        let taken = || {
+            let code = path.as_deref().and_then(read)?;
+            Some((sys::deserialize(engine, &code).ok()?, code))
         };
-        if let Some(code) = read(&path)
-            && let Ok(module) = sys::deserialize(engine, &code)
-        {
-            return Ok(module);
+        if let Some(taken) = taken() {
+            return Ok(taken);
         }
-        let module = Module::new(engine, wasm)?;
-        if let Err(why) = module.serialize().map_err(io::Error::other).and_then(|code| write(&path, &code)) {
+        // Of those who want the same at once, one compiles it.
+        let _turn = self.folder.as_deref().and_then(turn);
+        if let Some(taken) = taken() {
+            return Ok(taken);
+        }
+        let code = engine.precompile_module(wasm)?;
+        if let Some(path) = path
+            && let Err(why) = write(&path, &code)
+        {
             tracing::debug!(path = %path.display(), %why, "a compiled module is not kept");
         }
-        Ok(module)
+        Ok((sys::deserialize(engine, &code)?, code))
     }
+}
+
+/// Waits until nobody else compiles for this folder, but not for ever: whoever does may have been stopped. Without it, the
+/// same is compiled twice.
+fn turn(folder: &Path) -> Option<File> {
+    make_folder(folder).ok()?;
+    let folder = File::open(folder).ok()?;
+    if flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        return Some(folder);
+    }
+    let (sender, receiver) = mpsc::channel();
+    let waits = move || flock(&folder, FlockOperation::LockExclusive).map(|()| sender.send(folder));
+    thread::Builder::new().name("ak-compile-turn".into()).spawn(waits).ok()?;
+    receiver.recv_timeout(TURN_DEADLINE).ok()
 }
 
 /// A name for what these bytes become: of the bytes, and of everything of the engine that the code depends on.
@@ -78,13 +111,18 @@ fn is_ours_alone(facts: &fs::Metadata) -> bool {
     facts.uid() == rustix::process::geteuid().as_raw() && facts.mode() & 0o022 == 0
 }
 
-/// Keeps it, as a whole or not at all.
-fn write(path: &Path, code: &[u8]) -> io::Result<()> {
-    let folder = path.parent().ok_or(io::ErrorKind::NotFound)?;
+fn make_folder(folder: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     if !is_ours_alone(&fs::symlink_metadata(folder)?) {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "others can write to its folder"));
     }
+    Ok(())
+}
+
+/// Keeps it, as a whole or not at all.
+fn write(path: &Path, code: &[u8]) -> io::Result<()> {
+    let folder = path.parent().ok_or(io::ErrorKind::NotFound)?;
+    make_folder(folder)?;
     let unfinished = path.with_extension(format!("{}.new", std::process::id()));
     let written = (|| {
         let mut file = File::options().write(true).create_new(true).mode(0o600).open(&unfinished)?;
@@ -130,6 +168,24 @@ mod tests {
             cache.module(&engine, ADD.as_bytes()).expect("compiled again");
             assert_eq!(fs::read(kept).expect("read"), whole, "and kept again");
         }
+    }
+
+    #[test]
+    fn of_those_who_want_the_same_at_once_one_compiles_it() {
+        let home = tempfile::tempdir().expect("a folder");
+        let first = turn(home.path()).expect("it is ours");
+        let (told, hears) = mpsc::channel();
+        let folder = home.path().to_owned();
+        let second = thread::spawn(move || {
+            told.send(()).expect("heard");
+            let (engine, cache) = (Engine::default(), Cache::new(Some(folder)));
+            cache.module(&engine, ADD.as_bytes()).expect("compiled");
+        });
+        hears.recv().expect("it has begun");
+        assert!(files(home.path()).is_empty() && !second.is_finished(), "it waits for us");
+        drop(first);
+        second.join().expect("it ended");
+        assert_eq!(files(home.path()).len(), 1);
     }
 
     #[test]

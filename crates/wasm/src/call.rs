@@ -5,9 +5,9 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use agentkernel_core::{Call, Error, ErrorKind, Result, Returned};
+use agentkernel_instance::{INITIALIZE, cause};
 use tokio::time::timeout;
-use wasmtime::{PoolConcurrencyLimitError, Store, Trap, Val};
-use wasmtime_wasi::I32Exit;
+use wasmtime::{PoolConcurrencyLimitError, Store, Val};
 
 use crate::cpu::{Metered, usage};
 use crate::guest::Guest;
@@ -15,9 +15,6 @@ use crate::sandbox::House;
 use crate::values;
 
 const WHAT: &str = "call the function";
-
-/// What runs once before a module's functions may be called, if it exports it: a library's own start.
-const INITIALIZE: &str = "_initialize";
 
 /// Calls a function, and gives it up at its deadline. What it prints goes nowhere.
 pub(crate) async fn call(house: &Arc<House>, call: &Call) -> Result<Returned> {
@@ -63,7 +60,7 @@ async fn perform(house: &House, store: &mut Store<Guest>, call: &Call) -> Result
     Ok(results.iter().map(values::result).collect())
 }
 
-fn unknown(function: &str, known: &[&str]) -> Error {
+pub(crate) fn unknown(function: &str, known: &[&str]) -> Error {
     let why = match known {
         [] => "the module exports no functions".to_owned(),
         known => format!("the module exports no function of that name, but {}", listed(known)),
@@ -81,19 +78,6 @@ pub(crate) fn listed(names: &[&str]) -> String {
 fn late(call: &Call, limit: Duration) -> Error {
     let why = format!("it had not returned after {} ms", limit.as_millis());
     Error::new(ErrorKind::Timeout, WHAT, why).on(&call.function)
-}
-
-/// Why an instance did not do what it was to do, in one sentence.
-pub(crate) fn cause(why: &wasmtime::Error, was_out_of_memory: bool) -> String {
-    let mut cause = match (why.downcast_ref::<Trap>(), why.downcast_ref::<I32Exit>()) {
-        (Some(trap), _) => trap.to_string(),
-        (None, Some(exit)) => format!("it ended itself with exit code {}", exit.0),
-        (None, None) => why.root_cause().to_string(),
-    };
-    if was_out_of_memory {
-        cause.push_str("; it had been refused more memory than its limit");
-    }
-    cause
 }
 
 fn failed(why: &wasmtime::Error, store: &Store<Guest>) -> Error {

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use agentkernel_instance::TABLE_ELEMENTS_MAX;
 use wasmtime::ResourceLimiter;
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::preview1::WasiP1Ctx;
-
-/// Most elements of a table. Interpreters that are compiled to Wasm have some ten thousand functions in theirs.
-pub(crate) const TABLE_ELEMENTS_MAX: usize = 100_000;
 
 /// The data of a store.
 pub(crate) struct Guest {

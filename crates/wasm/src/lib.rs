@@ -22,6 +22,7 @@ mod call;
 mod cpu;
 mod guest;
 mod machine;
+mod machine_code;
 mod process;
 mod program;
 mod refusals;
@@ -33,5 +34,7 @@ mod trial;
 mod values;
 mod workers;
 
+pub use agentkernel_instance::MODULE;
 pub use backend::WasmBackend;
+pub use machine_code::MachineCode;
 pub use program::{is_module, module_file};

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use agentkernel_core::{Error, ErrorKind, ModuleFile, Result};
+use agentkernel_instance::{OUTSIDE_BYTES, STACK_BYTES, TABLE_ELEMENTS_MAX, imports};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, Linker, PoolingAllocationConfig, Store};
-use wasmtime_wasi::I32Exit;
-use wasmtime_wasi::preview1::{self, WasiP1Ctx};
+use wasmtime_wasi::preview1::WasiP1Ctx;
 
 use crate::cache::Cache;
-use crate::guest::{Guest, Meter, Purse, TABLE_ELEMENTS_MAX};
+use crate::guest::{Guest, Meter, Purse};
 use crate::program::Program;
 use crate::ticker::Ticker;
 use crate::workers::Workers;
@@ -18,10 +18,6 @@ use crate::workers::Workers;
 pub(crate) const INSTANCES_MAX: u32 = 1000;
 /// Most instances of whoever runs one command: places take time to be made, 3 µs each.
 pub(crate) const INSTANCES_FEW: u32 = 4;
-/// Stack of a module, bytes: address space, of which it has what it uses. Interpreters need much of it.
-const STACK_BYTES: usize = 4 << 20;
-/// What is left of the stack for what a module calls outside.
-const OUTSIDE_BYTES: usize = 1 << 20;
 /// Most that one instance needs outside its memory: its globals, and where its imports are.
 const INSTANCE_BYTES_MAX: usize = 2 << 20;
 /// Compiled modules that are kept.
@@ -48,7 +44,7 @@ impl Machine {
             Ok(engine) => (engine, "pooling"),
             Err(_) => (Engine::new(&config(None)).map_err(failed)?, "on demand"),
         };
-        let linker = imports(&engine).map_err(failed)?;
+        let linker = imports(&engine, Guest::wasi).map_err(failed)?;
         let ticker = Ticker::start(&engine)?;
         let (workers, programs) = (Workers::default(), Mutex::default());
         Ok(Self { engine, linker, ticker, workers, cache, allocator, programs })
@@ -81,17 +77,6 @@ impl Machine {
         }
         programs.push_back((file.clone(), Arc::clone(program)));
     }
-}
-
-/// What modules may import: WASI preview 1.
-fn imports(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
-    let mut linker = Linker::new(engine);
-    preview1::add_to_linker_async(&mut linker, Guest::wasi)?;
-    // Wasmtime's own traps where an exit code is above 125, which every system has.
-    linker.allow_shadowing(true);
-    let exit = |code: i32| -> wasmtime::Result<()> { Err(I32Exit(code).into()) };
-    linker.func_wrap("wasi_snapshot_preview1", "proc_exit", exit)?;
-    Ok(linker)
 }
 
 fn config(places: Option<PoolingAllocationConfig>) -> Config {

@@ -8,6 +8,7 @@ use agentkernel_core::{
     Command, Error, ErrorKind, ExitStatus, Exited, OutputStream, Process, ProcessControl, ProcessEvent,
     Result, SignalAction, SignalTarget, Stdin, TerminalSize, Usage,
 };
+use agentkernel_instance::{Ended, START, cause};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::io::{AsyncWriteExt as _, DuplexStream};
@@ -15,17 +16,15 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 use wasmtime::Store;
-use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
+use wasmtime_wasi::WasiCtxBuilder;
 
-use crate::call::{cause, full, listed};
+use crate::call::{full, listed};
 use crate::cpu::{Metered, usage};
 use crate::guest::Guest;
 use crate::refusals::{self, Words};
 use crate::sandbox::{House, Inhabitant};
 use crate::streams::{Input, Output};
 
-/// What is called of a command.
-const START: &str = "_start";
 /// Bytes of stdin that may wait for the module.
 const STDIN_BYTES: usize = 64 << 10;
 /// Pieces of output that may wait for whoever takes it.
@@ -172,19 +171,14 @@ async fn perform(
         return None;
     };
     started.send(Ok(())).ok()?;
-    let Err(why) = start.call_async(&mut *store, ()).await else {
-        return Some(End { status: ExitStatus::Code(0), timed_out: false, words: None });
-    };
-    if let Some(exit) = why.downcast_ref::<I32Exit>() {
-        // As every system does it: the low eight bits.
-        let code = exit.0.to_le_bytes()[0];
-        return Some(End { status: ExitStatus::Code(code), timed_out: false, words: None });
-    }
-    let words = Some(cause(&why, store.data().meter.blame()));
-    Some(End { words, ..End::by_signal(SIGABRT) })
+    let result = start.call_async(&mut *store, ()).await;
+    Some(match Ended::of(&result, || store.data().meter.blame()) {
+        Ended::Code(code) => End { status: ExitStatus::Code(code), timed_out: false, words: None },
+        Ended::Trapped(why) => End { words: Some(why), ..End::by_signal(SIGABRT) },
+    })
 }
 
-fn no_start(functions: &[&str]) -> String {
+pub(crate) fn no_start(functions: &[&str]) -> String {
     let told = if functions.is_empty() { "none".into() } else { listed(functions) };
     format!("the module exports no _start, and is no command; its functions, for agentkernel call: {told}")
 }

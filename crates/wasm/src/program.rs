@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use agentkernel_core::{Error, ErrorKind, FileVersion, ModuleFile, Result};
-use wasmtime::{ExternType, InstancePre, Module, UnknownImportError};
+use wasmtime::{ExternType, InstancePre, Linker, Module, UnknownImportError};
 
 use crate::guest::Guest;
 use crate::machine::Machine;
@@ -49,10 +49,8 @@ impl Program {
 
     /// Compiles and links a module.
     pub(crate) fn of(machine: &Machine, wasm: &[u8]) -> Result<Self> {
-        refuse_what_is_no_module(wasm)?;
-        let module = machine.cache.module(&machine.engine, wasm).map_err(|why| invalid(&why))?;
-        refuse_other_wasi(&module)?;
-        let instances = machine.linker.instantiate_pre(&module).map_err(|why| unlinked(&why))?;
+        let module = compiled(wasm, || machine.cache.module(&machine.engine, wasm))?;
+        let instances = linked(&machine.linker, &module)?;
         Ok(Self { module, instances })
     }
 
@@ -61,6 +59,18 @@ impl Program {
         let is_function = |kind: &ExternType| matches!(kind, ExternType::Func(_));
         self.module.exports().filter(|one| is_function(&one.ty())).map(|one| one.name()).collect()
     }
+}
+
+/// What `compile` makes of these bytes, if they are a module.
+pub(crate) fn compiled<T>(wasm: &[u8], compile: impl FnOnce() -> wasmtime::Result<T>) -> Result<T> {
+    refuse_what_is_no_module(wasm)?;
+    compile().map_err(|why| refused(&format!("it is not valid: {}", why.root_cause())))
+}
+
+/// What instances of it are made of, if it imports nothing but what it may.
+pub(crate) fn linked<T: 'static>(linker: &Linker<T>, module: &Module) -> Result<InstancePre<T>> {
+    refuse_other_wasi(module)?;
+    linker.instantiate_pre(module).map_err(|why| unlinked(&why))
 }
 
 fn open(path: &Path) -> Result<(File, Metadata)> {
@@ -97,7 +107,7 @@ fn version(facts: &Metadata) -> FileVersion {
 }
 
 /// The bytes of a file that is still what it was.
-fn read(module: &ModuleFile) -> Result<Vec<u8>> {
+pub(crate) fn read(module: &ModuleFile) -> Result<Vec<u8>> {
     let path = module.path();
     let (file, before) = open(path)?;
     let mut wasm = Vec::with_capacity(usize::try_from(before.len()).unwrap_or(0));
@@ -142,11 +152,6 @@ fn refuse_other_wasi(module: &Module) -> Result<()> {
         ))
         .hint("build it for wasm32-wasip1")),
     }
-}
-
-fn invalid(why: &wasmtime::Error) -> Error {
-    // The last of a chain is what was found; those before say what was done.
-    refused(&format!("it is not valid: {}", why.root_cause()))
 }
 
 fn unlinked(why: &wasmtime::Error) -> Error {

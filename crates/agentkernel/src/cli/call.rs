@@ -21,7 +21,7 @@ use crate::errors::Failure;
 use crate::output;
 
 /// What --backend may say.
-pub const BACKENDS: &[&str] = &["auto", "wasm"];
+pub const BACKENDS: &[&str] = &["auto", "hyperlight", "wasm"];
 
 /// Call a function of a Wasm module, and print what it returned, as JSON
 ///
@@ -152,7 +152,7 @@ fn perform(args: &Args, began: Instant, environment: &Environment) -> Result<Don
             answer => return answer,
         }
     }
-    let registry = Registry::for_modules(environment.wasm_cache());
+    let registry = Registry::for_modules(environment.wasm_cache(), environment.helpers());
     let report = block_on(async { Ok(call(&registry, &request).await?) })?;
     Ok(Done {
         choice: Some((report.choice.backend.to_string(), report.choice.reason)),

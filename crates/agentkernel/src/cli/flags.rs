@@ -190,12 +190,13 @@ impl SandboxFlags {
 
 /// Refuses a backend that was named and runs no Wasm modules, which is `what` was wanted of it.
 pub fn check_runs_modules(backend: BackendRequest, what: &str) -> Result<()> {
-    let why = match backend {
-        BackendRequest::Auto | BackendRequest::Named(BackendKind::Wasm) => return Ok(()),
-        BackendRequest::Named(BackendKind::Hyperlight) => "it does not run Wasm modules in its machines yet",
-        BackendRequest::Named(_) => "it runs Linux programs alone",
-    };
-    Err(Error::new(ErrorKind::NotSupported, what, why).on(backend).hint("use --backend wasm"))
+    match backend {
+        BackendRequest::Auto | BackendRequest::Named(BackendKind::Wasm | BackendKind::Hyperlight) => Ok(()),
+        BackendRequest::Named(_) => {
+            let error = Error::new(ErrorKind::NotSupported, what, "it runs Linux programs alone");
+            Err(error.on(backend).hint("use --backend wasm, or hyperlight"))
+        }
+    }
 }
 
 /// What holds with these flags, in this environment.

@@ -197,7 +197,7 @@ async fn perform_by(
     mut input: Input,
     output: &mut dyn RunOutput,
 ) -> Result<Done, Failure> {
-    let modules = || Registry::for_modules(environment.wasm_cache());
+    let modules = || Registry::for_modules(environment.wasm_cache(), environment.helpers());
     let registry = match runner {
         Runner::OurModule => modules(),
         Runner::Ourselves(zygote) => environment.registry(zygote),

@@ -230,7 +230,7 @@ impl Backend for AppleBackend {
         }
     }
 
-    fn glance(&self) -> Option<Availability> {
+    fn glance(&self, _spec: &SandboxSpec) -> Option<Availability> {
         probe::other_system(&self.settings.system).map(Into::into)
     }
 

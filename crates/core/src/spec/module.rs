@@ -2,16 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 /// A file that holds a Wasm module, as it was at one moment. A file that changes is another module, so that what was
 /// made ready of the old one is not taken for the new.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ModuleFile {
     path: PathBuf,
     version: FileVersion,
 }
 
 /// What the file system says of a file and its content, by which a change is seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FileVersion {
     /// Number of its device.
     pub device: u64,

@@ -1,4 +1,4 @@
-//! What is to be run: one text of zero-ended words, as hexadecimal digits.
+//! What is to be run.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::flatbuffer;
+use agentkernel_hypercalls::Words;
 
 /// A command.
 pub struct Order {
@@ -32,24 +32,23 @@ pub struct Program {
     pub argv: Vec<OsString>,
 }
 
-/// Reads a call: `cwd`, `stdin` or nothing, the number of words, the words, and variables as `NAME=value`.
-pub fn parse(call: &[u8]) -> Option<Order> {
-    let bytes = bytes(flatbuffer::text(call, 1)?.as_bytes())?;
-    let mut words = bytes.strip_suffix(b"\0")?.split(|byte| *byte == 0);
-    let word = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
-    let cwd = PathBuf::from(word(words.next()?));
-    let has_stdin = words.next()? == b"stdin";
-    let count: usize = std::str::from_utf8(words.next()?).ok()?.parse().ok()?;
-    let argv: Vec<_> = words.by_ref().take(count).map(word).collect();
-    let variable = |text: &[u8]| {
-        let at = text.iter().position(|byte| *byte == b'=')?;
-        Some((word(&text[..at]), word(&text[at + 1..])))
-    };
-    let env = words.map(variable).collect::<Option<_>>()?;
-    (count > 0 && argv.len() == count).then_some(Order { cwd, has_stdin, argv, env })
-}
-
 impl Order {
+    /// Reads what a call says.
+    pub fn parse(text: &str) -> Option<Self> {
+        let words = Words::parse(text)?;
+        let word = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        let variable = |text: &Vec<u8>| {
+            let at = text.iter().position(|byte| *byte == b'=')?;
+            Some((word(&text[..at]), word(&text[at + 1..])))
+        };
+        Some(Self {
+            cwd: PathBuf::from(word(&words.cwd)),
+            has_stdin: words.has_stdin,
+            argv: words.argv.iter().map(|one| word(one)).collect(),
+            env: words.env.iter().map(variable).collect::<Option<_>>()?,
+        })
+    }
+
     /// Its program, looked for as execvp does. This kernel executes no scripts: their interpreter is.
     pub fn program(&self) -> Result<Program, NoProgram> {
         let path = self.find(&self.argv[0])?;
@@ -120,20 +119,6 @@ fn check(head: &[u8]) -> Result<(), NoProgram> {
     }
 }
 
-/// Bytes as digits.
-pub fn digits(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |number: u8| char::from(DIGITS[usize::from(number)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
-/// Digits as bytes; `None` if they are none.
-pub fn bytes(digits: &[u8]) -> Option<Vec<u8>> {
-    let number = |digit: u8| u8::try_from(char::from(digit).to_digit(16)?).ok();
-    let pairs = digits.chunks(2).map(|pair| Some(number(pair[0])? << 4 | number(*pair.get(1)?)?));
-    pairs.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,12 +131,5 @@ mod tests {
         assert_eq!(told(b"#! /bin/sed -n -f\nrest"), Some((b"/bin/sed".to_vec(), Some(b"-n -f".to_vec()))));
         assert_eq!(told(b"#!/bin/cat\n"), Some((b"/bin/cat".to_vec(), None)));
         assert_eq!((told(b"#!\n"), told(b"\x7fELF"), told(b"")), (None, None, None));
-    }
-
-    #[test]
-    fn digits_are_bytes_and_back() {
-        let all: Vec<u8> = (0..=255).collect();
-        assert_eq!(bytes(digits(&all).as_bytes()), Some(all));
-        assert_eq!((bytes(b"0"), bytes(b"0g"), bytes(b"")), (None, None, Some(Vec::new())));
     }
 }

@@ -3,7 +3,8 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 
-use crate::sys;
+use crate::flatbuffer;
+use crate::ioctl;
 
 /// No reply of the host's is longer, bytes.
 const REPLY_MAX: usize = 72 << 10;
@@ -14,38 +15,51 @@ pub struct Device {
     call_bytes_max: usize,
 }
 
+/// What the host asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The name of a function.
+    pub function: String,
+    /// What it is given.
+    pub text: String,
+}
+
+impl Call {
+    fn parse(call: &[u8]) -> Option<Self> {
+        let parameter = |index| flatbuffer::text(call, index).map(ToOwned::to_owned);
+        Some(Self { function: parameter(0)?, text: parameter(1)? })
+    }
+}
+
 impl Device {
+    /// Opens it. There is one in every machine.
     pub fn open() -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open("/dev/hlcall")?;
-        let call_bytes_max = sys::hypercall::bytes_max(&file)?;
+        let call_bytes_max = ioctl::bytes_max(&file)?;
         Ok(Self { file, call_bytes_max })
     }
 
-    /// Waits for the next call; `None` if it was nothing.
-    pub fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+    /// Waits for the next call; `None` if it was none.
+    pub fn next(&self) -> io::Result<Option<Call>> {
         let mut call = vec![0; self.call_bytes_max];
-        match self.file.read(&mut call) {
-            Ok(0) => Ok(None),
-            Ok(count) => {
-                call.truncate(count);
-                Ok(Some(call))
-            }
+        match (&self.file).read(&mut call) {
+            Ok(count) => Ok(call.get(..count).and_then(Call::parse)),
             Err(why) if why.kind() == ErrorKind::Interrupted => Ok(None),
             Err(why) => Err(why),
         }
     }
 
     /// Says what a call has come to.
-    pub fn answer(&mut self, result: &str) -> io::Result<()> {
+    pub fn answer(&self, result: &str) -> io::Result<()> {
         let mut answer = 0_i32.to_ne_bytes().to_vec();
         answer.extend_from_slice(result.as_bytes());
-        self.file.write_all(&answer)
+        (&self.file).write_all(&answer)
     }
 
     /// Calls a function of the host; returns what it returned.
     pub fn call(&self, name: &str, argument: &str) -> io::Result<Vec<u8>> {
         let mut reply = vec![0; REPLY_MAX];
-        let count = sys::hypercall::call(&self.file, name, argument, &mut reply)?;
+        let count = ioctl::call(&self.file, name, argument, &mut reply)?;
         reply.truncate(count);
         match reply.split_first() {
             Some((0, result)) => Ok(result.to_vec()),

@@ -4,8 +4,6 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd as _;
 
-use super::checked;
-
 /// `_IOR('H', 1, uint64_t)`.
 const BYTES_MAX: libc::c_ulong = 0x8008_4801;
 
@@ -21,6 +19,10 @@ struct HostCall {
     reply: *mut u8,
     reply_bytes_max: u64,
     reply_bytes: u64,
+}
+
+fn checked(result: libc::c_int) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Most bytes of a call.
