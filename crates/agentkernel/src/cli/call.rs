@@ -33,7 +33,7 @@ pub const BACKENDS: &[&str] = &["auto", "hyperlight", "wasm"];
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
-    /// What holds the sandbox; auto is the strongest boundary that works here [default: auto]
+    /// What holds it; auto is hyperlight, a micro VM, where that works, else wasm, software alone [default: auto]
     #[arg(long, value_name = "BACKEND", value_parser = OneOf::new(BACKENDS, BackendRequest::from_str))]
     backend: Option<BackendRequest>,
 

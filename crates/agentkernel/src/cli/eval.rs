@@ -24,8 +24,8 @@ pub const LANGUAGES: &[&str] = &[Language::Js.as_str(), Language::Python.as_str(
 /// Run a piece of JavaScript or Python in an interpreter of its own
 ///
 /// The interpreter is a Wasm module, of which each run has an instance of its own: nothing that earlier code left in it is
-/// there. Code has no files, no network and no variables; standard output, error and the exit code are its own. What
-/// holds it is software alone, in the process of agentkernel, or of the daemon if one answers (agentkernel serve).
+/// there. Code has no files, no network and no variables; standard output, error and the exit code are its own. With
+/// wasm, what holds it is software alone, in the process of agentkernel, or of the daemon if one answers (agentkernel serve).
 ///
 /// agentkernel setup eval gets the interpreters.
 #[derive(Debug, clap::Args)]
@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(short = 'p', long)]
     print: bool,
 
-    /// What holds it; auto is wasm, a boundary of software alone [default: auto]
+    /// What holds it; auto is hyperlight, a micro VM, where that works, else wasm, software alone [default: auto]
     #[arg(long, value_name = "BACKEND", value_parser = OneOf::new(BACKENDS, BackendRequest::from_str))]
     backend: Option<BackendRequest>,
 

@@ -162,8 +162,9 @@ fn eval_says_what_every_flag_does_and_that_its_boundary_is_software_alone() {
                                  [possible values: js, python]
       -p, --print                Print the value of its last expression, unless that is undefined or
                                  None
-          --backend <BACKEND>    What holds it; auto is wasm, a boundary of software alone [default:
-                                 auto] [possible values: auto, wasm]
+          --backend <BACKEND>    What holds it; auto is hyperlight, a micro VM, where that works, else
+                                 wasm, software alone [default: auto] [possible values: auto,
+                                 hyperlight, wasm]
           --memory <SIZE>        Memory of the interpreter, in bytes or with K, M, G, T, or unlimited,
                                  which is 4G [default: 512M]
       -i, --interactive          Pass our standard input on to the code; else it has none

@@ -14,6 +14,7 @@ use crate::support::Trial;
 /// A trial that has the interpreter of this language; `None`, loudly, where it cannot be made.
 pub fn with(language: &'static str) -> Option<Trial> {
     let trial = Trial::booting()?;
+    trial.write_user_config("backend = \"wasm\"\n");
     install(&trial, language).then_some(trial)
 }
 
@@ -72,7 +73,8 @@ fn made(language: &str) -> &'static Availability {
 /// Every file of a folder of machine code, in another one, which nobody else may write to.
 fn lend(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("made");
-    for entry in fs::read_dir(from).expect("it is there").flatten() {
+    let entries = fs::read_dir(from).expect("it is there").flatten();
+    for entry in entries.filter(|entry| entry.path().is_file()) {
         let copy = to.join(entry.file_name());
         if !copy.exists() && fs::hard_link(entry.path(), &copy).is_err() {
             fs::copy(entry.path(), &copy).expect("copied");

@@ -13,6 +13,7 @@ mod inspect;
 mod interpreters;
 mod json;
 mod limits;
+mod machines;
 mod modules;
 mod signals;
 mod sockets;

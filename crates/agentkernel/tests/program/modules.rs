@@ -14,6 +14,8 @@ const LIBRARY: &str = include_str!("../../../wasm/tests/wasm/modules/library.wat
 /// A trial with a module in its working directory, under this name.
 fn trial(name: &str, content: impl AsRef<[u8]>) -> Option<Trial> {
     let trial = Trial::booting()?;
+    // Everywhere, and not a machine where there can be one.
+    trial.write_user_config("backend = \"wasm\"\n");
     fs::write(work_file(&trial, name), content).expect("written");
     Some(trial)
 }

@@ -15,7 +15,7 @@ use crate::rig::{backend, command, has_kvm, run, say, spec};
 const MODULE: &str = include_str!("module.wat");
 
 /// A folder for the module and what is kept of it.
-fn home() -> &'static Path {
+pub fn home() -> &'static Path {
     static HOME: OnceLock<tempfile::TempDir> = OnceLock::new();
     HOME.get_or_init(|| tempfile::tempdir().expect("a folder")).path()
 }
@@ -27,7 +27,12 @@ fn module(text: &str) -> Image {
     Image::Module(agentkernel_wasm::module_file(&path).expect("a file"))
 }
 
-fn cached(cache: PathBuf) -> HyperlightBackend {
+/// The module of these tests.
+pub fn module_image() -> Image {
+    module(MODULE)
+}
+
+pub fn cached(cache: PathBuf) -> HyperlightBackend {
     backend().cached_in(Some(cache))
 }
 
@@ -37,7 +42,7 @@ async fn of_module(memory_mib: u64) -> Box<dyn Sandbox> {
     booted.unwrap_or_else(|why| panic!("{why}")).sandbox
 }
 
-async fn called(sandbox: &dyn Sandbox, text: &str) -> agentkernel_core::Result<Vec<Value>> {
+pub async fn called(sandbox: &dyn Sandbox, text: &str) -> agentkernel_core::Result<Vec<Value>> {
     let call: Call = text.parse().expect("a call");
     Ok(sandbox.call(&Call { timeout: Some(Duration::from_secs(30)), ..call }).await?.values)
 }

@@ -1,0 +1,109 @@
+//! Wasm modules in Hyperlight machines, by the program: on KVM, or on the emulated host of `scripts/kvm-lab`. What is shown is
+//! function, and no time.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use agentkernel_process::Program;
+use agentkernel_testkit::tool_or_skip;
+use serde_json::Value;
+
+use crate::interpreters;
+use crate::support::Trial;
+
+/// What the emulated host is made with.
+const TOOLS: [&str; 5] = ["gcc", "qemu-system-x86_64", "busybox", "mkfs.ext4", "setpriv"];
+
+/// It boots in some ten seconds, and every command takes one or two.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// The emulated host's users are its own, and so is what it writes.
+const SCRIPT: &str = r#"
+set -u
+cd "$1"
+ak() { "$AGENTKERNEL" "$@"; echo "code $?"; }
+ak call --format json math.wat 'add(40, 2)' 
+ak call --backend hyperlight math.wat 'sub(1)' 2>&1
+ak run --backend hyperlight --module hello.wat -- hello
+ak eval --backend hyperlight --lang js -p '6 * 7'
+ak eval --backend hyperlight --lang js -p 'Math.random()'
+ak eval --backend hyperlight --lang js -p 'Math.random()'
+echo 1 2 3 | ak eval --backend hyperlight --lang js -i 'console.log(readStdin().split(" ").length)'
+ak eval --backend hyperlight --lang js 'throw new Error("mine")' 2>/dev/null
+ak eval --backend hyperlight --lang js --timeout 2s 'for (;;);' 2>/dev/null
+"#;
+
+const HELLO: &str = r#"(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\08\00\00\00\06\00\00\00hello\n")
+  (func (export "_start") (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 20)))))"#;
+
+#[test]
+fn calls_commands_and_code_run_in_machines_where_kvm_works() {
+    let trial = Trial::new();
+    let program = Path::new(env!("CARGO_BIN_EXE_agentkernel"));
+    let helper = program.with_file_name("agentkernel-hyperlight");
+    assert!(helper.exists(), "{}: cargo build --workspace makes it", helper.display());
+    if TOOLS.iter().any(|name| tool_or_skip(name).is_none()) || !interpreters::install(&trial, "js") {
+        return;
+    }
+    // Compiled here: the emulated host would take a minute for it.
+    let (home, interpreter) = (interpreters::home(), interpreters::home().join("eval/js.wasm"));
+    let interpreter = agentkernel_wasm::module_file(&interpreter).expect("a file");
+    agentkernel_wasm::MachineCode::load(&interpreter, Some(home.join("cache/wasm"))).expect("compiled");
+    // What is in /tmp is not seen there.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("set");
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("written");
+    write("math.wat", include_str!("../../../../examples/wasm/math.wat"));
+    write("hello.wat", HELLO);
+    write("script", SCRIPT);
+    let said = in_lab(&home, program, folder.path());
+    let lines: Vec<_> = said.lines().collect();
+    let [
+        called,
+        "code 0",
+        unknown,
+        "code 2",
+        "hello",
+        "code 0",
+        "42",
+        "code 0",
+        one,
+        "code 0",
+        other,
+        "code 0",
+        "3",
+        "code 0",
+        "code 1",
+        "code 124",
+    ] = lines[..]
+    else {
+        panic!("{said}")
+    };
+    let called: Value =
+        serde_json::from_str(called.trim_end_matches("code 0")).unwrap_or_else(|why| panic!("{why}: {said}"));
+    assert_eq!(
+        (&called["backend"], &called["values"]),
+        (&"hyperlight".into(), &vec![42].into()),
+        "auto takes it"
+    );
+    assert!(unknown.contains("no function of that name, but add"), "{unknown}");
+    assert_ne!(one, other, "random numbers of two machines of one snapshot");
+}
+
+/// Runs the script where KVM works.
+fn in_lab(home: &Path, program: &Path, folder: &Path) -> String {
+    let lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/kvm-lab");
+    let lab = Program::new(&lab.canonicalize().expect("it is there")).expect("absolute");
+    let lab = lab.argument("--timeout").argument(&(DEADLINE.as_secs() - 10).to_string());
+    let lab = lab.argument("--env").argument(&format!("AGENTKERNEL_HOME={}", home.display()));
+    let lab = lab.argument("--env").argument(&format!("AGENTKERNEL={}", program.display()));
+    let text = |path: &Path| path.to_str().expect("text").to_owned();
+    let lab =
+        lab.argument("--").argument("bash").argument(&text(&folder.join("script"))).argument(&text(folder));
+    lab.output(DEADLINE).unwrap_or_else(|why| panic!("{why}"))
+}
