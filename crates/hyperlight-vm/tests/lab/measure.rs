@@ -51,13 +51,16 @@ async fn measure() {
     println!("compiled and booted, n {BOOTS}: {booted:?}; from a kept snapshot, n {BOOTS}: {restored:?}");
     println!("restored in place and called, n {CALLS}: {call:?}");
     println!("  1/{:.0} of a boot, 1/{:.1} of a kept one", ratio(booted, call), ratio(restored, call));
-    at_once(&kept).await;
 }
 
 /// Many at once, each in a machine of its own: made for it, and from a pool.
-async fn at_once(kept: &agentkernel_hyperlight::HyperlightBackend) {
-    let image = module_image();
-    let spec = spec(image, 64);
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures; run it by hand with --release"]
+async fn measure_many() {
+    if !has_kvm() {
+        return;
+    }
+    let (kept, spec) = (cached(home().join("measured")), spec(module_image(), 64));
     let began = Instant::now();
     let each = (0..AT_ONCE).map(|_| async {
         let booted = backend().boot(&spec).await.expect("it boots");
@@ -66,7 +69,7 @@ async fn at_once(kept: &agentkernel_hyperlight::HyperlightBackend) {
     join_all(each).await;
     let cold = began.elapsed();
     drop(kept.boot(&spec).await.expect("it boots"));
-    let pool = Pool::new(Arc::new(cached(home().join("measured"))), PoolSettings::default()).expect("a pool");
+    let pool = Pool::new(Arc::new(kept), PoolSettings::default()).expect("a pool");
     let key = pool.poolable(&spec).expect("it can be kept");
     pool.set_target(&key, AT_ONCE..=AT_ONCE).expect("a target");
     while pool.stats().keys.iter().all(|key| key.warm < AT_ONCE) {
