@@ -104,7 +104,7 @@ fn what_is_no_module_is_told_before_anything_is_run() {
     let wrong = trial.say(&["run", "--backend", "wasm", "--", "text.wasm"]).assert_code(126);
     assert!(wrong.stderr_text().contains("text.wasm: it is not a Wasm module"), "{wrong:?}");
     // Of a file that is none, nobody can say that it was meant as one.
-    trial.say(&["run", "--", "text.wasm"]).assert_code(127);
+    trial.say(&["run", "--backend", "auto", "--", "text.wasm"]).assert_code(127);
     trial.say(&["run", "--backend", "wasm", "--", "none.wasm"]).assert_code(127);
     let folder = trial.say(&["call", ".", "f()"]).assert_code(126);
     assert!(folder.stderr_text().contains("it is not a file"), "{folder:?}");
