@@ -48,6 +48,9 @@ mod tests {
         let Ended::Trapped(why) = Ended::of(&Err(Trap::MemoryOutOfBounds.into()), || true) else {
             panic!("it has no code")
         };
-        assert_eq!(why, "wasm trap: out of bounds memory access; it had been refused more memory than its limit");
+        assert_eq!(
+            why,
+            "wasm trap: out of bounds memory access; it had been refused more memory than its limit"
+        );
     }
 }

@@ -51,6 +51,14 @@ fn other_backends_say_why_they_do_not_run_it() {
 }
 
 #[test]
+fn the_example_in_javascript_does_what_it_says() {
+    let Some(trial) = with("js") else { return };
+    let code = include_str!("../../../../examples/wasm/words.js");
+    let said = trial.feed(&["eval", "--lang", "js", "-i", code], b"one two three\n").assert_success();
+    assert_eq!(said.stdout_text(), "3 letters: 2\n5 letters: 1\n");
+}
+
+#[test]
 fn code_is_a_word_or_standard_input_and_its_output_and_end_are_ours() {
     let Some(trial) = with("js") else { return };
     assert_eq!(printed(&trial, "js", "1 + 1"), "2\n");

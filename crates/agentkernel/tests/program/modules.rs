@@ -4,7 +4,8 @@ use std::fs;
 use std::io::Read as _;
 use std::process::Stdio;
 
-use agentkernel_testkit::Finished;
+use agentkernel_core::Availability;
+use agentkernel_testkit::{Finished, available_or_skip};
 
 use crate::support::{Trial, work_file};
 
@@ -155,4 +156,33 @@ fn the_examples_do_what_they_say() {
     ");
     trial.say(&["run", "--", "words.wasm"]).assert_code(3);
     assert_eq!(trial.say(&["call", "words.wasm", "fib(20)"]).assert_success().stdout_text(), "6765\n");
+}
+
+#[test]
+fn the_example_in_rust_does_what_it_says() {
+    let Some(trial) = trial("none", "") else { return };
+    // The distribution's: that of rustup has to be asked for the target, and belongs to whoever runs the tests.
+    let target = std::path::Path::new("/usr/lib/rustlib/wasm32-wasi");
+    let there = match target.exists() {
+        true => Availability::Available { facts: Vec::new() },
+        false => Availability::Unavailable {
+            needs: format!("{} and /usr/bin/rustc", target.display()),
+            hint: "apt-get install rustc libstd-rust-dev-wasm32 lld".into(),
+        },
+    };
+    if !available_or_skip("rust-wasm", &there) {
+        return;
+    }
+    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/wasm/primes.rs");
+    let module = work_file(&trial, "primes.wasm");
+    let mut compile = trial.environment.command("/usr/bin/rustc");
+    compile.args(["--target", "wasm32-wasi", "-C", "linker=wasm-ld", "-O", "-o"]).arg(&module).arg(source);
+    Finished::of(&mut compile).assert_success();
+    let said = trial.say(&["run", "--", "primes.wasm", "1000"]).assert_success();
+    assert_eq!(said.stdout_text(), "168 primes below 1000\n");
+    trial.say(&["run", "--", "primes.wasm"]).assert_code(2);
+    assert_eq!(
+        trial.say(&["call", "primes.wasm", "primes_below(100)"]).assert_success().stdout_text(),
+        "25\n"
+    );
 }
