@@ -7,8 +7,6 @@
 // rustup target add wasm32-wasip1, or on Debian: apt-get install rustc libstd-rust-dev-wasm32 lld
 // and /usr/bin/rustc --target wasm32-wasi -C linker=wasm-ld -O -o primes.wasm primes.rs
 
-use std::process::ExitCode;
-
 #[no_mangle]
 pub extern "C" fn primes_below(limit: u32) -> u32 {
     let mut is_composite = vec![false; limit as usize];
@@ -22,15 +20,12 @@ pub extern "C" fn primes_below(limit: u32) -> u32 {
     count
 }
 
-fn main() -> ExitCode {
+fn main() {
     match std::env::args().nth(1).and_then(|word| word.parse().ok()) {
-        Some(limit) => {
-            println!("{} primes below {limit}", primes_below(limit));
-            ExitCode::SUCCESS
-        }
+        Some(limit) => println!("{} primes below {limit}", primes_below(limit)),
         None => {
             eprintln!("usage: primes.wasm NUMBER");
-            ExitCode::from(2)
+            std::process::exit(2)
         }
     }
 }
