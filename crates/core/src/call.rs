@@ -76,6 +76,22 @@ mod tests {
     }
 
     #[test]
+    fn a_fraction_is_the_one_that_was_written() {
+        for text in [
+            "-2.5e33",
+            "0.1",
+            "1e23",
+            "2.2250738585072011e-308",
+            "9007199254740993.0",
+            "7.2057594037927933e16",
+        ] {
+            let call: Call = format!("f({text})").parse().expect("a call");
+            let (read, written) = (call.arguments[0].as_f64(), text.parse::<f64>().expect("a number"));
+            assert_eq!(read.map(f64::to_bits), Some(written.to_bits()), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_no_call_is_told_why() {
         for (text, why) in [
             ("add", "it has no '('"),
