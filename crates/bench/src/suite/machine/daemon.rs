@@ -14,6 +14,9 @@ use crate::text;
 /// How long it may take to begin and to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Sandboxes of 512 MiB that a daemon's pool has room for unless it is told otherwise.
+const ROOM: u32 = 16;
+
 /// A daemon that answers.
 #[derive(Debug)]
 pub struct Daemon {
@@ -30,7 +33,11 @@ impl Daemon {
         if daemon.is_own {
             std::fs::create_dir_all(&site.home)
                 .map_err(|why| host("make the daemon's home", site.home.display(), why))?;
-            told(site, &["serve", "--detach"], "start the daemon")?;
+            // As many again while those are used.
+            let most = 2 * site.at_once_max;
+            let (room, has_room) = (format!("0..{most}"), most <= ROOM);
+            let words: &[&str] = if has_room { &[] } else { &["--pool", &room] };
+            told(site, &[&["serve", "--detach"], words].concat(), "start the daemon")?;
         }
         Ok(daemon)
     }
