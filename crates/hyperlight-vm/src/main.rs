@@ -11,6 +11,7 @@ mod root;
 mod shared;
 
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -47,35 +48,36 @@ fn serve() -> io::Result<()> {
     obey(machine, module.as_ref(), &jobs, &shared)
 }
 
-/// Makes the machine. It has no privileges from here on, and orders are heard.
+/// Makes the machine. What is read with all rights is read first; whoever compiles a module has none any more.
 fn make(plan: &Plan, shared: &Arc<Shared>) -> Result<(Machine, Option<MachineCode>, Receiver<Job>), Trouble> {
     let failed = |why: io::Error| Trouble::Machine(why.to_string());
-    let mut module = match &plan.root {
+    let (source, module) = match &plan.root {
         Root::Module { file, cache } => {
-            Some(MachineCode::load(file, cache.clone()).map_err(Trouble::Module)?)
+            let wasm = MachineCode::read(file).map_err(Trouble::Module)?;
+            confine::give_up_privileges().map_err(failed)?;
+            let mut module = MachineCode::of(file, &wasm, cache.clone()).map_err(Trouble::Module)?;
+            let source = source(&module, cache.as_deref(), plan.memory_mib)?;
+            module.forget_code();
+            (source, Some(module))
         }
-        Root::Host | Root::Folder(_) => None,
+        Root::Host | Root::Folder(_) => {
+            let files = root::archive(&plan.root, plan.memory_mib)?;
+            confine::give_up_privileges().map_err(failed)?;
+            (Source::Files(files, None), None)
+        }
     };
-    let source = source(plan, module.as_ref())?;
-    if let Some(module) = &mut module {
-        module.forget_code();
-    }
     shared.say(&News::Prepared).map_err(failed)?;
-    confine::give_up_privileges().map_err(failed)?;
     let jobs = orders::hear(Arc::clone(shared)).map_err(failed)?;
     let machine = Machine::boot(source, plan.memory_mib, shared).map_err(Trouble::Machine)?;
     Ok((machine, module, jobs))
 }
 
-/// What the machine is made of: a snapshot of one like it, or files.
-fn source(plan: &Plan, module: Option<&MachineCode>) -> Result<Source, Trouble> {
-    let (Root::Module { cache, .. }, Some(module)) = (&plan.root, module) else {
-        return Ok(Source::Files(root::archive(&plan.root, plan.memory_mib)?, None));
-    };
-    let kept = cache.as_deref().map(|cache| Kept::of(cache, module.code(), plan.memory_mib));
+/// What the machine of a module is made of: a snapshot of one like it, or files.
+fn source(module: &MachineCode, cache: Option<&Path>, memory_mib: usize) -> Result<Source, Trouble> {
+    let kept = cache.map(|cache| Kept::of(cache, module.code(), memory_mib));
     match kept.as_ref().and_then(Kept::load) {
         Some(snapshot) => Ok(Source::Snapshot(snapshot)),
-        None => Ok(Source::Files(root::archive_of_module(module.code(), plan.memory_mib)?, kept)),
+        None => Ok(Source::Files(root::archive_of_module(module.code(), memory_mib)?, kept)),
     }
 }
 

@@ -89,7 +89,7 @@ fn find_tool(name: &str, path: &Path) -> Option<PathBuf> {
 }
 
 /// One line to file descriptor 2. `eprintln!` would be captured.
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let line = format!("{line}\n");
     let mut rest = line.as_bytes();
     while let Ok(written @ 1..) = rustix::io::write(rustix::stdio::stderr(), rest) {

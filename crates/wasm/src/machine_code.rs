@@ -25,13 +25,22 @@ pub struct MachineCode {
 impl MachineCode {
     /// Reads and compiles a module, or takes the code from this folder, where it is kept.
     pub fn load(file: &ModuleFile, cache: Option<PathBuf>) -> Result<Self> {
+        Self::of(file, &Self::read(file)?, cache)
+    }
+
+    /// The bytes of a module that is still what it was: all that may need more rights than its compiler should have.
+    pub fn read(file: &ModuleFile) -> Result<Vec<u8>> {
+        program::read(file)
+    }
+
+    /// Compiles the bytes of this module, or takes the code from this folder, where it is kept.
+    pub fn of(file: &ModuleFile, wasm: &[u8], cache: Option<PathBuf>) -> Result<Self> {
         let failed =
             |why: wasmtime::Error| Error::new(ErrorKind::Host, "compile for a machine", format!("{why:#}"));
         let engine = Engine::new(&config().map_err(failed)?).map_err(failed)?;
-        let wasm = program::read(file)?;
         let named = |why: Error| why.on(file.path().display());
-        let compile = || Cache::new(cache).compiled(&engine, &wasm);
-        let (module, code) = program::compiled(&wasm, compile).map_err(named)?;
+        let compile = || Cache::new(cache).compiled(&engine, wasm);
+        let (module, code) = program::compiled(wasm, compile).map_err(named)?;
         let linker = imports(&engine, |wasi: &mut WasiP1Ctx| wasi).map_err(failed)?;
         program::linked(&linker, &module).map_err(named)?;
         let function = |export: wasmtime::ExportType<'_>| match export.ty() {

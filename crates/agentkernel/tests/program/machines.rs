@@ -6,8 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use agentkernel_process::Program;
-use agentkernel_testkit::tool_or_skip;
+use agentkernel_testkit::{in_kvm_lab, tool_or_skip};
 use serde_json::Value;
 
 use crate::interpreters;
@@ -17,7 +16,7 @@ use crate::support::Trial;
 const TOOLS: [&str; 5] = ["gcc", "qemu-system-x86_64", "busybox", "mkfs.ext4", "setpriv"];
 
 /// It boots in some ten seconds, and every command takes one or two.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(110);
 
 /// The emulated host's users are its own, and so is what it writes.
 const SCRIPT: &str = r#"
@@ -61,7 +60,12 @@ fn calls_commands_and_code_run_in_machines_where_kvm_works() {
     write("math.wat", include_str!("../../../../examples/wasm/math.wat"));
     write("hello.wat", HELLO);
     write("script", SCRIPT);
-    let said = in_lab(&home, program, folder.path());
+    let (home, program) =
+        (format!("AGENTKERNEL_HOME={}", home.display()), format!("AGENTKERNEL={}", program.display()));
+    let (script, folder) =
+        (folder.path().join("script").display().to_string(), folder.path().display().to_string());
+    let said = in_kvm_lab(DEADLINE, &["--env", &home, "--env", &program], &["bash", &script, &folder]);
+    let said = said.stdout_text();
     let lines: Vec<_> = said.lines().collect();
     let [
         called,
@@ -93,17 +97,4 @@ fn calls_commands_and_code_run_in_machines_where_kvm_works() {
     );
     assert!(unknown.contains("no function of that name, but add"), "{unknown}");
     assert_ne!(one, other, "random numbers of two machines of one snapshot");
-}
-
-/// Runs the script where KVM works.
-fn in_lab(home: &Path, program: &Path, folder: &Path) -> String {
-    let lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/kvm-lab");
-    let lab = Program::new(&lab.canonicalize().expect("it is there")).expect("absolute");
-    let lab = lab.argument("--timeout").argument(&(DEADLINE.as_secs() - 10).to_string());
-    let lab = lab.argument("--env").argument(&format!("AGENTKERNEL_HOME={}", home.display()));
-    let lab = lab.argument("--env").argument(&format!("AGENTKERNEL={}", program.display()));
-    let text = |path: &Path| path.to_str().expect("text").to_owned();
-    let lab =
-        lab.argument("--").argument("bash").argument(&text(&folder.join("script"))).argument(&text(folder));
-    lab.output(DEADLINE).unwrap_or_else(|why| panic!("{why}"))
 }

@@ -9,15 +9,13 @@ mod modules;
 mod rig;
 mod table;
 
-use std::path::Path;
 use std::time::Duration;
 
 use agentkernel_kvm::KvmLevel;
-use agentkernel_process::Program;
-use agentkernel_testkit::tool_or_skip;
+use agentkernel_testkit::{in_kvm_lab, tool_or_skip};
 
-/// The lab boots in some ten seconds, and these tests take a minute in it.
-const DEADLINE: Duration = Duration::from_secs(170);
+/// The lab boots in some ten seconds, and these tests take half a minute in it.
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// What the emulated host is made with.
 const TOOLS: [&str; 5] = ["gcc", "qemu-system-x86_64", "busybox", "mkfs.ext4", "setpriv"];
@@ -33,14 +31,10 @@ fn everything_holds_on_kvm_or_in_an_emulated_host_that_has_it() {
         return;
     }
     rig::root();
-    let (tests, kvm) = (std::env::current_exe().expect("this program"), rig::KVM);
-    let lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/kvm-lab");
-    let lab = Program::new(&lab.canonicalize().expect("it is there")).expect("absolute");
-    let lab = lab.argument("--timeout").argument(&(DEADLINE.as_secs() - 10).to_string());
-    let lab = lab.argument("--env").argument(&format!("AGENTKERNEL_REQUIRE={kvm}"));
-    let lab =
-        lab.argument("--").argument(tests.to_str().expect("a path of text")).argument("--test-threads=2");
-    let said = lab.output(DEADLINE).unwrap_or_else(|why| panic!("{why}"));
+    let (tests, required) =
+        (std::env::current_exe().expect("this program"), format!("AGENTKERNEL_REQUIRE={}", rig::KVM));
+    let words = [tests.to_str().expect("a path of text"), "--test-threads=2"];
+    let said = in_kvm_lab(DEADLINE, &["--env", &required], &words);
     let result = format!("test result: ok. {} passed; 0 failed; 2 ignored", TESTS + 1);
-    assert!(said.contains(&result), "{said}");
+    assert!(said.stdout_text().contains(&result), "{said:?}");
 }

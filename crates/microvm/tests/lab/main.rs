@@ -10,15 +10,13 @@ mod shared;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use agentkernel_core::{Backend as _, CauseOfDeath, Sandbox};
 use agentkernel_kvm::KvmLevel;
-use agentkernel_process::Program;
 use agentkernel_testkit::conformance::{self, SuiteOptions};
 use agentkernel_testkit::leaks::{Marks, Snapshot, describe};
-use agentkernel_testkit::tool_or_skip;
+use agentkernel_testkit::{in_kvm_lab, tool_or_skip};
 use rustix::process::{Pid, Signal, kill_process};
 
 use rig::{Rig, parent, rig, said};
@@ -26,7 +24,7 @@ use shared::Shared;
 
 /// The lab boots in some ten seconds, and none of these tests takes a minute in it. Each has a lab of its own: after some minutes
 /// of nested machines the emulated host's kernel was seen to stand still.
-const DEADLINE: Duration = Duration::from_secs(240);
+const DEADLINE: Duration = Duration::from_secs(200);
 
 /// What the emulated host is made with, and what is run in it.
 const TOOLS: [&str; 6] = ["firecracker", "jailer", "qemu-system-x86_64", "busybox", "mkfs.ext4", "setpriv"];
@@ -55,28 +53,16 @@ fn everything_holds_on_kvm_or_in_an_emulated_host_that_has_it() {
     if !rig::prepare() {
         return;
     }
-    let lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/kvm-lab");
-    let lab = || Program::new(&lab.canonicalize().expect("it is there")).expect("absolute");
-    let (deadline, tests) =
-        ((DEADLINE.as_secs() - 10).to_string(), std::env::current_exe().expect("this program"));
+    let tests = std::env::current_exe().expect("this program");
     let firecracker = programs[0].parent().expect("a folder").display().to_string();
     let (shown, path) =
         (format!("{firecracker}:/opt/firecracker"), format!("PATH={SYSTEM}:/opt/firecracker"));
     let tests = tests.display().to_string();
     for test in TESTS {
-        let words = ["--timeout", &deadline, "--memory", "3G", "--with", &shown, "--env", &path];
-        let words = words.into_iter().chain([
-            "--env",
-            "AGENTKERNEL_REQUIRE=kvm",
-            "--",
-            &tests,
-            "--exact",
-            test,
-            "--nocapture",
-        ]);
-        let said = words.fold(lab(), Program::argument).output(DEADLINE);
-        let said = said.unwrap_or_else(|why| panic!("{test}: {why}"));
-        assert!(said.contains("test result: ok. 1 passed; 0 failed; 0 ignored"), "{test}: {said}");
+        let flags = ["--memory", "3G", "--with", &shown, "--env", &path, "--env", "AGENTKERNEL_REQUIRE=kvm"];
+        let said = in_kvm_lab(DEADLINE, &flags, &[&tests, "--exact", test, "--nocapture"]);
+        let is_ok = said.stdout_text().contains("test result: ok. 1 passed; 0 failed; 0 ignored");
+        assert!(is_ok, "{test}: {said:?}");
         println!("{test}: ok");
     }
 }
