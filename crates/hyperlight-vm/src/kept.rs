@@ -54,6 +54,11 @@ impl Kept {
         }
     }
 
+    /// Forgets it. If that cannot be, the next one finds out what this one did.
+    pub fn discard(&self) {
+        drop(fs::remove_dir_all(&self.folder));
+    }
+
     fn try_save(&self, snapshot: &Snapshot, unfinished: &Path) -> io::Result<()> {
         let folder = self.folder.parent().ok_or(io::ErrorKind::NotFound)?;
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;

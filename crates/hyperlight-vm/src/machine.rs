@@ -10,7 +10,6 @@ use agentkernel_hyperlight::wire::News;
 use hyperlight_host::sandbox::snapshot::Snapshot;
 use hyperlight_unikraft::{AppSandbox, SandboxBuilder, snapshot_scratch_mb};
 
-use crate::kept::Kept;
 use crate::root::AGENT;
 use crate::shared::Shared;
 
@@ -29,31 +28,9 @@ pub struct Machine {
     shared: Arc<Shared>,
 }
 
-/// What a machine is made of.
-pub enum Source {
-    /// These files, in an archive; its snapshot may be kept there.
-    Files(File, Option<Kept>),
-    /// A snapshot of one that has done nothing.
-    Snapshot(Arc<Snapshot>),
-}
-
 impl Machine {
-    /// Makes it.
-    pub fn boot(source: Source, memory_mib: usize, shared: &Arc<Shared>) -> Result<Self, String> {
-        match source {
-            Source::Files(root, kept) => {
-                let machine = Self::of_files(root, memory_mib, shared)?;
-                if let Some(kept) = kept {
-                    kept.save(&machine.snapshot);
-                }
-                Ok(machine)
-            }
-            Source::Snapshot(snapshot) => Self::of_snapshot(snapshot, None, shared),
-        }
-    }
-
     /// Boots it, and takes its snapshot before it has done anything.
-    fn of_files(root: File, memory_mib: usize, shared: &Arc<Shared>) -> Result<Self, String> {
+    pub fn of_files(root: File, memory_mib: usize, shared: &Arc<Shared>) -> Result<Self, String> {
         // It has no name, but this one.
         let path = format!("/proc/self/fd/{}", root.as_raw_fd());
         let builder =
@@ -69,7 +46,7 @@ impl Machine {
     }
 
     /// One that is as this snapshot is, whatever the one that was booted for it is by now.
-    fn of_snapshot(
+    pub fn of_snapshot(
         snapshot: Arc<Snapshot>,
         booted: Option<AppSandbox>,
         shared: &Arc<Shared>,
@@ -79,6 +56,11 @@ impl Machine {
         machine.renew(true);
         machine.lease()?;
         Ok(machine)
+    }
+
+    /// What every command begins from.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
     }
 
     /// Memory that it was made with, MiB.

@@ -20,7 +20,7 @@ use agentkernel_hyperlight::wire::{self, News, Order, Plan, Root, Trouble};
 use agentkernel_wasm::MachineCode;
 
 use kept::Kept;
-use machine::{Machine, Source};
+use machine::Machine;
 use orders::Job;
 use shared::Shared;
 
@@ -50,35 +50,58 @@ fn serve() -> io::Result<()> {
 
 /// Makes the machine. What is read with all rights is read first; whoever compiles a module has none any more.
 fn make(plan: &Plan, shared: &Arc<Shared>) -> Result<(Machine, Option<MachineCode>, Receiver<Job>), Trouble> {
-    let failed = |why: io::Error| Trouble::Machine(why.to_string());
-    let (source, module) = match &plan.root {
+    match &plan.root {
         Root::Module { file, cache } => {
             let wasm = MachineCode::read(file).map_err(Trouble::Module)?;
             confine::give_up_privileges().map_err(failed)?;
             let mut module = MachineCode::of(file, &wasm, cache.clone()).map_err(Trouble::Module)?;
-            let source = source(&module, cache.as_deref(), plan.memory_mib)?;
+            let jobs = prepared(shared).map_err(failed)?;
+            let machine = of_module(&module, cache.as_deref(), plan.memory_mib, shared)?;
             module.forget_code();
-            (source, Some(module))
+            Ok((machine, Some(module), jobs))
         }
         Root::Host | Root::Folder(_) => {
             let files = root::archive(&plan.root, plan.memory_mib)?;
             confine::give_up_privileges().map_err(failed)?;
-            (Source::Files(files, None), None)
+            let jobs = prepared(shared).map_err(failed)?;
+            let machine = Machine::of_files(files, plan.memory_mib, shared).map_err(Trouble::Machine)?;
+            Ok((machine, None, jobs))
         }
-    };
-    shared.say(&News::Prepared).map_err(failed)?;
-    let jobs = orders::hear(Arc::clone(shared)).map_err(failed)?;
-    let machine = Machine::boot(source, plan.memory_mib, shared).map_err(Trouble::Machine)?;
-    Ok((machine, module, jobs))
+    }
 }
 
-/// What the machine of a module is made of: a snapshot of one like it, or files.
-fn source(module: &MachineCode, cache: Option<&Path>, memory_mib: usize) -> Result<Source, Trouble> {
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` gives")]
+fn failed(why: io::Error) -> Trouble {
+    Trouble::Machine(why.to_string())
+}
+
+/// Says that there is all that a machine is made of, and hears orders from now on.
+fn prepared(shared: &Arc<Shared>) -> io::Result<Receiver<Job>> {
+    shared.say(&News::Prepared)?;
+    orders::hear(Arc::clone(shared))
+}
+
+/// The machine of a module: as one like it was kept, or booted, and then kept for the next.
+fn of_module(
+    module: &MachineCode,
+    cache: Option<&Path>,
+    memory_mib: usize,
+    shared: &Arc<Shared>,
+) -> Result<Machine, Trouble> {
     let kept = cache.map(|cache| Kept::of(cache, module.code(), memory_mib));
-    match kept.as_ref().and_then(Kept::load) {
-        Some(snapshot) => Ok(Source::Snapshot(snapshot)),
-        None => Ok(Source::Files(root::archive_of_module(module.code(), memory_mib)?, kept)),
+    if let Some(snapshot) = kept.as_ref().and_then(Kept::load) {
+        match Machine::of_snapshot(snapshot, None, shared) {
+            Ok(machine) => return Ok(machine),
+            // It was whole and is of no use.
+            Err(_) => kept.iter().for_each(Kept::discard),
+        }
     }
+    let files = root::archive_of_module(module.code(), memory_mib)?;
+    let machine = Machine::of_files(files, memory_mib, shared).map_err(Trouble::Machine)?;
+    if let Some(kept) = kept {
+        kept.save(machine.snapshot());
+    }
+    Ok(machine)
 }
 
 /// Does one job after the other, until there are no more orders.

@@ -203,8 +203,16 @@ async fn a_snapshot_is_kept_and_only_one_that_is_ours_alone_and_whole_is_used() 
         fs::write(&entry, "").expect("emptied");
     }
     make().await;
-    assert_ne!(inode(&one), first, "what is of no use is replaced");
+    let second = inode(&one);
+    assert_ne!(second, first, "what cannot be loaded is replaced");
+    for entry in walk(&one) {
+        let length = usize::try_from(fs::metadata(&entry).expect("there").len()).expect("of this machine");
+        if length > 1 << 20 {
+            fs::write(&entry, vec![0; length]).expect("zeros");
+        }
+    }
     make().await;
+    assert_ne!(inode(&one), second, "what no machine can be made of is replaced");
 }
 
 /// All files below a folder.
