@@ -48,15 +48,21 @@ impl LockFile {
         }
     }
 
-    /// Takes the lock, trying so many times, a millisecond apart.
-    pub(crate) fn acquire_soon(path: &Path, attempts: u32) -> io::Result<Option<Self>> {
-        for _attempt in 1..attempts {
+    /// Takes the lock, trying so many times, a millisecond apart; so many more while the file is empty: an owner has written
+    /// to it, and who holds an empty one has just come, or only looks whether it has an owner.
+    pub(crate) fn acquire_soon(path: &Path, attempts: u32, while_empty: u32) -> io::Result<Option<Self>> {
+        let mut attempt = 1;
+        loop {
             if let Some(lock) = Self::acquire(path)? {
                 return Ok(Some(lock));
             }
+            let is_empty = std::fs::metadata(path).map_or(true, |facts| facts.len() == 0);
+            if attempt >= if is_empty { while_empty } else { attempts } {
+                return Ok(None);
+            }
             sys::pause(1);
+            attempt += 1;
         }
-        Self::acquire(path)
     }
 
     /// What an earlier owner wrote: not empty only if he ended without [`LockFile::remove`].
@@ -141,6 +147,21 @@ mod tests {
         assert_eq!(second.content().expect("read"), b"mine", "an unclean end is visible");
         second.remove().expect("remove");
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn who_only_looks_takes_no_name_away_however_long_it_takes_him() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let path = folder.path().join("a");
+        let looks = LockFile::acquire(&path).expect("io").expect("free");
+        let leaves = std::thread::spawn(move || {
+            sys::pause(150);
+            drop(looks);
+        });
+        let mut owner = LockFile::acquire_soon(&path, 25, 60_000).expect("io").expect("it is nobody's");
+        leaves.join().expect("it ended");
+        owner.write(b"mine").expect("write");
+        assert!(LockFile::acquire_soon(&path, 25, 60_000).expect("io").is_none(), "now it is somebody's");
     }
 
     #[test]

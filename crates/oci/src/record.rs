@@ -62,12 +62,15 @@ pub(crate) fn path(runtime: &RuntimeDir, name: &SandboxName) -> PathBuf {
 /// its owner is alive.
 const NAME_ATTEMPTS: u32 = 25;
 
+/// The same while nobody has written there yet: on a busy host a reaper was seen to have the lock for longer.
+const NAME_ATTEMPTS_EMPTY: u32 = 5000;
+
 /// Takes the name, cleaning up after an owner that is gone.
 pub(crate) fn take_name(runtime: &RuntimeDir, name: &SandboxName) -> Result<LockFile> {
     let path = path(runtime, name);
     let failed =
         |why: io::Error| Error::new(ErrorKind::Host, "take the sandbox's name", why).on(path.display());
-    let lock = LockFile::acquire_soon(&path, NAME_ATTEMPTS).map_err(failed)?;
+    let lock = LockFile::acquire_soon(&path, NAME_ATTEMPTS, NAME_ATTEMPTS_EMPTY).map_err(failed)?;
     let mut lock = lock.ok_or_else(|| {
         Error::new(ErrorKind::NameTaken, "take the sandbox's name", "a live sandbox has it")
             .on(name)

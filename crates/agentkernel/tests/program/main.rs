@@ -13,7 +13,6 @@ mod inspect;
 mod interpreters;
 mod json;
 mod limits;
-mod machines;
 mod modules;
 mod signals;
 mod sockets;
