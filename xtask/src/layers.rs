@@ -160,7 +160,7 @@ mod tests {
         let found = arrow("agentkernel-guest", "agentkernel-core", Kind::Normal);
         assert_eq!(
             found[0].rule,
-            "agentkernel-guest uses agentkernel-protocol and no other crate of the workspace"
+            "agentkernel-guest uses agentkernel-hypercalls, agentkernel-protocol and no other crate of the workspace"
         );
     }
 

@@ -15,7 +15,8 @@ async fn memory_ends_where_it_was_said_to() {
         return;
     }
     let sandbox = probing().await;
-    assert_eq!(say(&*sandbox, &["probe", "memory", "24"]).await.text(), "24", "it has 128 MiB");
+    let modest = say(&*sandbox, &["probe", "memory", "24"]).await;
+    assert_eq!(modest.text(), "24", "it has 128 MiB: {modest:?}");
     let greedy = say(&*sandbox, &["probe", "memory", "128"]).await;
     assert_eq!(greedy.exited.status, ExitStatus::Signal(9), "{greedy:?}");
     assert_eq!(say(&*sandbox, &["probe", "exit", "4"]).await.code(), 4, "the next one lives");

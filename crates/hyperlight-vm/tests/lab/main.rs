@@ -36,5 +36,6 @@ fn everything_holds_on_kvm_or_in_an_emulated_host_that_has_it() {
     let words = [tests.to_str().expect("a path of text"), "--test-threads=2"];
     let said = in_kvm_lab(DEADLINE, &["--env", &required], &words);
     let result = format!("test result: ok. {} passed; 0 failed; 2 ignored", TESTS + 1);
-    assert!(said.stdout_text().contains(&result), "{said:?}");
+    let is_ok = said.stdout_text().contains(&result);
+    assert!(is_ok, "{:?}: {}{}", said.status, said.stdout_text(), said.stderr_text());
 }

@@ -62,7 +62,7 @@ fn everything_holds_on_kvm_or_in_an_emulated_host_that_has_it() {
         let flags = ["--memory", "3G", "--with", &shown, "--env", &path, "--env", "AGENTKERNEL_REQUIRE=kvm"];
         let said = in_kvm_lab(DEADLINE, &flags, &[&tests, "--exact", test, "--nocapture"]);
         let is_ok = said.stdout_text().contains("test result: ok. 1 passed; 0 failed; 0 ignored");
-        assert!(is_ok, "{test}: {said:?}");
+        assert!(is_ok, "{test}: {:?}: {}{}", said.status, said.stdout_text(), said.stderr_text());
         println!("{test}: ok");
     }
 }
