@@ -1,6 +1,7 @@
 //! The one place that reads the environment, and what follows from it.
 
 mod eval;
+mod modules;
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -149,19 +150,9 @@ impl Environment {
     }
 
     /// Where helper programs of ours are: where AGENTKERNEL_HELPERS says, beside this program, where programs are looked for.
-    pub fn helpers(&self) -> Vec<PathBuf> {
+    fn helpers(&self) -> Vec<PathBuf> {
         let beside = program().ok().and_then(|path| Some(path.parent()?.to_owned()));
         self.helpers.clone().into_iter().chain(beside).chain(self.search_path()).collect()
-    }
-
-    /// Where compiled Wasm modules are kept.
-    pub fn wasm_cache(&self) -> Option<PathBuf> {
-        let of_user = || {
-            let cache = self.xdg_cache_home.clone().or_else(|| Some(self.home.as_ref()?.join(".cache")))?;
-            Some(cache.join("agentkernel"))
-        };
-        let home = self.agentkernel_home.as_ref().map(|home| home.join("cache"));
-        Some(home.or_else(of_user)?.join("wasm"))
     }
 
     /// Where records of live sandboxes are.

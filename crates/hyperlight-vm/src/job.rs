@@ -45,7 +45,7 @@ pub fn run(
             Err(refusal) => (Outcome::Refused(refusal), true),
             Ok(done) => {
                 let is_healthy = done.is_healthy;
-                (outcome(done, shared), is_healthy)
+                (answer(done, shared).map_or_else(Outcome::Ended, |result| of_result(&result)), is_healthy)
             }
         },
     };
@@ -111,11 +111,10 @@ fn called(
         Refusal::TooLong(bytes) => failed(ErrorKind::Usage, format!("its {bytes} bytes are too many")),
         other => failed(ErrorKind::Host, format!("the machine is of no use: {other:?}")),
     })?;
-    let news = match done.result {
-        Ok(None) => News::Ended(End::Killed),
-        Err(_) if shared.is_killed() => News::Ended(End::Killed),
-        Err(why) => News::Ended(crashed(&why, &done.console)),
-        Ok(Some(result)) => match result.split_once(' ').unwrap_or((&result, "")) {
+    let is_healthy = done.is_healthy;
+    let news = match answer(done, shared) {
+        Err(end) => News::Ended(end),
+        Ok(result) => match result.split_once(' ').unwrap_or((&result, "")) {
             ("returned", numbers) => match module.results(&call.function, numbers) {
                 Some(values) => News::Returned(serde_json::Value::from(values).to_string()),
                 None => News::NotReturned(failed(ErrorKind::ProtocolBroken, NONSENSE.into())),
@@ -124,7 +123,7 @@ fn called(
             _ => News::NotReturned(failed(ErrorKind::ProtocolBroken, NONSENSE.into())),
         },
     };
-    Ok((news, done.is_healthy))
+    Ok((news, is_healthy))
 }
 
 /// What one says who was got at, in a machine.
@@ -175,12 +174,13 @@ fn finish(
     Ok(None)
 }
 
-fn outcome(done: Done, shared: &Shared) -> Outcome {
+/// What the machine answered, or how it ended before it did.
+fn answer(done: Done, shared: &Shared) -> Result<String, End> {
     match done.result {
-        Ok(Some(result)) => of_result(&result),
-        Ok(None) => Outcome::Ended(End::Killed),
-        Err(_) if shared.is_killed() => Outcome::Ended(End::Killed),
-        Err(why) => Outcome::Ended(crashed(&why, &done.console)),
+        Ok(Some(result)) => Ok(result),
+        Ok(None) => Err(End::Killed),
+        Err(_) if shared.is_killed() => Err(End::Killed),
+        Err(why) => Err(crashed(&why, &done.console)),
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use agentkernel_wasm::is_ours_alone;
 use hyperlight_host::sandbox::snapshot::Snapshot;
 use hyperlight_unikraft::{SNAPSHOT_KEY, load_snapshot, save_snapshot};
 use sha2::{Digest as _, Sha256};
@@ -78,7 +79,7 @@ impl Kept {
 }
 
 fn is_ours(facts: &fs::Metadata) -> bool {
-    facts.is_dir() && facts.uid() == rustix::process::geteuid().as_raw() && facts.mode() & 0o022 == 0
+    facts.is_dir() && is_ours_alone(facts)
 }
 
 /// Everything in it is on the disk before it gets its name.

@@ -19,26 +19,29 @@ pub enum Job {
 pub fn hear(shared: Arc<Shared>) -> io::Result<Receiver<Job>> {
     let (jobs, received) = mpsc::channel();
     thread::Builder::new().name("ak-orders".into()).spawn(move || {
+        let begin = |job| {
+            shared.expect();
+            jobs.send(job).is_ok()
+        };
         while let Ok(order) = wire::read(io::stdin().lock()) {
-            let job = match order {
-                Order::Run(words) => Job::Run(words),
-                Order::Call(call) => Job::Call(call),
+            let goes_on = match order {
+                Order::Run(words) => begin(Job::Run(words)),
+                Order::Call(call) => begin(Job::Call(call)),
                 Order::Stdin(bytes) => {
                     shared.give(bytes);
-                    continue;
+                    true
                 }
                 Order::StdinEnd => {
                     shared.end_stdin();
-                    continue;
+                    true
                 }
                 Order::Kill => {
                     shared.kill();
-                    continue;
+                    true
                 }
-                Order::Boot(_) => break,
+                Order::Boot(_) => false,
             };
-            shared.expect();
-            if jobs.send(job).is_err() {
+            if !goes_on {
                 break;
             }
         }

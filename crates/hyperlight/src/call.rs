@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use agentkernel_core::{Call, CauseOfDeath, Error, ErrorKind, Result, Returned, Usage};
+use agentkernel_core::{Call, Error, ErrorKind, Result, Returned, Usage};
 use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio::time::timeout;
 
@@ -53,8 +53,7 @@ struct Exchange {
 impl Exchange {
     async fn perform(mut self, mut given_up: oneshot::Receiver<()>) -> Result<Returned> {
         let gone = |house: &House, why: io::Error| {
-            house.helper.kill();
-            house.close(CauseOfDeath::Killed, "its helper program ended");
+            house.lose();
             Error::new(ErrorKind::SandboxGone, WHAT, why)
         };
         let arguments = serde_json::Value::from(self.call.arguments.clone()).to_string();

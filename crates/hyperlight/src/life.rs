@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agentkernel_core::{CauseOfDeath, ExitStatus, Exited, OutputStream, ProcessEvent, Usage};
+use agentkernel_core::{ExitStatus, Exited, OutputStream, ProcessEvent, Usage};
 use bytes::Bytes;
 use tokio::sync::{OwnedMutexGuard, Semaphore, mpsc, watch};
 use tokio::time::{sleep, sleep_until};
@@ -99,8 +99,7 @@ impl Life {
 
     /// The helper is gone, or does not answer: so is the sandbox.
     async fn lose(self, verdict: Option<Verdict>, began: Instant) {
-        self.house.helper.kill();
-        self.house.close(CauseOfDeath::Killed, "its helper program ended");
+        self.house.lose();
         let status = match verdict {
             Some(Verdict::Signal(number)) => ExitStatus::Signal(number),
             _ => ExitStatus::Signal(SIGKILL),

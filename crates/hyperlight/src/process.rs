@@ -51,8 +51,7 @@ pub(crate) async fn start(house: &Arc<House>, command: &Command) -> Result<Hyper
         return Err(error.hint("wait for the other one, or make another sandbox"));
     };
     let gone = |why: std::io::Error| {
-        house.helper.kill();
-        house.close(agentkernel_core::CauseOfDeath::Killed, "its helper program ended");
+        house.lose();
         Error::new(ErrorKind::SandboxGone, "start the command", why).on(command.program())
     };
     house.helper.order(&Order::Run(words)).await.map_err(gone)?;

@@ -60,6 +60,11 @@ impl House {
         drop(self.end.subscribe().wait_for(Option::is_some).await);
     }
 
+    /// Its helper is gone, or does not do what it should: so is the sandbox.
+    pub(crate) fn lose(&self) {
+        self.close(CauseOfDeath::Killed, "its helper program ended");
+    }
+
     /// Ends it, for this reason unless there was one.
     pub(crate) fn close(&self, cause: CauseOfDeath, detail: &str) {
         self.end.send_if_modified(|end| {

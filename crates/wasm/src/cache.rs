@@ -107,7 +107,9 @@ fn read(path: &Path) -> Option<Vec<u8>> {
     (Sha256::digest(&code)[..] == digest).then_some(code)
 }
 
-fn is_ours_alone(facts: &fs::Metadata) -> bool {
+/// Whether it is this user's, and nobody else can write to it.
+#[must_use]
+pub fn is_ours_alone(facts: &fs::Metadata) -> bool {
     facts.uid() == rustix::process::geteuid().as_raw() && facts.mode() & 0o022 == 0
 }
 

@@ -36,5 +36,6 @@ mod workers;
 
 pub use agentkernel_instance::MODULE;
 pub use backend::WasmBackend;
+pub use cache::is_ours_alone;
 pub use machine_code::MachineCode;
 pub use program::{is_module, module_file};

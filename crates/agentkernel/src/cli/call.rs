@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use agentkernel_api as api;
 use agentkernel_client::Client;
 use agentkernel_core::{ByteSize, Call, Limit, Phases, Returned, Usage, parse_duration};
-use agentkernel_runtime::{BackendRequest, CallRequest, Registry, call};
+use agentkernel_runtime::{BackendRequest, CallRequest, call};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -152,7 +152,7 @@ fn perform(args: &Args, began: Instant, environment: &Environment) -> Result<Don
             answer => return answer,
         }
     }
-    let registry = Registry::for_modules(environment.wasm_cache(), environment.helpers());
+    let registry = environment.registry_for_modules();
     let report = block_on(async { Ok(call(&registry, &request).await?) })?;
     Ok(Done {
         choice: Some((report.choice.backend.to_string(), report.choice.reason)),

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use agentkernel_core::{BackendKind, Error, ErrorKind, Image, SandboxName};
 use agentkernel_oci::Zygote;
-use agentkernel_runtime::{BackendRequest, Registry, RunIo, RunOutput, RunRequest, RunSignal, run};
+use agentkernel_runtime::{BackendRequest, RunIo, RunOutput, RunRequest, RunSignal, run};
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 
@@ -197,13 +197,12 @@ async fn perform_by(
     mut input: Input,
     output: &mut dyn RunOutput,
 ) -> Result<Done, Failure> {
-    let modules = || Registry::for_modules(environment.wasm_cache(), environment.helpers());
     let registry = match runner {
-        Runner::OurModule => modules(),
+        Runner::OurModule => environment.registry_for_modules(),
         Runner::Ourselves(zygote) => environment.registry(zygote),
         Runner::Daemon(daemon) => match daemon.run(environment, request, &mut input, output).await? {
             Asked::Done(done) => return Ok(*done),
-            Asked::Elsewhere if is_module(request) => modules(),
+            Asked::Elsewhere if is_module(request) => environment.registry_for_modules(),
             Asked::Elsewhere => environment.registry(spawn_zygote()?),
         },
     };
