@@ -43,6 +43,7 @@ pub struct Environment {
     url: Option<OsString>,
     /// AGENTKERNEL_API_KEY: by what it knows us, if it is on TCP.
     api_key: Option<OsString>,
+    e2b_api_key: Option<String>,
     collector: Option<OsString>,
     /// DOCKER_HOST and its like: where container engines are.
     engines: EngineSettings,
@@ -80,6 +81,7 @@ impl Environment {
             log: text("AGENTKERNEL_LOG"),
             url: text("AGENTKERNEL_URL"),
             api_key: text("AGENTKERNEL_API_KEY"),
+            e2b_api_key: words("E2B_API_KEY"),
             path: path("PATH"),
             snapshots: is_on("AGENTKERNEL_SNAPSHOTS", words("AGENTKERNEL_SNAPSHOTS").as_deref())?,
             helpers: path("AGENTKERNEL_HELPERS").filter(|folder| folder.is_absolute()),
@@ -117,6 +119,11 @@ impl Environment {
     pub fn api_key(&self) -> Option<(String, String)> {
         let key = self.api_key.as_ref()?;
         Some(("AGENTKERNEL_API_KEY".into(), key.to_string_lossy().into_owned()))
+    }
+
+    /// E2B_API_KEY, for benchmarks of what speaks E2B's protocol.
+    pub fn e2b_api_key(&self) -> Option<String> {
+        self.e2b_api_key.clone()
     }
 
     /// Where container engines are, and what they must know of us.
@@ -210,20 +217,20 @@ impl Environment {
             ("XDG_RUNTIME_DIR", &self.xdg_runtime_dir),
             ("XDG_CACHE_HOME", &self.xdg_cache_home),
             ("AGENTKERNEL_HELPERS", &self.helpers),
+            ("DOCKER_CONFIG", &self.engines.docker_config),
+            ("CONTAINERS_CONF", &self.engines.containers_conf),
+            ("CONTAINERS_STORAGE_CONF", &self.engines.containers_storage_conf),
         ];
         let mut variables: Vec<_> = named
             .into_iter()
             .filter_map(|(name, value)| Some((name, value.clone()?.into_os_string())))
             .collect();
-        let engines =
-            [("DOCKER_HOST", &self.engines.docker_host), ("DOCKER_CONTEXT", &self.engines.docker_context)];
-        variables.extend(engines.into_iter().filter_map(|(name, value)| Some((name, value.clone()?.into()))));
-        let files = [
-            ("DOCKER_CONFIG", &self.engines.docker_config),
-            ("CONTAINERS_CONF", &self.engines.containers_conf),
-            ("CONTAINERS_STORAGE_CONF", &self.engines.containers_storage_conf),
+        let engines = [
+            ("DOCKER_HOST", &self.engines.docker_host),
+            ("DOCKER_CONTEXT", &self.engines.docker_context),
+            ("CONTAINER_HOST", &self.engines.container_host),
         ];
-        variables.extend(files.into_iter().filter_map(|(name, path)| Some((name, path.clone()?.into()))));
+        variables.extend(engines.into_iter().filter_map(|(name, value)| Some((name, value.clone()?.into()))));
         variables.extend(self.log.clone().map(|value| ("AGENTKERNEL_LOG", value)));
         variables.extend(self.collector.clone().map(|value| (COLLECTOR, value)));
         variables

@@ -2,7 +2,7 @@
 
 mod view;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::refusal::{Cause, Failure, Refusal};
@@ -30,7 +30,7 @@ pub struct Proof {
 }
 
 /// One thing that must be so.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     /// What.
     pub name: String,
@@ -50,7 +50,7 @@ pub fn take(sandboxes: &Sandboxes, index: usize) -> Result<Proof, Failure> {
     sandboxes.show(index, &mut |processes, line| {
         let inside = serde_json::from_str(line)
             .map_err(|why| Cause::Incredible { why: format!("what it says of itself is no JSON: {why}") })?;
-        taken = Some((inside, HostView::of(processes, &site.group)));
+        taken = Some((inside, HostView::of(processes, &|name| site.group.read(name))));
         Ok(())
     })?;
     let refuse = |cause| {
@@ -68,16 +68,20 @@ pub fn take(sandboxes: &Sandboxes, index: usize) -> Result<Proof, Failure> {
 }
 
 impl Check {
-    fn exact(name: &str, expected: &str, found: &str) -> Self {
+    /// Exactly this.
+    pub fn exact(name: &str, expected: &str, found: &str) -> Self {
         Self::judged(name, expected, found, expected == found)
     }
 
-    fn judged(name: &str, expected: &str, found: &str, holds: bool) -> Self {
+    /// Judged already.
+    pub fn judged(name: &str, expected: &str, found: &str, holds: bool) -> Self {
         let words = |text: &str| text.to_owned();
         Self { name: words(name), expected: words(expected), found: words(found), holds }
     }
 
-    fn in_words(&self) -> String {
+    /// What is wrong.
+    #[must_use]
+    pub fn in_words(&self) -> String {
         format!("{} is {:?} and not {:?}", self.name, self.found, self.expected)
     }
 }
@@ -85,8 +89,9 @@ impl Check {
 /// What the views mean. All of it, whatever is wrong already.
 #[must_use]
 pub fn judge(target: &Target, limits: &GroupLimits, inside: &Value, host: &HostView) -> Vec<Check> {
-    let mut checks = vec![kernel(target, inside, host), where_the_work_is(target, host)];
+    let mut checks = vec![kernel(target.has_own_kernel, inside, host), where_the_work_is(target, host)];
     checks.extend(privileges(inside));
+    checks.push(root(inside));
     checks.push(networks(host));
     checks.push(interfaces(inside));
     checks.extend(group(limits, host));
@@ -98,10 +103,10 @@ fn said<'a>(inside: &'a Value, name: &str) -> &'a str {
 }
 
 /// A sandbox with a kernel of its own does not show the host's; any other shows exactly that.
-fn kernel(target: &Target, inside: &Value, host: &HostView) -> Check {
+pub fn kernel(has_own_kernel: bool, inside: &Value, host: &HostView) -> Check {
     let found = said(inside, "kernel");
     let is_the_hosts = found == host.kernel;
-    if target.has_own_kernel {
+    if has_own_kernel {
         let holds = !is_the_hosts && found.starts_with("Linux version ");
         Check::judged("kernel inside", "Linux version …, not the host's", found, holds)
     } else {
@@ -117,14 +122,14 @@ fn where_the_work_is(target: &Target, host: &HostView) -> Check {
     Check::exact("host processes that are the work", &expected.to_string(), &found.to_string())
 }
 
-fn privileges(inside: &Value) -> Vec<Check> {
+/// The user, the filter and the capabilities, as our sandboxes have them.
+pub fn privileges(inside: &Value) -> Vec<Check> {
     let ids = [USER; 4].join(" ");
     let mut checks = vec![
         Check::exact("user ids inside", &ids, said(inside, "uid")),
         Check::exact("group ids inside", &ids, said(inside, "gid")),
         Check::exact("seccomp mode inside", FILTERED, said(inside, "seccomp")),
         Check::exact("no_new_privs inside", "1", &inside["no_new_privs"].to_string()),
-        Check::exact("writing to the root folder", "read-only", said(inside, "root_write")),
     ];
     for set in ["inheritable", "permitted", "effective", "bounding", "ambient"] {
         let found = &inside[format!("cap_{set}")];
@@ -137,7 +142,13 @@ fn privileges(inside: &Value) -> Vec<Check> {
     checks
 }
 
-fn networks(host: &HostView) -> Check {
+/// The root file system.
+pub fn root(inside: &Value) -> Check {
+    Check::exact("writing to the root folder", "read-only", said(inside, "root_write"))
+}
+
+/// Where its processes on the host are.
+pub fn networks(host: &HostView) -> Check {
     let shared = host.processes.iter().filter(|process| process.network == host.network).count();
     let unknown = host.processes.iter().filter(|process| process.network.is_empty()).count();
     let holds = !host.processes.is_empty() && shared == 0 && unknown == 0;
@@ -146,13 +157,15 @@ fn networks(host: &HostView) -> Check {
     Check::judged("network namespaces of its processes", "none is the host's", &found, holds)
 }
 
-fn interfaces(inside: &Value) -> Check {
+/// Ways out.
+pub fn interfaces(inside: &Value) -> Check {
     let found = &inside["interfaces"];
     let holds = found.as_array().is_some_and(|names| names.iter().all(|name| name == "lo"));
     Check::judged("network interfaces inside", "none but lo", &found.to_string(), holds)
 }
 
-fn group(limits: &GroupLimits, host: &HostView) -> Vec<Check> {
+/// What its control group allows, read back by version 1 or 2.
+pub fn group(limits: &GroupLimits, host: &HostView) -> Vec<Check> {
     let GroupLimits { memory_bytes, cpu_quota_us, cpu_period_us, pids, swap } = limits;
     let found = |name: &str| host.limits.get(name).map_or("not there", String::as_str);
     let exact = |name: &str, expected: &str| Check::exact(name, expected, found(name));

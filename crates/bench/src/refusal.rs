@@ -16,6 +16,11 @@ pub enum Cause {
         /// What it complained of.
         complaint: String,
     },
+    /// It did not do what it was told, and lives.
+    Declined {
+        /// Why, in its own words.
+        why: String,
+    },
     /// It ended well, and said nothing.
     EmptyOutput,
     /// It ended well, and said something else.
@@ -58,6 +63,7 @@ impl fmt::Display for Cause {
                 write!(out, "it ended with {ended}")
             }
             Self::WrongExit { ended, complaint } => write!(out, "it ended with {ended}: {complaint}"),
+            Self::Declined { why } => write!(out, "it declined: {why}"),
             Self::EmptyOutput => out.write_str("it ended well and said nothing"),
             Self::WrongOutput { expected_sha256, actual_sha256, said } => {
                 write!(out, "its output is wrong (sha256 {actual_sha256}, not {expected_sha256}): {said:?}")

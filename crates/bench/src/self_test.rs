@@ -133,6 +133,7 @@ fn target(work: &Path, fake: &Fake) -> io::Result<Target> {
 pub(crate) fn name(cause: &Cause) -> &'static str {
     match cause {
         Cause::WrongExit { .. } => "wrong exit",
+        Cause::Declined { .. } => "declined",
         Cause::EmptyOutput => "empty output",
         Cause::WrongOutput { .. } => "wrong output",
         Cause::TimedOut { .. } => "timed out",

@@ -1,9 +1,11 @@
 //! What runs inside, and what it must say: predicted here, so that work left undone is seen.
 
 #[path = "../workload/amounts.rs"]
+#[expect(dead_code, reason = "what only the work itself needs")]
 mod amounts;
 #[path = "../workload/blocks.rs"]
 mod blocks;
+mod flood;
 
 pub use amounts::OPEN_FOLDER;
 use amounts::{
@@ -11,6 +13,7 @@ use amounts::{
 };
 use amounts::{SUMMAND, TREE_WALKS};
 pub use blocks::fill;
+pub use flood::Flood;
 
 use std::collections::BTreeMap;
 

@@ -172,6 +172,13 @@ mod tests {
             agentkernel_process::Program::new(Path::new("/bin/sleep")).expect("absolute").argument("1000");
         let mut daemon = sleep.spawn_attended(&[("AGENTKERNEL_HOME", &home)]).expect("spawned");
         let mut other = sleep.spawn_attended(&[("AGENTKERNEL_HOME", "/elsewhere")]).expect("spawned");
+        // Whoever was executed just now may have no environment yet.
+        let until = std::time::Instant::now() + GRACE;
+        while fs::read(format!("/proc/{}/environ", daemon.pid())).is_ok_and(|variables| variables.is_empty())
+        {
+            assert!(std::time::Instant::now() < until, "it has no environment");
+            std::thread::yield_now();
+        }
         Workplace::new(parent.path(), None).expect("made").remove().expect("removed");
         assert!(!dead.exists() && daemon.has_ended().expect("asked").is_some());
         assert!(other.has_ended().expect("asked").is_none());

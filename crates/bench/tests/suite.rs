@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agentkernel_bench::refusal::{Cause, Failure, REFUSED, Refusal};
 use agentkernel_bench::suite::measure::{Outcome, measure};
-use agentkernel_bench::suite::record::TOTAL;
+use agentkernel_bench::suite::record::{MARGINAL, TOTAL};
 use agentkernel_bench::suite::subject::{NotReady, Sample, Subject, Task};
 use agentkernel_bench::suite::{Benchmark, Plan};
 
@@ -18,6 +18,7 @@ struct Inside {
     now: u32,
     most: u32,
     taken: Vec<Task>,
+    crowds: Vec<(usize, u32)>,
 }
 
 /// Counts who is inside. In a rush nobody leaves before as many have been inside at once as should be.
@@ -35,12 +36,27 @@ impl Subject for Counting {
         ["host", "box", "gone"].map(str::to_owned).to_vec()
     }
 
-    fn prepare(&mut self, target: usize, _: Benchmark) -> Result<(), NotReady> {
-        if target == 2 { Err(NotReady::Absent("it is not installed".into())) } else { Ok(()) }
+    fn prepare(&mut self, target: usize, benchmark: Benchmark) -> Result<(), NotReady> {
+        if target == 2 && benchmark != Benchmark::Memory {
+            Err(NotReady::Absent("it is not installed".into()))
+        } else {
+            Ok(())
+        }
     }
 
     fn settle(&self, _: &Task, _: u32) -> Result<(), Failure> {
         Ok(())
+    }
+
+    fn alone(&self, target: usize) -> Option<String> {
+        (target == 2).then(|| "it is only many".into())
+    }
+
+    /// The host takes nothing that is to be seen.
+    fn crowd(&self, task: &Task, count: u32) -> Result<Option<Sample>, Failure> {
+        self.inside.lock().expect("whole").crowds.push((task.target, count));
+        let bytes = BTreeMap::from([(MARGINAL.to_owned(), 1000 * task.target as u64)]);
+        Ok((task.target > 0).then(|| Sample { bytes, ..sample(task, 1) }))
     }
 
     fn take(&self, task: &Task) -> Result<Sample, Failure> {
@@ -62,20 +78,24 @@ impl Subject for Counting {
         }
         // Warm-ups would be seen in any figure. The box takes three times as long as the host.
         let ms = task.round.map_or(100_000, |round| 100 + u64::from(round % 5));
-        Ok(Sample {
-            round: task.round,
-            began_ns: 0,
-            total_ns: ms * 1_000_000 * (1 + 2 * task.target as u64),
-            parts: BTreeMap::new(),
-            bytes: BTreeMap::new(),
-            exit_code: 0,
-            stdout_sha256: "x".into(),
-        })
+        Ok(sample(task, ms * 1_000_000 * (1 + 2 * task.target as u64)))
     }
 
     fn finish(&mut self, target: usize, _: Benchmark) -> Result<(), Failure> {
         self.finished.push(target);
         Ok(())
+    }
+}
+
+fn sample(task: &Task, total_ns: u64) -> Sample {
+    Sample {
+        round: task.round,
+        began_ns: 0,
+        total_ns,
+        parts: BTreeMap::new(),
+        bytes: BTreeMap::new(),
+        exit_code: 0,
+        stdout_sha256: "x".into(),
     }
 }
 
@@ -142,6 +162,25 @@ fn each_level_has_enough_samples_and_never_more_at_once_than_it_says() {
     let hosts = outcome.records[0].rows.iter().filter(|row| row.target == "host");
     let levels: Vec<(u32, usize)> = hosts.map(|row| (row.at_once, row.samples.len())).collect();
     assert_eq!(levels, [(1, 50), (2, 50), (4, 52), (6, 54)]);
+}
+
+#[test]
+fn what_each_of_many_takes_is_looked_at_a_few_times_and_one_that_is_only_many_has_a_reason() {
+    let plan = plan(&[Benchmark::Memory]);
+    let mut subject = Counting::default();
+    let (outcome, _) = run(&plan, &mut subject);
+    let inside = subject.inside.into_inner().expect("whole");
+    assert!(inside.taken.iter().all(|task| task.target != 2), "it is not taken alone");
+    assert_eq!(inside.crowds.len(), 3 * 5);
+    assert!(inside.crowds.iter().all(|(_, count)| *count == 6));
+    let rows = &outcome.records[0].rows;
+    let of = |name: &str, at_once| rows.iter().find(|row| row.target == name && row.at_once == at_once);
+    let of = |name: &str, at_once| of(name, at_once).expect("its row");
+    assert_eq!((of("box", 1).samples.len(), of("box", 6).samples.len()), (50, 5));
+    assert_eq!(of("gone", 6).bytes[MARGINAL].p50_bytes, 2000.0);
+    assert_eq!(of("gone", 0).could_not_run.as_deref(), Some("it is only many"));
+    let why = of("host", 6).could_not_run.as_deref().expect("a reason");
+    assert!(why.contains("not to be seen"), "{why}");
 }
 
 #[test]

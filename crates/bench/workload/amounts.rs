@@ -29,3 +29,11 @@ pub const STARTS: u64 = 50;
 pub const IO_BLOCKS: u64 = 64;
 /// The size of each, bytes.
 pub const IO_BLOCK_BYTES: usize = 1 << 20;
+
+/// How many blocks a flood of output has.
+pub const FLOOD_BLOCKS: u64 = 100;
+/// The size of each, bytes: 100 MB together.
+pub const FLOOD_BLOCK_BYTES: usize = 1_000_000;
+
+/// What is held of memory while it is measured, every page of it written, bytes.
+pub const HELD_BYTES: usize = 64 << 20;

@@ -17,3 +17,9 @@ pub fn add(sum: u64, bytes: &[u8]) -> u64 {
         bytes.chunks_exact(size_of::<u64>()).map(|word| word.try_into().map_or(0, u64::from_le_bytes));
     words.fold(sum, |sum, word| sum.rotate_left(1).wrapping_add(word))
 }
+
+/// Numbers a block of a flood, whose blocks are the same but for this: none can be missing, or come twice.
+pub fn number(block: u64, bytes: &mut [u8]) {
+    let number = block.to_le_bytes();
+    bytes[..number.len()].copy_from_slice(&number);
+}

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::path::Path;
 
 use crate::amounts::OPEN_FOLDER;
 use crate::sys;
@@ -29,10 +30,16 @@ pub fn line() -> String {
         ("seccomp", field("Seccomp")),
         ("no_new_privs", sys::no_new_privs().to_string()),
         ("interfaces", interfaces()),
+        ("network", network()),
         ("root_write", write_to_root()),
     ];
     let words: Vec<String> = pairs.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
     format!("{{{}}}", words.join(","))
+}
+
+/// The network namespace, which has the same number wherever it is seen by the same kernel.
+fn network() -> String {
+    fs::read_link("/proc/self/ns/net").map_or("null".into(), |link| quoted(&link.to_string_lossy()))
 }
 
 /// Names of the network interfaces, by /proc/net/dev.
@@ -44,7 +51,10 @@ fn interfaces() -> String {
 
 /// What becomes of an attempt to write where the root file system is read-only.
 fn write_to_root() -> String {
-    quoted(match fs::write(format!("{OPEN_FOLDER}/was-here"), "x") {
+    // Where there is no folder that everybody may write to, the root folder shows it as well: that a file system is
+    // read-only is said before whose a folder is.
+    let folder = if Path::new(OPEN_FOLDER).exists() { OPEN_FOLDER } else { "" };
+    quoted(match fs::write(format!("{folder}/was-here"), "x") {
         Ok(()) => "written",
         Err(why) if why.kind() == ErrorKind::ReadOnlyFilesystem => "read-only",
         Err(why) if why.kind() == ErrorKind::PermissionDenied => "not permitted",

@@ -5,6 +5,8 @@
 //! workload loop START     the integer loop
 //! workload walk FOLDER    the walk with many stats
 //! workload idle WORD      the word; then it waits for the end of its input
+//! workload hold WORD      likewise, with 64 MiB of memory that it has written to
+//! workload flood SEED     100 MB of output
 //! workload syscalls WORD   many system calls of each kind, the word and how many of each were right
 //! workload file FOLDER SEED   a file written, read and removed: its sum
 //! workload facts          what it sees of its confinement; then it waits likewise
@@ -32,8 +34,10 @@ fn main() -> ExitCode {
         ["syscalls", word] => in_parts(|| calls::system_calls(Path::new(&own()?), word)),
         ["file", folder, seed] => in_parts(|| calls::file(Path::new(folder), number(seed)?)),
         ["idle", word] => say(word).and_then(|()| wait_for_the_end()),
+        ["hold", word] => hold(word),
+        ["flood", seed] => number(seed).and_then(flood),
         ["facts"] => say(&facts::line()).and_then(|()| wait_for_the_end()),
-        _ => Err(io::Error::other("print, loop, walk, syscalls, file, idle or facts?")),
+        _ => Err(io::Error::other("print, loop, walk, syscalls, file, flood, idle, hold or facts?")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -84,6 +88,25 @@ fn walks(folder: &Path) -> io::Result<String> {
 fn say(word: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{word}")?;
+    stdout.flush()
+}
+
+fn hold(word: &str) -> io::Result<()> {
+    let held = std::hint::black_box(vec![1_u8; amounts::HELD_BYTES]);
+    say(word)?;
+    wait_for_the_end()?;
+    drop(held);
+    Ok(())
+}
+
+fn flood(seed: u64) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    let mut block = vec![0; amounts::FLOOD_BLOCK_BYTES];
+    blocks::fill(seed, 0, &mut block);
+    for number in 0..amounts::FLOOD_BLOCKS {
+        blocks::number(number, &mut block);
+        stdout.write_all(&block)?;
+    }
     stdout.flush()
 }
 

@@ -18,6 +18,7 @@ mod fault;
 mod lab;
 pub mod leaks;
 mod noise;
+mod python;
 mod require;
 mod said;
 
@@ -28,5 +29,6 @@ pub use fake::FakeBackend;
 pub use fault::{EXPECTATIONS, Expectation, Fault, FaultyBackend};
 pub use lab::in_kvm_lab;
 pub use noise::{noise, random_u64};
+pub use python::python_package;
 pub use require::{available_or_skip, other_runtimes, tool_or_skip};
 pub use said::{Said, listen};

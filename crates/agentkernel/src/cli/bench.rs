@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use agentkernel_bench::random;
 use agentkernel_bench::refusal::{Failure as Refused, REFUSED};
-use agentkernel_bench::suite::machine::work::COPIED_BYTES;
+use agentkernel_bench::suite::machine::work::{COPIED_BYTES, COPIED_FILES};
 use agentkernel_bench::suite::machine::{Machine, Site, Wanted};
 use agentkernel_bench::suite::{Benchmark, Document, Plan, compare, self_test, session, table};
 use agentkernel_bench::workplace::Workplace;
@@ -66,7 +66,7 @@ enum Words {
 /// Measure
 #[derive(Debug, clap::Args)]
 struct RunArgs {
-    /// startup, phases, exec, concurrent, stress, lifecycle, memory, cpu, syscalls, io, copy, fork
+    /// startup, phases, exec, concurrent, stress, lifecycle, memory, cpu, syscalls, io, output, copy, fork
     #[arg(value_name = "PLAN", required_unless_present = "self_test", value_parser = Benchmark::named)]
     plans: Vec<Benchmark>,
 
@@ -82,7 +82,7 @@ struct RunArgs {
     #[arg(long, value_name = "URL")]
     daemon: Option<String>,
 
-    /// Also these tools of others: docker, podman, bwrap, runc, runsc
+    /// Also these tools of others: docker, podman, bwrap, runc, runsc, and e2b:URL by E2B's client for Python (E2B_API_KEY)
     #[arg(long, value_name = "TOOL,…", value_delimiter = ',')]
     vs: Vec<String>,
 
@@ -98,7 +98,7 @@ struct RunArgs {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=1000))]
     warm_ups: u32,
 
-    /// The most that are taken at once, in concurrent, stress and lifecycle; as many are warm
+    /// The most that are taken at once, in concurrent, stress and lifecycle; as many are warm, and wait in memory
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
     at_once: u32,
 
@@ -193,9 +193,11 @@ fn site(args: &RunArgs, environment: &Environment, seed: u64, work: &Workplace) 
         image: args.image.clone(),
         at_once_max: args.at_once,
         copied_bytes: COPIED_BYTES,
+        copied_files: COPIED_FILES,
         work: work.path().to_owned(),
         home: work.home(),
         daemon: args.daemon.clone(),
+        e2b_api_key: environment.e2b_api_key(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! The program as a user meets it: typed words in, text and an exit code out.
 
 mod bench;
+mod bench_e2b;
 mod cleanup;
 mod config;
 #[expect(dead_code, reason = "the tests with a daemon use the rest")]

@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use serde::Serialize;
-
-use crate::sandbox::Group;
+use serde::{Deserialize, Serialize};
 
 /// Files of a control group that say what it allows, of either version.
 const LIMIT_FILES: &[&str] = &[
@@ -20,7 +18,7 @@ const LIMIT_FILES: &[&str] = &[
 ];
 
 /// All of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostView {
     /// The host's own kernel.
     pub kernel: String,
@@ -33,7 +31,7 @@ pub struct HostView {
 }
 
 /// One process. What cannot be read is empty.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessView {
     /// Its number on the host.
     pub pid: u32,
@@ -52,10 +50,10 @@ pub struct ProcessView {
 }
 
 impl HostView {
-    /// Looks at these processes and their group.
+    /// Looks at these processes, and at the files of their group.
     #[must_use]
-    pub fn of(processes: &BTreeSet<u32>, group: &Group) -> Self {
-        let limit = |name: &&str| Some(((*name).to_owned(), group.read(name)?));
+    pub fn of(processes: &BTreeSet<u32>, read: &dyn Fn(&str) -> Option<String>) -> Self {
+        let limit = |name: &&str| Some(((*name).to_owned(), read(name)?));
         Self {
             kernel: fs::read_to_string("/proc/version").unwrap_or_default().trim().to_owned(),
             network: link("/proc/self/ns/net"),

@@ -1,7 +1,7 @@
 //! One program that was started: its end, its output and its time, each with a deadline.
 
-use std::io::{self, Read};
-use std::process::ExitStatus;
+use std::io::{self, Read, Write as _};
+use std::process::{ChildStdout, ExitStatus};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,10 @@ use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::target::ENVIRONMENT;
+use crate::workload::Flood;
 
-/// Most that is taken of one stream, bytes: the work says some dozen.
-const OUTPUT_MAX: u64 = 1 << 20;
+/// Most that is taken of one stream, bytes: the work says some dozen, and who works by orders some hundred for each.
+const OUTPUT_MAX: u64 = 16 << 20;
 
 /// How long a stream may stay open once everybody who had it is gone.
 const STREAM_GRACE: Duration = Duration::from_secs(5);
@@ -44,10 +45,23 @@ impl Client {
 
     /// Starts it with these variables.
     pub fn start_with(program: &Program, variables: &[(&str, &str)]) -> io::Result<Self> {
+        Self::begin(program, variables, Stream::of)
+    }
+
+    /// Likewise one that says so much that none of it is kept: in its place is what was heard.
+    pub fn start_flood(program: &Program, variables: &[(&str, &str)], flood: Flood) -> io::Result<Self> {
+        Self::begin(program, variables, |stdout| Stream::compared(stdout, flood))
+    }
+
+    fn begin(
+        program: &Program,
+        variables: &[(&str, &str)],
+        hear: impl FnOnce(Option<ChildStdout>) -> Stream,
+    ) -> io::Result<Self> {
         let started = Instant::now();
         let mut attended = program.spawn_attended(variables)?;
         let process = open_process(attended.pid())?;
-        let stdout = Stream::of(attended.stdout.take());
+        let stdout = hear(attended.stdout.take());
         let stderr = Stream::of(attended.stderr.take());
         Ok(Self { attended, process, started, stdout, stderr })
     }
@@ -58,6 +72,20 @@ impl Client {
         self.stdout.hear_until(has_line, deadline);
         let said = String::from_utf8_lossy(&self.stdout.said).into_owned();
         said.split_once('\n').map(|(line, _)| line.to_owned())
+    }
+
+    /// Likewise, and takes the line out of what it has said.
+    pub fn next_line(&mut self, deadline: Duration) -> Option<String> {
+        let line = self.first_line(deadline)?;
+        let end = self.stdout.said.iter().position(|byte| *byte == b'\n')?;
+        self.stdout.said.drain(..=end);
+        Some(line)
+    }
+
+    /// Tells it a line.
+    pub fn tell(&mut self, line: &str) -> io::Result<()> {
+        let stdin = self.attended.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        stdin.write_all(format!("{line}\n").as_bytes())
     }
 
     /// Ends its input, which some work waits for.
@@ -89,15 +117,24 @@ impl Client {
         &self.process
     }
 
-    /// Asks it to end.
+    /// Asks it to end, unless it has ended.
     pub fn terminate(&self) -> io::Result<()> {
-        Ok(pidfd_send_signal(&self.process, Signal::TERM)?)
+        match pidfd_send_signal(&self.process, Signal::TERM) {
+            Err(rustix::io::Errno::SRCH) => Ok(()),
+            asked => Ok(asked?),
+        }
     }
 
     /// Ends it now.
     pub fn kill(&mut self) -> io::Result<()> {
         self.attended.kill()?;
         self.attended.wait().map(drop)
+    }
+
+    /// What it complained of, once it has ended.
+    pub fn complaint(&mut self) -> &[u8] {
+        self.stderr.hear_until(|_| false, STREAM_GRACE);
+        &self.stderr.said
     }
 
     /// All that it said on stdout and on stderr. Whoever may still hold these is to be gone already.
@@ -149,6 +186,18 @@ impl Stream {
                     return;
                 }
             }
+        });
+        Self { chunks, said: Vec::new() }
+    }
+
+    /// Likewise, and says in the end what it was.
+    fn compared(source: Option<ChildStdout>, flood: Flood) -> Self {
+        let (say, chunks) = mpsc::channel();
+        std::thread::spawn(move || {
+            let Some(mut source) = source else { return };
+            let heard = flood.heard(&mut source).unwrap_or_else(|why| format!("not to be read: {why}"));
+            // Nobody hears it where the run has ended.
+            drop(say.send(format!("{heard}\n").into_bytes()));
         });
         Self { chunks, said: Vec::new() }
     }

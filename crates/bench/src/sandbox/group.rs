@@ -87,7 +87,7 @@ impl Group {
 /// The process is gone.
 pub fn processes_with(pid: u32) -> io::Result<BTreeSet<u32>> {
     let path = path_of(&format!("{pid}"))?;
-    if path == "/" || path == path_of("self")? {
+    if !is_own(pid) {
         let mut found = BTreeSet::new();
         descendants(pid, &mut found);
         return Ok(found);
@@ -97,6 +97,43 @@ pub fn processes_with(pid: u32) -> io::Result<BTreeSet<u32>> {
         .iter()
         .for_each(|folder| collect(folder, &mut found));
     Ok(found)
+}
+
+/// Whether the control group of this process is another than our own.
+#[must_use]
+pub fn is_own(pid: u32) -> bool {
+    let (path, ours) = (path_of(&format!("{pid}")), path_of("self"));
+    path.ok().zip(ours.ok()).is_some_and(|(path, ours)| path != "/" && path != ours)
+}
+
+/// A file of the control group of this process, in whichever tree has it.
+#[must_use]
+pub fn file_with(pid: u32, name: &str) -> Option<String> {
+    file_at(&path_of(&format!("{pid}")).ok()?, name)
+}
+
+/// What such a file limits the process to: it may be the group's, or that of one around it.
+#[must_use]
+pub fn limit_with(pid: u32, name: &str) -> Option<String> {
+    let path = path_of(&format!("{pid}")).ok()?;
+    let around = Path::new(&path).ancestors().filter_map(|path| file_at(path.to_str()?, name));
+    let found: Vec<String> = around.collect();
+    found.iter().find(|limit| is_limit(limit)).or(found.first()).cloned()
+}
+
+/// By version 1, memory without a limit is the highest number of pages, in bytes.
+fn is_limit(text: &str) -> bool {
+    const UNLIMITED: u64 = 1 << 62;
+    match text.split(' ').next() {
+        Some("max" | "-1") | None => false,
+        Some(number) => number.parse::<u64>().is_ok_and(|number| number < UNLIMITED),
+    }
+}
+
+fn file_at(path: &str, name: &str) -> Option<String> {
+    let folders = folders(&fs::read_to_string("/proc/self/mounts").ok()?, path);
+    let read = |folder: PathBuf| fs::read_to_string(folder.join(name)).ok();
+    folders.into_iter().find_map(read).map(|text| text.trim().to_owned())
 }
 
 /// The group's path: by version 1 that of memory, else the only one.
@@ -159,6 +196,12 @@ mod tests {
             assert!(Group::at(path).is_err(), "{path}");
         }
         assert!(Group::at("/agentkernel-no-such-group").expect("ours").processes().is_empty());
+    }
+
+    #[test]
+    fn no_limit_is_told_from_a_limit() {
+        assert!(["0", "256", "536870912", "100000 100000"].iter().all(|text| is_limit(text)));
+        assert!(["", "max", "max 100000", "-1", "9223372036854771712"].iter().all(|text| !is_limit(text)));
     }
 
     #[test]

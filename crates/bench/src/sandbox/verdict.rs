@@ -41,7 +41,8 @@ pub fn judge(work: &Work, run: &Run) -> Result<(), Cause> {
     }
 }
 
-fn in_words(status: ExitStatus) -> String {
+/// How a program ended.
+pub fn in_words(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => format!("signal {signal}"),

@@ -26,6 +26,8 @@ pub enum Benchmark {
     Syscalls,
     /// A file written, read and removed, by the clock inside.
     Io,
+    /// 100 MB that a command says, through all that is between it and its caller.
+    Output,
     /// Files copied into a sandbox that runs, and out of it.
     Copy,
     /// A running sandbox made into two.
@@ -34,7 +36,7 @@ pub enum Benchmark {
 
 impl Benchmark {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Startup,
         Self::Phases,
         Self::Exec,
@@ -45,6 +47,7 @@ impl Benchmark {
         Self::Cpu,
         Self::Syscalls,
         Self::Io,
+        Self::Output,
         Self::Copy,
         Self::Fork,
     ];
@@ -73,7 +76,8 @@ impl Benchmark {
             Self::Cpu => ("cpu", "CPU: 100,000,000 rounds of an integer loop, by the clock inside"),
             Self::Syscalls => ("syscalls", "System calls, by the clock inside"),
             Self::Io => ("io", "I/O: 64 MiB written and read in a writable place, by the clock inside"),
-            Self::Copy => ("copy", "Copy: 64 MiB and 1,000 small files, in and out"),
+            Self::Output => ("output", "Output: 100 MB that a command says, whole process"),
+            Self::Copy => ("copy", "Copy: 100 MB and 10,000 small files, in and out"),
             Self::Fork => ("fork", "Fork: a running sandbox made into two"),
         }
     }
@@ -86,6 +90,7 @@ impl Benchmark {
             Self::Lifecycle => &["create", "start", "exec", "stop", "rm", "residual"],
             Self::Syscalls => &["getpid", "stat", "open_read_close", "fork_exec", "residual"],
             Self::Io => &["write", "read", "residual"],
+            Self::Fork => &["fork", "exec", "residual"],
             Self::Copy => &["in", "out", "tree_in", "tree_out", "residual"],
             _ => &[],
         }
@@ -136,7 +141,7 @@ impl Plan {
                 levels
             }
             Benchmark::Stress => vec![self.at_once_max],
-            Benchmark::Lifecycle if self.at_once_max > 1 => vec![1, self.at_once_max],
+            Benchmark::Lifecycle | Benchmark::Memory if self.at_once_max > 1 => vec![1, self.at_once_max],
             _ => vec![1],
         }
     }
@@ -168,8 +173,7 @@ mod tests {
     fn a_name_finds_its_benchmark_and_a_wrong_one_all_names() {
         assert!(Benchmark::ALL.into_iter().all(|one| Benchmark::named(one.key()) == Ok(one)));
         let refused = Benchmark::named("speed").expect_err("refused");
-        let all =
-            "startup, phases, exec, concurrent, stress, lifecycle, memory, cpu, syscalls, io, copy, fork";
+        let all = "startup, phases, exec, concurrent, stress, lifecycle, memory, cpu, syscalls, io, output, copy, fork";
         assert_eq!(refused, format!("there are {all}"));
     }
 }

@@ -8,6 +8,7 @@ use agentkernel_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
 use super::benchmark::{Benchmark, Plan};
+use super::machine::proving::Proven;
 use super::record::Record;
 use crate::environment::Environment;
 use crate::refusal::host;
@@ -65,6 +66,9 @@ pub struct Facts {
     pub deadline_ms: u64,
     /// What judging a result takes, p50: after the time, not in it.
     pub harness_ns: u64,
+    /// What was found of each target's isolation before anything of it was timed.
+    #[serde(default)]
+    pub proven: BTreeMap<String, Proven>,
     /// How this machine has KVM, in doctor's words ("kvm-pvm" is emulated): figures of machines by it are marked so.
     #[serde(default)]
     pub kvm: Option<String>,

@@ -2,38 +2,44 @@
 
 mod bundles;
 pub mod course;
+mod crowd;
 mod daemon;
 mod doctor;
+mod e2b;
 mod floor;
+mod held;
 mod ours;
 pub mod phases;
+mod prepared;
+pub mod proving;
 mod rival;
 mod running;
 mod runtime;
 mod site;
 mod taking;
+mod talking;
+mod wanted;
 pub mod work;
 
 use std::collections::BTreeMap;
 use std::io::PipeWriter;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use agentkernel_core::{Error, ErrorKind, Result};
 
-use self::bundles::Staged;
-use self::course::{Course, Doer, Missing, Setup};
+use self::course::{Doer, Missing};
 use self::daemon::Daemon;
-use self::doctor::Doctor;
 pub use self::floor::HOST;
-use self::running::{Doing, GRACE, end};
+use self::prepared::Prepared;
+use self::proving::Proven;
+use self::running::Doing;
 pub use self::site::Site;
+pub use self::wanted::Wanted;
 use super::benchmark::Benchmark;
 use super::interrupt::{First, Interrupt};
 use super::subject::{NotReady, Sample, Subject, Task};
 use crate::refusal::{Cause, Failure, Refusal, host};
-use crate::sandbox::client::Client;
 
 /// How long between two looks at a pool.
 const LOOK: Duration = Duration::from_millis(5);
@@ -47,14 +53,6 @@ pub struct Target {
     pub doer: Box<dyn Doer>,
 }
 
-/// What was made ready of a target for a benchmark.
-#[derive(Debug)]
-struct Prepared {
-    course: Course,
-    stayed: Mutex<Vec<Client>>,
-    staged: Option<Staged>,
-}
-
 /// Starts programs.
 #[derive(Debug)]
 pub struct Machine {
@@ -64,19 +62,9 @@ pub struct Machine {
     origin: Instant,
     interrupt: Interrupt,
     prepared: BTreeMap<usize, Prepared>,
+    proven: BTreeMap<usize, Proven>,
     daemon: Option<Daemon>,
     samples: AtomicU64,
-}
-
-/// Who is to be measured besides the bare host.
-#[derive(Debug, Clone, Default)]
-pub struct Wanted {
-    /// Backends of ours; all that doctor knows, if none is named.
-    pub backends: Vec<String>,
-    /// Whether each of them is measured out of a daemon's pool, too.
-    pub warm: bool,
-    /// Tools of others.
-    pub rivals: Vec<String>,
 }
 
 impl Machine {
@@ -85,18 +73,7 @@ impl Machine {
     /// # Errors
     /// A name that nobody knows, or a doctor that cannot be asked.
     pub fn new(site: Site, wanted: &Wanted) -> Result<(Self, PipeWriter)> {
-        // A wrong name costs no question to doctor, who looks at all there is.
-        let rivals = wanted.rivals.iter().map(|name| rival(name)).collect::<Result<Vec<_>>>()?;
-        let Doctor { backends: known, kvm } = Doctor::ask(&site)?;
-        let all = || known.keys().cloned().collect::<Vec<_>>();
-        let backends = if wanted.backends.is_empty() { all() } else { wanted.backends.clone() };
-        let mut targets = vec![Target { name: HOST.into(), doer: Box::new(floor::Floor) }];
-        for name in backends {
-            let obstacle = known.get(&name).ok_or_else(|| unknown("backend", &name, &all().join(", ")))?;
-            let warm: &[bool] = if wanted.warm { &[false, true] } else { &[false] };
-            targets.extend(warm.iter().map(|is_warm| ours(&name, obstacle.clone(), *is_warm)));
-        }
-        targets.extend(rivals);
+        let (targets, kvm) = wanted.targets(&site)?;
         work::stage(&site).map_err(|why| host("stage the work", site.work.display(), why))?;
         let (interrupt, trigger) =
             Interrupt::new().map_err(|why| host("make ready for an interruption", "a pipe", why))?;
@@ -113,6 +90,7 @@ impl Machine {
             origin: Instant::now(),
             interrupt,
             prepared: BTreeMap::new(),
+            proven: BTreeMap::new(),
             daemon: None,
             samples: AtomicU64::new(0),
         }
@@ -134,67 +112,35 @@ impl Machine {
     #[must_use]
     pub fn described(&self) -> BTreeMap<String, String> {
         let words = |target: &Target| match target.doer.course(Benchmark::Startup, &self.site) {
-            Ok(course) => course.timed.iter().map(|step| step.words.join(" ")).collect(),
+            Ok(course) => course.in_words(),
             Err(Missing::Absent(why)) => why,
             Err(Missing::Elsewhere) => String::new(),
         };
         self.targets.iter().map(|target| (target.name.clone(), words(target))).collect()
     }
 
+    /// What was found of each target's isolation, before anything of it was timed.
+    #[must_use]
+    pub fn proven(&self) -> BTreeMap<String, Proven> {
+        let named =
+            |(target, proven): (&usize, &Proven)| (self.targets[*target].name.clone(), proven.clone());
+        self.proven.iter().map(named).collect()
+    }
+
+    fn doing(&self, target: usize, what: &'static str) -> Doing<'_> {
+        Doing { target: &self.targets[target].name, what }
+    }
+
+    fn ready(&self, target: usize) -> std::result::Result<&Prepared, Failure> {
+        self.prepared.get(&target).ok_or_else(|| {
+            let name = &self.targets[target].name;
+            Failure::Error(Error::new(ErrorKind::Internal, "run the target", "it is not ready").on(name))
+        })
+    }
+
     /// A name that no other sample has, on this host.
     fn own_name(&self) -> String {
         format!("bench-{}-{}", std::process::id(), self.samples.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// Carries out all that comes before the samples. What was begun is kept, to be taken down.
-    fn set_up(
-        &mut self,
-        target: usize,
-        benchmark: Benchmark,
-        course: Course,
-    ) -> std::result::Result<(), NotReady> {
-        if course.by_daemon && self.daemon.is_none() {
-            self.daemon = Some(Daemon::begin(&self.site).map_err(Failure::Error)?);
-        }
-        if !course.brings.is_empty() {
-            let staged = work::stage_copied(&self.site);
-            staged
-                .map_err(|why| Failure::Error(host("stage what is copied", self.site.work.display(), why)))?;
-        }
-        let staged = course.bundles.as_ref().map(bundles::Bundles::stage).transpose();
-        let staged = staged.map_err(|error| NotReady::Absent(error.why))?;
-        let prepared = Prepared { course, stayed: Mutex::default(), staged };
-        let (before, by_daemon) = (prepared.course.before.clone(), prepared.course.by_daemon);
-        self.prepared.insert(target, prepared);
-        let doing = Doing { target: &self.targets[target].name, what: benchmark.key() };
-        for setup in &before {
-            match setup {
-                Setup::Run(step) => {
-                    self.done(doing, step, by_daemon).map_err(|failure| full(step.part, failure))?;
-                }
-                Setup::Stay(words) => {
-                    let client = self.stay(doing, words)?;
-                    if let Some(prepared) = self.prepared.get(&target) {
-                        locked(&prepared.stayed).push(client);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A daemon that keeps no such pool has a reason, such as that there is no room.
-fn full(part: &str, failure: Failure) -> NotReady {
-    match failure {
-        Failure::Refused(Refusal { cause: Cause::WrongExit { complaint, .. }, .. }) if part == "pool" => {
-            NotReady::Absent(format!("the daemon keeps no such pool: {complaint}"))
-        }
-        failure => failure.into(),
     }
 }
 
@@ -203,23 +149,29 @@ impl Subject for Machine {
         self.targets.iter().map(|target| target.name.clone()).collect()
     }
 
-    /// Tries each once. Others' tools that fail cannot run here; whatever says the wrong thing is refused.
+    /// Looks at its isolation, and tries it once. Others' tools that fail cannot run here; whatever says the wrong thing is
+    /// refused.
     fn prepare(&mut self, target: usize, benchmark: Benchmark) -> std::result::Result<(), NotReady> {
         let doer = &self.targets[target].doer;
         let is_others = doer.is_others();
-        let course = doer.course(benchmark, &self.site).map_err(|missing| match missing {
-            Missing::Absent(why) => NotReady::Absent(why),
-            Missing::Elsewhere => NotReady::Elsewhere,
-        })?;
+        let course = doer.course(benchmark, &self.site)?;
+        let is_one = course.alone.is_none();
         let task = Task { benchmark, target, round: None };
-        let ready = self.set_up(target, benchmark, course).and_then(|()| Ok(self.take(&task).map(drop)?));
+        let mut ready = self.prove(target).and_then(|()| self.set_up(target, benchmark.key(), course));
+        if ready.is_ok() && is_one {
+            ready = self.take(&task).map(drop).map_err(NotReady::from);
+        }
         match ready {
             Err(NotReady::Failure(Failure::Refused(Refusal {
-                cause: cause @ Cause::WrongExit { .. },
+                cause: cause @ (Cause::WrongExit { .. } | Cause::Declined { .. }),
                 ..
             }))) if is_others => Err(NotReady::Absent(cause.to_string())),
             ready => ready,
         }
+    }
+
+    fn alone(&self, target: usize) -> Option<String> {
+        self.prepared.get(&target)?.course.alone.clone()
     }
 
     fn settle(&self, task: &Task, at_once: u32) -> std::result::Result<(), Failure> {
@@ -229,7 +181,7 @@ impl Subject for Machine {
         // A daemon that was named may keep no pool: it is taken as it is.
         while Daemon::warm(&self.site, backend)?.is_some_and(|warm| warm < u64::from(at_once)) {
             if Instant::now() > until {
-                let doing = Doing { target: &self.targets[task.target].name, what: task.benchmark.key() };
+                let doing = self.doing(task.target, task.benchmark.key());
                 return Err(doing.late("fill its pool", &self.site));
             }
             let waited = self.interrupt.wait(None, LOOK);
@@ -241,55 +193,20 @@ impl Subject for Machine {
     }
 
     fn take(&self, task: &Task) -> std::result::Result<Sample, Failure> {
-        let name = &self.targets[task.target].name;
-        let prepared = self.prepared.get(&task.target).ok_or_else(|| {
-            Failure::Error(Error::new(ErrorKind::Internal, "run the target", "it is not ready").on(name))
-        })?;
-        self.sample(task, name, prepared)
+        self.sample(task, self.ready(task.target)?)
+    }
+
+    fn crowd(&self, task: &Task, count: u32) -> std::result::Result<Option<Sample>, Failure> {
+        self.crowded(task, count, self.ready(task.target)?)
     }
 
     fn finish(&mut self, target: usize, benchmark: Benchmark) -> std::result::Result<(), Failure> {
-        let Some(prepared) = self.prepared.remove(&target) else { return Ok(()) };
-        let doing = Doing { target: &self.targets[target].name, what: benchmark.key() };
-        for mut client in prepared.stayed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            client.close_input();
-            if client.wait(GRACE).map_err(|why| doing.failed(why))?.is_none() {
-                end(&mut client).map_err(|why| doing.failed(why))?;
-            }
-        }
-        for step in &prepared.course.after {
-            self.take_down(doing, step, prepared.course.by_daemon)?;
-        }
-        let left = prepared.staged.map_or(Ok(Vec::new()), |mut staged| staged.end());
-        let left = left.map_err(|why| doing.failed(why))?;
-        if left.is_empty() { Ok(()) } else { Err(doing.refused(Cause::LeftBehind { what: left.join(", ") })) }
+        self.take_all_down(target, benchmark.key())
     }
 
     fn end(&mut self) -> std::result::Result<(), Failure> {
         Ok(self.daemon.take().map_or(Ok(()), |daemon| daemon.end(&self.site))?)
     }
-}
-
-fn ours(backend: &str, obstacle: Option<String>, is_warm: bool) -> Target {
-    let name = if is_warm { format!("{backend} pool") } else { backend.to_owned() };
-    Target { name, doer: Box::new(ours::Ours { backend: backend.to_owned(), obstacle, is_warm }) }
-}
-
-fn rival(name: &str) -> Result<Target> {
-    if name.starts_with("e2b:") {
-        let why = "sandboxes behind an E2B address cannot be measured yet: they take E2B's own client";
-        return Err(Error::new(ErrorKind::NotSupported, "measure the tool", why)
-            .on(name)
-            .hint(format!("there are {}", rival::NAMES.join(", "))));
-    }
-    let doer = rival::doer(name).ok_or_else(|| unknown("tool", name, &rival::NAMES.join(", ")))?;
-    Ok(Target { name: format!("{name} itself"), doer })
-}
-
-fn unknown(what: &str, name: &str, all: &str) -> Error {
-    Error::new(ErrorKind::Usage, format!("find the {what}"), "nobody knows it")
-        .on(name)
-        .hint(format!("there are {all}"))
 }
 
 #[cfg(test)]

@@ -9,6 +9,9 @@ use super::subject::{NotReady, Sample, Subject, Task};
 use crate::plan::rounds;
 use crate::refusal::Failure;
 
+/// How often many are made to see what they take.
+const CROWDS: u32 = 5;
+
 /// How a run ended, and every benchmark that was finished until then.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -73,7 +76,11 @@ fn one(
     let mut prepared = Vec::new();
     let measured = ready(benchmark, subject, &mut prepared, rows).and_then(|ready| {
         let mut taking = Taking { plan, benchmark, ready, subject, progress, rows };
-        if benchmark.is_rush() { taking.rushes() } else { taking.in_turn() }
+        if benchmark.is_rush() {
+            return taking.rushes();
+        }
+        taking.in_turn()?;
+        if benchmark == Benchmark::Memory && plan.at_once_max > 1 { taking.crowds() } else { Ok(()) }
     });
     // What was made ready is taken down in any case; the first failure is the one that counts.
     let finished: Vec<_> = prepared.iter().map(|target| subject.finish(*target, benchmark)).collect();
@@ -119,22 +126,31 @@ struct Taking<'a, 'p> {
 
 impl Taking<'_, '_> {
     /// Gives each target a row for so many at once, and says where the first of them is.
-    fn rows_at(&mut self, at_once: u32) -> usize {
+    fn rows_at(&mut self, at_once: u32, ready: &[usize]) -> usize {
         let (targets, first) = (self.subject.targets(), self.rows.len());
-        self.rows.extend(self.ready.iter().map(|index| Row::new(&targets[*index], at_once)));
+        self.rows.extend(ready.iter().map(|index| Row::new(&targets[*index], at_once)));
         first
     }
 
+    /// The target's row among those from `first` on.
     fn row(&mut self, first: usize, target: usize) -> &mut Row {
-        let at = self.ready.iter().position(|index| *index == target).unwrap_or(0);
+        let name = &self.subject.targets()[target];
+        let at = self.rows[first..].iter().position(|row| row.target == *name).unwrap_or(0);
         &mut self.rows[first + at]
     }
 
     /// One after the other, interleaved.
     fn in_turn(&mut self) -> Result<(), Failure> {
-        let first = self.rows_at(1);
         let (plan, benchmark) = (self.plan, self.benchmark);
-        let orders = rounds(salted(plan.seed, benchmark, 0), &self.ready, plan.warm_ups, plan.iterations);
+        let targets = self.subject.targets();
+        let (only_many, ready): (Vec<usize>, Vec<usize>) =
+            self.ready.iter().partition(|target| self.subject.alone(**target).is_some());
+        for target in only_many {
+            let why = self.subject.alone(target).unwrap_or_default();
+            self.rows.push(Row::absent(&targets[target], why));
+        }
+        let first = self.rows_at(1, &ready);
+        let orders = rounds(salted(plan.seed, benchmark, 0), &ready, plan.warm_ups, plan.iterations);
         for (done, (target, round)) in orders.iter().enumerate() {
             let task = Task { benchmark, target: *target, round: *round };
             let sample = self.subject.settle(&task, 1).and_then(|()| self.subject.take(&task));
@@ -155,7 +171,7 @@ impl Taking<'_, '_> {
                 Benchmark::Stress => (plan.stress_count, 1),
                 _ => (*level, plan.iterations.div_ceil(*level)),
             };
-            let first = self.rows_at(*level);
+            let first = self.rows_at(*level, &self.ready.clone());
             let warm_ups = plan.warm_ups.min(1);
             for (target, round) in
                 rounds(salted(plan.seed, benchmark, *level), &self.ready, warm_ups, batches)
@@ -170,6 +186,29 @@ impl Taking<'_, '_> {
                 self.keep(first, &task, taken)?;
             }
             (self.progress)(benchmark, done + 1, levels.len());
+        }
+        Ok(())
+    }
+
+    /// Many that wait together, a few times: what they take is looked at only once for all of them.
+    fn crowds(&mut self) -> Result<(), Failure> {
+        let (plan, benchmark, count) = (self.plan, self.benchmark, self.plan.at_once_max);
+        let first = self.rows_at(count, &self.ready.clone());
+        let salt = salted(plan.seed, benchmark, count);
+        let orders = rounds(salt, &self.ready, 0, plan.iterations.min(CROWDS));
+        for (done, (target, round)) in orders.iter().enumerate() {
+            let task = Task { benchmark, target: *target, round: *round };
+            let taken = match self.subject.crowd(&task, count) {
+                Ok(sample) => (sample.into_iter().collect(), None),
+                Err(failure) => (Vec::new(), Some(failure)),
+            };
+            self.keep(first, &task, taken)?;
+            (self.progress)(benchmark, done + 1, orders.len());
+        }
+        for row in &mut self.rows[first..] {
+            if row.samples.is_empty() {
+                row.could_not_run = Some("what so many of it take is not to be seen".into());
+            }
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::document::Document;
+use super::machine::proving;
 use crate::report;
 
 /// Of a run, from what is stored of it.
@@ -22,6 +23,9 @@ pub fn of(document: &Document) -> String {
     report::machine(&facts.environment, &facts.load_before, &facts.load_after, &mut line);
     line("kvm", facts.kvm.as_deref().unwrap_or("not emulated, as far as doctor can tell"));
     facts.targets.iter().for_each(|(target, words)| line(&format!("{target} starts by"), words));
+    facts.proven.iter().for_each(|(target, proven)| {
+        line("isolation of", &proving::in_words(target, proven));
+    });
     plan(document, &mut line);
     RULES.iter().for_each(|(name, rule)| line(name, rule));
     text
@@ -67,7 +71,20 @@ const RULES: &[(&str, &str)] = &[
     ),
     (
         "memory is",
-        "PSS of smaps_rollup over all processes in the sandbox's own control group, idle; no supervisor, no shim",
+        "PSS of smaps_rollup over all processes in the sandbox's own control group, idle, and with 64 MiB written to inside \
+         by one more process, and what the group is charged with; no supervisor, no shim. Of many: by how much more the host \
+         cannot drop (AnonPages, Shmem, SUnreclaim, KernelStack, PageTables and Percpu of /proc/meminfo), once it is at rest \
+         after the last was made, for each",
+    ),
+    (
+        "isolation is seen",
+        "once for each target, before it is timed: a program inside tells what it sees, and the host looks at its processes, \
+         their network and their control group, where they are told; what does not hold ends the run with exit code 3",
+    ),
+    ("output is", "100 MB of 100 blocks, each with its number, compared byte for byte while they come"),
+    (
+        "e2b:ADDRESS",
+        "by E2B's own client for Python, one process for each at once, started before; timed from the order to the answer",
     ),
     (
         "syscalls are",
@@ -77,5 +94,5 @@ const RULES: &[(&str, &str)] = &[
         "io is",
         "64 MiB in blocks of 1 MiB written and fsynced, read again through the page cache and added up, removed",
     ),
-    ("copy is", "64 MiB in one file, and 1,000 files of 1 KiB, each compared byte for byte once it is back"),
+    ("copy is", "100 MB in one file, and 10,000 files of 1 KiB, each compared byte for byte once it is back"),
 ];

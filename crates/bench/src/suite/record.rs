@@ -16,6 +16,14 @@ pub const TOTAL: &str = "total";
 pub const PSS: &str = "pss";
 /// Of a sample of memory: each page in full.
 pub const RSS: &str = "rss";
+/// What the control group is charged with, which also has what is in no process's page tables.
+pub const CHARGED: &str = "charged";
+/// [`PSS`] with 64 MiB written to inside.
+pub const PSS_TOUCHED: &str = "pss_touched";
+/// [`CHARGED`] with 64 MiB written to inside.
+pub const CHARGED_TOUCHED: &str = "charged_touched";
+/// Of many that wait together: by how much more memory the host cannot drop, for each of them.
+pub const MARGINAL: &str = "marginal";
 
 /// What figures are of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +60,7 @@ pub struct Row {
     pub timeouts: u32,
     /// What the samples say, by part; `total` is the whole. Of samples of memory there are none.
     pub figures: BTreeMap<String, Figures>,
-    /// What samples of memory say: `pss` and `rss`.
+    /// What samples of memory say, by kind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub bytes: BTreeMap<String, Bytes>,
     /// The total against that of the first target with the same number at once.
@@ -114,17 +122,18 @@ impl Row {
         Self { target: target.to_owned(), could_not_run: Some(why), ..Self::default() }
     }
 
-    /// What it is compared by: the whole time, or of memory the proportional share.
+    /// What it is compared by: the whole time, or of memory the proportional share, or what each of many takes.
     #[must_use]
     pub fn values_compared(&self) -> Vec<f64> {
-        let pss = self.bytes_of(PSS);
-        if pss.is_empty() { self.values(TOTAL) } else { pss }
+        let bytes = [PSS, MARGINAL].map(|kind| self.bytes_of(kind));
+        bytes.into_iter().find(|bytes| !bytes.is_empty()).unwrap_or_else(|| self.values(TOTAL))
     }
 
     /// The p50 of that, and its unit.
     #[must_use]
     pub fn p50_compared(&self) -> Option<(f64, Unit)> {
-        let bytes = self.bytes.get(PSS).map(|bytes| (bytes.p50_bytes, Unit::Bytes));
+        let bytes = self.bytes.get(PSS).or_else(|| self.bytes.get(MARGINAL));
+        let bytes = bytes.map(|bytes| (bytes.p50_bytes, Unit::Bytes));
         bytes.or_else(|| self.figures.get(TOTAL).map(|figures| (figures.p50_ns, Unit::Time)))
     }
 
@@ -169,7 +178,7 @@ impl Row {
     }
 
     fn summarise(&mut self, seed: u64) {
-        for kind in [PSS, RSS] {
+        for kind in [PSS, RSS, CHARGED, PSS_TOUCHED, CHARGED_TOUCHED, MARGINAL] {
             let summary = statistics::summary(&self.bytes_of(kind), &mut Random::new(seed));
             self.bytes.extend(summary.map(|summary| (kind.to_owned(), Bytes::from(summary))));
         }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::benchmark::{Benchmark, Plan};
 use super::interrupt::Interrupt;
-use super::machine::course::{Brought, Course, Doer, Figure, Missing, Setup, Step, words};
+use super::machine::course::{Brought, Course, Doer, Figure, Missing, Setup, Step, Talk, words};
+use super::machine::proving::{Expects, Proving};
 use super::machine::{Machine, Site, Target, work};
 use super::measure::measure;
 use super::record::Row;
@@ -19,6 +20,9 @@ const SHORT_DEADLINE: Duration = Duration::from_millis(500);
 /// What each has to say.
 const TOKEN: &str = "ready-7";
 
+/// In a script that tells of its isolation.
+const TELLS_FACTS: &str = "kernel";
+
 /// A target that is a script.
 #[derive(Debug)]
 pub struct Script(pub String);
@@ -30,6 +34,18 @@ impl Doer for Script {
         Ok(match benchmark {
             Benchmark::Phases => Course { figure: Figure::Phases, ..one },
             Benchmark::Cpu => Course::inside(script, TOKEN),
+            Benchmark::Fork => Course {
+                talk: Some(Talk {
+                    words: script,
+                    variables: Vec::new(),
+                    first: None,
+                    each: "{}".into(),
+                    says: TOKEN.into(),
+                    parts: Vec::new(),
+                    count: 1,
+                }),
+                ..Course::default()
+            },
             Benchmark::Exec => Course { before: vec![Setup::Stay(script)], ..one },
             Benchmark::Lifecycle => Course {
                 timed: vec![Step::quiet("create", words(["/bin/true"])), Step::saying("exec", script, TOKEN)],
@@ -47,6 +63,14 @@ impl Doer for Script {
             }
             _ => one,
         })
+    }
+
+    fn proof(&self, _: &Site) -> Result<Proving, Missing> {
+        if !self.0.contains(TELLS_FACTS) {
+            return Err(Missing::Elsewhere);
+        }
+        let facts = Step::quiet("facts", words(["/bin/sh", "-c", &self.0]));
+        Ok(Proving { course: Course::default(), facts, expects: Expects::Others { own_kernel: false } })
     }
 
     fn is_others(&self) -> bool {
@@ -67,9 +91,11 @@ pub fn site(work: &Path) -> Site {
         image: String::new(),
         at_once_max: 2,
         copied_bytes: 4096,
+        copied_files: 4,
         work: work.to_owned(),
         home: work.join("home"),
         daemon: None,
+        e2b_api_key: None,
     }
 }
 
@@ -93,6 +119,34 @@ const FAKES: &[Fake] = &[
     ("brings back what was sent", Benchmark::Copy, "cp \"$0/file\" \"$0/back\"", None),
     ("brings back something else", Benchmark::Copy, "echo x >\"$0/back\"", Some("wrong output")),
     ("brings back nothing", Benchmark::Copy, "true", Some("incredible")),
+    (
+        "is on the host's own network",
+        Benchmark::Startup,
+        r#"echo "{\"kernel\":\"$(cat /proc/version)\",\"interfaces\":[\"lo\"],\"network\":\"$(readlink /proc/self/ns/net)\"}""#,
+        Some("not isolated"),
+    ),
+    ("tells nothing of its isolation", Benchmark::Startup, r#"echo "not \"kernel\"""#, Some("incredible")),
+    (
+        "does as it is told",
+        Benchmark::Fork,
+        r#"echo ready; while read -r order; do printf '%s\n' '{"exit_code":0,"stdout":"ready-7\n"}'; done"#,
+        None,
+    ),
+    (
+        "declines an order",
+        Benchmark::Fork,
+        r#"echo ready; while read -r order; do echo '{"error":"no room"}'; done"#,
+        Some("declined"),
+    ),
+    (
+        "answers with the wrong thing",
+        Benchmark::Fork,
+        r#"echo ready; while read -r order; do printf '%s\n' '{"exit_code":0,"stdout":"ready-8\n"}'; done"#,
+        Some("wrong output"),
+    ),
+    ("answers no order", Benchmark::Fork, "echo ready; exec sleep 1000", Some("timed out")),
+    ("ends instead of answering", Benchmark::Fork, "echo ready; read -r order; exit 3", Some("wrong exit")),
+    ("is not ready for orders", Benchmark::Fork, "echo no; exec sleep 1000", Some("incredible")),
     ("fails in the middle of its life", Benchmark::Lifecycle, "exit 1", Some("wrong exit")),
 ];
 

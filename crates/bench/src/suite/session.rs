@@ -40,6 +40,7 @@ pub fn run(
         save(&folder, &document(&facts, outcome))?;
         Ok(())
     });
+    let facts = Facts { proven: machine.proven(), ..facts };
     let document = document(&facts, &outcome);
     save(&folder, &document)?;
     Ok((folder, document, outcome.failure))
@@ -83,6 +84,7 @@ fn facts(plan: &Plan, machine: &Machine) -> Result<Facts> {
         targets: machine.described(),
         deadline_ms: u64::try_from(site.deadline.as_millis()).unwrap_or(u64::MAX),
         harness_ns: nothing(),
+        proven: machine.proven(),
         kvm: machine.kvm(),
     })
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::benchmark::Benchmark;
+use super::machine::course::Missing;
 use crate::refusal::Failure;
 
 /// One right piece of work. There is no sample of a wrong one.
@@ -50,6 +51,15 @@ pub enum NotReady {
     Failure(Failure),
 }
 
+impl From<Missing> for NotReady {
+    fn from(missing: Missing) -> Self {
+        match missing {
+            Missing::Absent(why) => Self::Absent(why),
+            Missing::Elsewhere => Self::Elsewhere,
+        }
+    }
+}
+
 impl From<Failure> for NotReady {
     fn from(failure: Failure) -> Self {
         Self::Failure(failure)
@@ -67,6 +77,14 @@ pub trait Subject: Sync {
     /// Waits until so many samples can be taken at once as they should be, such as for a pool to be filled again. Nothing of
     /// it is timed.
     fn settle(&self, task: &Task, at_once: u32) -> Result<(), Failure>;
+
+    /// Why there is no sample of one of this target alone, where only many have a figure.
+    fn alone(&self, _target: usize) -> Option<String> {
+        None
+    }
+
+    /// Makes so many, looks at what they take together, and removes them. `None` where it has no figure.
+    fn crowd(&self, task: &Task, count: u32) -> Result<Option<Sample>, Failure>;
 
     /// Takes one sample. It is guaranteed that what it returns was right.
     fn take(&self, task: &Task) -> Result<Sample, Failure>;

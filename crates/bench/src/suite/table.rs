@@ -4,13 +4,17 @@ use std::fmt::Write as _;
 
 use super::Benchmark;
 use super::document::Document;
-use super::record::{Bytes, Figures, PSS, RSS, Record, Row, TOTAL, Unit};
+use super::machine::proving;
+use super::record::{
+    Bytes, CHARGED, CHARGED_TOUCHED, Figures, MARGINAL, PSS, PSS_TOUCHED, RSS, Record, Row, TOTAL, Unit,
+};
 use crate::text::{BYTES_OF_MIB, NANOSECONDS_OF_MS};
 
-/// Parts that move one large file's bytes, in copy and in io alike.
-const MOVES_BYTES: [&str; 4] = ["in", "out", "write", "read"];
-/// How many these are.
-const MOVED_MIB: f64 = 64.0;
+/// Parts that move one large file's bytes, and how many MiB these are.
+const MOVES_BYTES: [(&str, f64); 4] =
+    [("in", COPIED_MIB), ("out", COPIED_MIB), ("write", 64.0), ("read", 64.0)];
+/// 100 MB.
+const COPIED_MIB: f64 = 100e6 / BYTES_OF_MIB;
 const NANOSECONDS_OF_SECOND: f64 = 1e9;
 
 /// Every benchmark as a table of its own.
@@ -24,7 +28,18 @@ pub fn of(document: &Document) -> String {
     if let Some(record) = &document.unfinished {
         write!(text, "## Not finished: {}\n\n{}\n", record.benchmark.title(), of_record(record)).ok();
     }
-    text + &footing(document)
+    text + &footing(document) + &isolation(document)
+}
+
+/// How much of each target's isolation was looked at.
+fn isolation(document: &Document) -> String {
+    let proven = &document.facts.proven;
+    let all: Vec<String> = proven.iter().map(|(target, proven)| proving::in_words(target, proven)).collect();
+    if all.is_empty() {
+        String::new()
+    } else {
+        format!("\nIsolation, before anything was timed: {}.\n", all.join("; "))
+    }
 }
 
 fn footing(document: &Document) -> String {
@@ -115,20 +130,50 @@ fn total(row: &Row, figures: &Figures) -> String {
 }
 
 fn memory(record: &Record) -> String {
-    let mut table =
-        "| Target | n | PSS p50 (95 %) MiB | min | p95 | max | RSS p50 | of the first (95 %) |\n".to_owned();
-    table += &("|---".repeat(8) + "|\n");
-    for row in &record.rows {
+    let mut table = "| Target | n | PSS p50 (95 %) MiB | min | p95 | max | RSS p50 | charged | 64 MiB touched: PSS | charged | of the first (95 %) |\n"
+        .to_owned();
+    table += &("|---".repeat(11) + "|\n");
+    let (many, one): (Vec<&Row>, Vec<&Row>) = record.rows.iter().partition(|row| row.at_once > 1);
+    for row in one {
         let figures = row.bytes.get(PSS).zip(row.bytes.get(RSS)).map(|(pss, rss)| held(row, pss, rss));
-        table += &line(row, 8, figures);
+        table += &line(row, 11, figures);
+    }
+    table += "\nAll processes in the sandbox's own control group, and what that group is charged with, which also has what no process has \
+              mapped, such as gVisor's memory and files; not what waits outside of it: our supervisor, an engine's shim.\n";
+    if many.is_empty() { table } else { table + &marginal(&many) }
+}
+
+/// What each of many takes.
+fn marginal(rows: &[&Row]) -> String {
+    let mut table =
+        "\n| Target | at once | n | p50 of each (95 %) MiB | min | max | of the first (95 %) |\n".to_owned();
+    table += &("|---".repeat(7) + "|\n");
+    for row in rows {
+        let figures = row.bytes.get(MARGINAL).map(|bytes| {
+            format!(
+                "| {} | {} | {} | {} ({}–{}) | {} | {} | {} |\n",
+                row.target,
+                row.at_once,
+                bytes.count,
+                mib(bytes.p50_bytes),
+                mib(bytes.p50_ci95_low_bytes),
+                mib(bytes.p50_ci95_high_bytes),
+                mib(bytes.min_bytes),
+                mib(bytes.max_bytes),
+                of_baseline(row),
+            )
+        });
+        table += &line(row, 7, figures);
     }
     table
-        + "\nAll processes in the sandbox's own control group; not what waits outside of it: our supervisor, an engine's shim.\n"
+        + "\nBy how much more memory the host cannot drop once so many wait, for each of them: whoever it is counted for, \
+           supervisors, shims and the kernel included.\n"
 }
 
 fn held(row: &Row, pss: &Bytes, rss: &Bytes) -> String {
+    let p50 = |kind: &str| row.bytes.get(kind).map_or("–".to_owned(), |bytes| mib(bytes.p50_bytes));
     format!(
-        "| {} | {} | {} ({}–{}) | {} | {} | {} | {} | {} |\n",
+        "| {} | {} | {} ({}–{}) | {} | {} | {} | {} | {} | {} | {} | {} |\n",
         row.target,
         pss.count,
         mib(pss.p50_bytes),
@@ -138,6 +183,9 @@ fn held(row: &Row, pss: &Bytes, rss: &Bytes) -> String {
         mib(pss.p95_bytes),
         mib(pss.max_bytes),
         mib(rss.p50_bytes),
+        p50(CHARGED),
+        p50(PSS_TOUCHED),
+        p50(CHARGED_TOUCHED),
         of_baseline(row),
     )
 }
@@ -160,10 +208,9 @@ fn parts(record: &Record) -> String {
 fn cell(row: &Row, part: &str) -> String {
     let Some(figures) = row.figures.get(part) else { return "–".into() };
     let ms = ms(figures.p50_ns);
-    if !MOVES_BYTES.contains(&part) || figures.p50_ns <= 0.0 {
-        return ms;
-    }
-    let per_second = MOVED_MIB * NANOSECONDS_OF_SECOND / figures.p50_ns;
+    let moved = MOVES_BYTES.iter().find(|(moves, _)| *moves == part);
+    let Some((_, mib)) = moved.filter(|_| figures.p50_ns > 0.0) else { return ms };
+    let per_second = mib * NANOSECONDS_OF_SECOND / figures.p50_ns;
     format!("{ms} ({per_second:.0} MiB/s)")
 }
 

@@ -12,8 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agentkernel_api::ShutdownMode;
-use agentkernel_core::Availability;
-use agentkernel_testkit::{Finished, TestEnvironment, available_or_skip};
+use agentkernel_testkit::{Finished, TestEnvironment, python_package};
 use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, UnixStream};
@@ -29,15 +28,7 @@ const STRAYS_MAX: usize = 20;
 
 /// The program, if it was installed.
 fn schemathesis() -> Option<PathBuf> {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target folder");
-    let program = target.join("schemathesis/bin/schemathesis");
-    let found = if program.is_file() {
-        Availability::Available { facts: Vec::new() }
-    } else {
-        let needs = format!("{}", program.display());
-        Availability::Unavailable { needs, hint: "scripts/setup --test".into() }
-    };
-    available_or_skip("schemathesis", &found).then_some(program)
+    Some(python_package(env!("CARGO_TARGET_TMPDIR"), "schemathesis")?.join("schemathesis"))
 }
 
 /// Has it attack the daemon that answers at this address, and returns what it found.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::Site;
 use super::bundles::Bundles;
+use super::proving::Proving;
 use crate::suite::Benchmark;
 
 /// In words, stands for a name that no other sample has.
@@ -14,6 +15,9 @@ pub const NAME: &str = "@NAME@";
 pub trait Doer: Debug + Send + Sync {
     /// How it does this benchmark here, or why not.
     fn course(&self, benchmark: Benchmark, site: &Site) -> Result<Course, Missing>;
+
+    /// How it is seen that it isolates, or why it is not looked at.
+    fn proof(&self, site: &Site) -> Result<Proving, Missing>;
 
     /// Whether what it cannot do is a reason, and no failure: others' tools may be installed and not work.
     fn is_others(&self) -> bool;
@@ -57,6 +61,43 @@ pub struct Course {
     pub brings: Vec<Brought>,
     /// Where a sample needs a bundle of its own.
     pub bundles: Option<Bundles>,
+    /// Where a program does by orders what is measured, instead of the timed steps.
+    pub talk: Option<Talk>,
+    /// How many that wait are made, where their memory is measured.
+    pub crowd: Option<Crowd>,
+    /// A program that says the token once it has written to 64 MiB, and then stays: where memory is measured.
+    pub hold: Option<Vec<String>>,
+    /// Why there is no sample of one alone, where only many have a figure.
+    pub alone: Option<String>,
+}
+
+/// A program that is started once for each that is taken at once, and does by orders what is measured: a line of JSON each
+/// way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Talk {
+    /// The program and its words.
+    pub words: Vec<String>,
+    /// What it has in its environment besides.
+    pub variables: Vec<(String, String)>,
+    /// Its first order, if it has one.
+    pub first: Option<String>,
+    /// The order of each sample.
+    pub each: String,
+    /// What the work must say.
+    pub says: String,
+    /// Its own names of parts, and what they are called among a sample's.
+    pub parts: Vec<(&'static str, &'static str)>,
+    /// How many are started: as many as are taken at once.
+    pub count: u32,
+}
+
+/// How sandboxes that wait are made and removed, each under a name of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Crowd {
+    /// By a program that stays as long as its sandbox, and says the token.
+    Staying(Vec<String>),
+    /// By one program, and removed by another.
+    Made(Step, Step),
 }
 
 /// One program from its start to its end.
@@ -77,6 +118,8 @@ pub enum Says {
     Line(String),
     /// Whatever it is.
     Anything,
+    /// The flood of the run's seed, of which nothing is kept.
+    Flood,
 }
 
 /// Something that is done before.
@@ -100,8 +143,17 @@ pub enum Figure {
     Inside,
     /// The memory of those who stay.
     MemoryOfThose,
-    /// The memory of all who are in the group of this process, which the timed step tells as JSON at this place.
-    MemoryOf(&'static str),
+    /// The memory of all who are in the group of this process.
+    MemoryOf(Whose),
+}
+
+/// A sandbox's process, in the JSON that the timed step tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// It is at this place.
+    Pid(&'static str),
+    /// Told by this engine, by its first words, of the container whose name is ours, before the name at this place.
+    Container(Vec<String>, &'static str),
 }
 
 /// A file or folder that comes back.
@@ -127,6 +179,15 @@ impl Course {
     }
 }
 
+impl Course {
+    /// What is timed, for a person.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let told = self.talk.iter().map(|talk| format!("{} told {}", talk.words.join(" "), talk.each));
+        self.timed.iter().map(|step| step.words.join(" ")).chain(told).collect()
+    }
+}
+
 impl Step {
     /// One that must say exactly this.
     #[must_use]
@@ -145,7 +206,7 @@ impl Step {
     pub fn named(&self, name: &str) -> Self {
         let says = match &self.says {
             Says::Line(line) => Says::Line(line.replace(NAME, name)),
-            Says::Anything => Says::Anything,
+            other => other.clone(),
         };
         let words = self.words.iter().map(|word| word.replace(NAME, name)).collect();
         Self { words, says, part: self.part }

@@ -70,7 +70,7 @@ fn told(site: &Site, said: &[&str], doing: &str) -> Result<Vec<u8>> {
     let failed = |why: io::Error| host(doing, site.program.display(), why);
     let program = words([&site.program.display().to_string()]);
     let said: Vec<String> = program.into_iter().chain(said.iter().map(|word| (*word).to_owned())).collect();
-    let mut client = site.start(&said, true).map_err(failed)?;
+    let mut client = site.start(&said, true, false).map_err(failed)?;
     let Some(ended) = client.wait(PATIENCE).map_err(failed)? else {
         client.kill().map_err(failed)?;
         return Err(failed(io::ErrorKind::TimedOut.into()));

@@ -26,7 +26,7 @@ impl Doctor {
         let failed = |why: String| host("ask doctor", site.program.display(), why);
         // Exit code 1 says that nothing works here: its words say why.
         let words = [site.program.display().to_string(), "doctor".into(), "--format".into(), "json".into()];
-        let mut client = site.start(&words, false).map_err(|why| failed(why.to_string()))?;
+        let mut client = site.start(&words, false, false).map_err(|why| failed(why.to_string()))?;
         let ended = client.wait(PATIENCE).map_err(|why| failed(why.to_string()))?;
         ended.ok_or_else(|| failed("it does not end".into()))?;
         let json: Value =

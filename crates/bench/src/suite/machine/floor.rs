@@ -1,6 +1,7 @@
 //! The bare host: what the same work costs without any sandbox.
 
-use super::course::{Course, Doer, Figure, Missing, Setup, Step, words};
+use super::course::{Course, Crowd, Doer, Figure, Missing, Setup, Step, words};
+use super::proving::Proving;
 use super::{Site, work};
 use crate::suite::Benchmark;
 
@@ -18,16 +19,26 @@ impl Doer for Floor {
             Benchmark::Phases => Err("it tells no phases".into()),
             Benchmark::Fork => Err("a process of the host is no sandbox".into()),
             Benchmark::Memory => {
-                let idle = words([&program.display().to_string(), "idle", &site.token]);
-                let figure = Figure::MemoryOfThose;
-                Ok(Course { before: vec![Setup::Stay(idle)], figure, ..Course::default() })
+                let program = program.display().to_string();
+                let idle = words([&program, "idle", &site.token]);
+                Ok(Course {
+                    before: vec![Setup::Stay(idle.clone())],
+                    figure: Figure::MemoryOfThose,
+                    crowd: Some(Crowd::Staying(idle)),
+                    hold: Some(work::holding(site, &program)),
+                    ..Course::default()
+                })
             }
-            Benchmark::Cpu | Benchmark::Syscalls | Benchmark::Io => {
+            Benchmark::Cpu | Benchmark::Syscalls | Benchmark::Io | Benchmark::Output => {
                 work::inside(benchmark, site, &program, &site.work.display().to_string(), &|words| words)
             }
             Benchmark::Copy => copy(site),
             _ => Ok(Course::one(words([&site.host_program("echo")?, &site.token]), site)),
         }
+    }
+
+    fn proof(&self, _: &Site) -> Result<Proving, Missing> {
+        Err("it is no sandbox".into())
     }
 
     fn is_others(&self) -> bool {

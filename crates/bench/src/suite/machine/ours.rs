@@ -1,7 +1,11 @@
 //! Our own backends: cold, each command in a process of ours that boots a sandbox, and warm, out of a daemon's pool.
 
-use super::course::{Course, Doer, Figure, Missing, NAME, Setup, Step, words};
+use agentkernel_oci::HostFacts;
+
+use super::course::{Course, Crowd, Doer, Figure, Missing, NAME, Setup, Step, Whose, words};
+use super::proving::{Expects, Proving};
 use super::{Site, work};
+use crate::sandbox::GroupLimits;
 use crate::suite::Benchmark;
 
 /// Where the program that does the work is inside: no folder of the host's that a sandbox would have.
@@ -20,33 +24,52 @@ pub struct Ours {
     pub is_warm: bool,
 }
 
+/// What the sandbox is given that is looked at.
+const PROVEN_MEMORY_MIB: u64 = 512;
+/// Likewise: as many processes.
+const PROVEN_PIDS: u64 = 256;
+/// Likewise: one processor.
+const PROVEN_CPU: GroupLimits =
+    GroupLimits { memory_bytes: 0, cpu_quota_us: 100_000, cpu_period_us: 100_000, pids: 0, swap: false };
+
 impl Doer for Ours {
     fn course(&self, benchmark: Benchmark, site: &Site) -> Result<Course, Missing> {
-        if let Some(obstacle) = &self.obstacle {
-            return Err(obstacle.as_str().into());
-        }
+        self.works()?;
         match benchmark {
             Benchmark::Startup | Benchmark::Phases | Benchmark::Concurrent | Benchmark::Stress => {
                 Ok(self.run(benchmark, site))
             }
             _ if self.is_warm => Err(Missing::Elsewhere),
-            Benchmark::Fork => Err("no backend of ours can make two of a running sandbox".into()),
+            Benchmark::Fork => self.fork(site),
             Benchmark::Lifecycle => Ok(self.lifecycle(site)),
             Benchmark::Exec => Ok(self.living(site, Self::saying(site, &["exec", &self.name()]))),
-            _ if self.is_wasm() => {
-                Err("it has no programs and no files inside, but a module for each call".into())
-            }
-            Benchmark::Cpu | Benchmark::Syscalls | Benchmark::Io => self.inside(benchmark, site),
-            Benchmark::Memory if site.daemon.is_some() => {
-                Err("a daemon that was named does not tell its sandboxes' processes".into())
-            }
-            Benchmark::Memory if matches!(&*self.backend, "docker" | "podman" | "apple") => {
-                Err("its container's process is known to the engine alone; measure the engine itself by --vs"
-                    .into())
-            }
             Benchmark::Memory => Ok(self.memory(site)),
-            Benchmark::Copy => Ok(self.copy(site)),
+            Benchmark::Cpu | Benchmark::Syscalls | Benchmark::Io | Benchmark::Output => {
+                self.has_programs().and_then(|()| self.inside(benchmark, site))
+            }
+            Benchmark::Copy => self.has_programs().map(|()| self.copy(site)),
         }
+    }
+
+    fn proof(&self, site: &Site) -> Result<Proving, Missing> {
+        self.works()?;
+        if self.is_warm {
+            return Err(Missing::Elsewhere);
+        }
+        self.has_programs()?;
+        let facts = Self::told(site, &["exec", &self.name(), "--", INSIDE, "facts"]);
+        let own_kernel = !matches!(&*self.backend, "oci" | "runc" | "crun" | "docker" | "podman");
+        let (memory_bytes, pids) = (PROVEN_MEMORY_MIB << 20, PROVEN_PIDS);
+        let limits = GroupLimits { memory_bytes, pids, swap: HostFacts::gather().swap, ..PROVEN_CPU };
+        let (mount, memory, pids) = (Self::mount(site), format!("{PROVEN_MEMORY_MIB}M"), pids.to_string());
+        let flags = ["--memory", &memory, "--cpus", "1", "--pids", &pids, "-v", &mount];
+        let before = vec![Setup::Run(self.create(site, &self.name(), &flags))];
+        Ok(Proving {
+            course: Course { before, ..self.memory(site) },
+            facts: Step::quiet("facts", facts),
+            // With a kernel of its own, what its host's group has to allow is more than what it has itself.
+            expects: Expects::Ours { own_kernel, limits: (!own_kernel).then_some(limits) },
+        })
     }
 
     fn is_others(&self) -> bool {
@@ -55,8 +78,39 @@ impl Doer for Ours {
 }
 
 impl Ours {
+    fn works(&self) -> Result<(), Missing> {
+        self.obstacle.as_deref().map_or(Ok(()), |obstacle| Err(obstacle.into()))
+    }
+
+    fn has_programs(&self) -> Result<(), Missing> {
+        self.obstacle_inside().map_or(Ok(()), |obstacle| Err(obstacle.into()))
+    }
+
     fn is_wasm(&self) -> bool {
         self.backend == "wasm"
+    }
+
+    /// Why no program of ours can be put into it, if none can.
+    fn obstacle_inside(&self) -> Option<&'static str> {
+        match &*self.backend {
+            "wasm" => Some("it has no programs and no files inside, but a module for each call"),
+            "hyperlight" => Some("no file of the host can be mounted into its machine"),
+            _ => None,
+        }
+    }
+
+    /// Where the first process of a sandbox is told, or why it is not.
+    fn first_process(&self, site: &Site) -> Result<Whose, String> {
+        if site.daemon.is_some() {
+            return Err("a daemon that was named does not tell its sandboxes' processes".into());
+        }
+        match &*self.backend {
+            "oci" | "runc" | "crun" | "gvisor" => Ok(Whose::Pid("/pid")),
+            engine @ ("docker" | "podman") => {
+                Ok(Whose::Container(site.engine(engine)?, "/sandbox/host_name"))
+            }
+            _ => Err("its sandbox is no process that is told; see what many of them take together".into()),
+        }
     }
 
     fn name(&self) -> String {
@@ -117,9 +171,8 @@ impl Ours {
 
     /// A sandbox of the daemon's that lives for all samples.
     fn living(&self, site: &Site, timed: Step) -> Course {
-        let create = [Self::told(site, &["create", "--name", &self.name()]), self.kind(site)].concat();
         Course {
-            before: vec![Setup::Run(Step::saying("create", create, &self.name()))],
+            before: vec![Setup::Run(self.create(site, &self.name(), &[]))],
             timed: vec![timed],
             after: vec![Step::quiet("rm", Self::told(site, &["rm", "-f", &self.name()]))],
             by_daemon: true,
@@ -127,13 +180,18 @@ impl Ours {
         }
     }
 
+    fn create(&self, site: &Site, name: &str, flags: &[&str]) -> Step {
+        let create =
+            [Self::told(site, &["create", "--name", name]), words_of(flags), self.kind(site)].concat();
+        Step::saying("create", create, name)
+    }
+
     fn lifecycle(&self, site: &Site) -> Course {
-        let create = [Self::told(site, &["create", "--name", NAME]), self.kind(site)].concat();
         let exec = Step { part: "exec", ..Self::saying(site, &["exec", NAME]) };
         Course {
             // It is started as it is created: there is no other word for that.
             timed: vec![
-                Step::saying("create", create, NAME),
+                self.create(site, NAME, &[]),
                 exec,
                 Step::quiet("stop", Self::told(site, &["stop", NAME])),
                 Step::quiet("rm", Self::told(site, &["rm", NAME])),
@@ -144,14 +202,46 @@ impl Ours {
         }
     }
 
+    /// One that waits, and many of them.
     fn memory(&self, site: &Site) -> Course {
+        let remove = Step::quiet("rm", Self::told(site, &["rm", "-f", NAME]));
+        let crowd = Some(Crowd::Made(self.create(site, NAME, &[]), remove));
         let inspect = Step::quiet("look", Self::told(site, &["inspect", &self.name(), "--format", "json"]));
-        Course { figure: Figure::MemoryOf("/pid"), ..self.living(site, inspect) }
+        let mount = Self::mount(site);
+        // What has no programs has no place for one either.
+        let mount: &[&str] = if self.obstacle_inside().is_none() { &["-v", &mount] } else { &[] };
+        let before = vec![Setup::Run(self.create(site, &self.name(), mount))];
+        let living = Course { before, crowd, ..self.living(site, inspect) };
+        match self.first_process(site) {
+            Ok(whose) => {
+                let hold = ["exec", "-i", &self.name(), "--", INSIDE, "hold", &site.token];
+                let hold = Some(Self::told(site, &hold));
+                Course { figure: Figure::MemoryOf(whose), hold, ..living }
+            }
+            Err(why) => Course { alone: Some(why), ..living },
+        }
+    }
+
+    fn mount(site: &Site) -> String {
+        format!("{}:{INSIDE}:ro", work::program(site).display())
+    }
+
+    fn fork(&self, site: &Site) -> Result<Course, Missing> {
+        if self.backend != "qemu" {
+            return Err("it cannot make two of a running sandbox".into());
+        }
+        let exec = Step { part: "exec", ..Self::saying(site, &["exec", NAME]) };
+        let fork = Step::saying("fork", Self::told(site, &["fork", &self.name(), "--name", NAME]), NAME);
+        let remove = Step::quiet("rm", Self::told(site, &["rm", "-f", NAME]));
+        let (between, rescue) = (vec![remove.clone()], vec![remove]);
+        Ok(Course { timed: vec![fork, exec.clone()], between, rescue, ..self.living(site, exec) })
     }
 
     fn inside(&self, benchmark: Benchmark, site: &Site) -> Result<Course, Missing> {
-        let mount = format!("{}:{INSIDE}:ro", work::program(site).display());
-        let run = [Self::told(site, &["run", "--no-daemon", "-v", &mount]), self.kind(site)].concat();
+        // The flood is more than is passed on unless it is asked for.
+        let limit = ["--output-limit", "1G"];
+        let run = Self::told(site, &["run", "--no-daemon", limit[0], limit[1], "-v", &Self::mount(site)]);
+        let run = [run, self.kind(site)].concat();
         let around = |words: Vec<String>| [run.clone(), vec!["--".to_owned()], words].concat();
         work::inside(benchmark, site, INSIDE.as_ref(), WRITABLE, &around)
     }

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::course::{Course, Doer, Figure, Missing, NAME, Setup, Step, words};
+use super::course::{Course, Crowd, Doer, Figure, Missing, NAME, Setup, Step, Whose, words};
+use super::held::CONTAINER_PID;
+use super::proving::{Expects, Proving};
 use super::runtime::Raw;
 use super::{Site, work};
 use crate::suite::Benchmark;
@@ -32,21 +34,27 @@ struct Engine {
 
 impl Doer for Engine {
     fn course(&self, benchmark: Benchmark, site: &Site) -> Result<Course, Missing> {
-        let program = site.host_program(self.name)?;
-        let engine =
-            OnEngine { site, program, container: format!("agentkernel-bench-{}", std::process::id()) };
+        let engine = self.on(site)?;
         match benchmark {
             Benchmark::Phases => Err("it tells no phases".into()),
             Benchmark::Fork => {
                 Err("it can make two of a running container by a checkpoint only, which needs CRIU".into())
             }
-            Benchmark::Exec => Ok(engine.living(engine.saying(&["exec", &engine.container]))),
+            Benchmark::Exec => Ok(engine.living(&[], engine.saying(&["exec", &engine.container]))),
             Benchmark::Lifecycle => Ok(engine.lifecycle()),
             Benchmark::Memory => Ok(engine.memory()),
-            Benchmark::Cpu | Benchmark::Syscalls | Benchmark::Io => engine.inside(benchmark),
+            Benchmark::Cpu | Benchmark::Syscalls | Benchmark::Io | Benchmark::Output => {
+                engine.inside(benchmark)
+            }
             Benchmark::Copy => Ok(engine.copy()),
             _ => Ok(Course::one(engine.run(&[], &["echo", &site.token]), site)),
         }
+    }
+
+    fn proof(&self, site: &Site) -> Result<Proving, Missing> {
+        let engine = self.on(site)?;
+        let facts = Step::quiet("facts", engine.told(&["exec", &engine.container, INSIDE, "facts"]));
+        Ok(Proving { course: engine.memory(), facts, expects: Expects::Others { own_kernel: false } })
     }
 
     fn is_others(&self) -> bool {
@@ -54,30 +62,44 @@ impl Doer for Engine {
     }
 }
 
+impl Engine {
+    fn on<'a>(&self, site: &'a Site) -> Result<OnEngine<'a>, Missing> {
+        let container = format!("agentkernel-bench-{}", std::process::id());
+        Ok(OnEngine { site, first: site.engine(self.name)?, is_podman: self.name == "podman", container })
+    }
+}
+
 /// The words that an engine is told.
 struct OnEngine<'a> {
     site: &'a Site,
-    program: String,
+    first: Vec<String>,
+    is_podman: bool,
     container: String,
 }
 
 impl OnEngine<'_> {
     fn told(&self, said: &[&str]) -> Vec<String> {
-        std::iter::once(&*self.program).chain(said.iter().copied()).map(str::to_owned).collect()
+        self.first.iter().map(String::as_str).chain(said.iter().copied()).map(str::to_owned).collect()
     }
 
     /// Nothing is fetched: an image that is not there is a reason.
     fn run(&self, flags: &[&str], command: &[&str]) -> Vec<String> {
         let run: &[&str] = &["run", "--rm", "--pull=never", "--network=none"];
-        self.told(&[run, flags, &[&self.site.image], command].concat())
+        self.told(&[run, self.limits(), flags, &[&self.site.image], command].concat())
+    }
+
+    /// Podman's own limits of open files and processes are higher than root may set everywhere: those of our sandboxes are not.
+    fn limits(&self) -> &'static [&'static str] {
+        if self.is_podman { &["--ulimit=nofile=1024:4096", "--ulimit=nproc=4096:4096"] } else { &[] }
     }
 
     fn saying(&self, said: &[&str]) -> Step {
         Step::saying("exec", self.told(&[said, &["echo", &self.site.token]].concat()), &self.site.token)
     }
 
-    fn living(&self, timed: Step) -> Course {
-        let run = self.run(&["--detach", "--name", &self.container], &["sh", "-c", WAITS]);
+    fn living(&self, flags: &[&str], timed: Step) -> Course {
+        let detached = ["--detach", "--name", &self.container];
+        let run = self.run(&[&detached, flags].concat(), &["sh", "-c", WAITS]);
         Course {
             before: vec![Setup::Run(Step::quiet("run", run))],
             timed: vec![timed],
@@ -87,8 +109,8 @@ impl OnEngine<'_> {
     }
 
     fn lifecycle(&self) -> Course {
-        let create =
-            ["create", "--pull=never", "--network=none", "--name", NAME, &self.site.image, "sh", "-c", WAITS];
+        let create = ["create", "--pull=never", "--network=none", "--name", NAME];
+        let create = [&create, self.limits(), &[&self.site.image, "sh", "-c", WAITS]].concat();
         Course {
             timed: vec![
                 Step::quiet("create", self.told(&create)),
@@ -104,14 +126,25 @@ impl OnEngine<'_> {
 
     fn memory(&self) -> Course {
         let inspect = Step::quiet("look", self.told(&["container", "inspect", &self.container]));
-        Course { figure: Figure::MemoryOf("/0/State/Pid"), ..self.living(inspect) }
+        let make = self.run(&["--detach", "--name", NAME], &["sh", "-c", WAITS]);
+        let remove = Step::quiet("rm", self.told(&["rm", "-f", NAME]));
+        let hold = ["exec", "-i", &self.container, INSIDE, "hold", &self.site.token];
+        Course {
+            figure: Figure::MemoryOf(Whose::Pid(CONTAINER_PID)),
+            crowd: Some(Crowd::Made(Step::quiet("make", make), remove)),
+            hold: Some(self.told(&hold)),
+            ..self.living(&["--volume", &self.mount()], inspect)
+        }
+    }
+
+    fn mount(&self) -> String {
+        format!("{}:{INSIDE}:ro", work::program(self.site).display())
     }
 
     fn inside(&self, benchmark: Benchmark) -> Result<Course, Missing> {
-        let mount = format!("{}:{INSIDE}:ro", work::program(self.site).display());
         let around = |command: Vec<String>| {
             let command: Vec<&str> = command.iter().map(String::as_str).collect();
-            self.run(&["--volume", &mount], &command)
+            self.run(&["--volume", &self.mount()], &command)
         };
         work::inside(benchmark, self.site, Path::new(INSIDE), "/tmp", &around)
     }
@@ -122,7 +155,7 @@ impl OnEngine<'_> {
         let Course { timed, brings, .. } = work::copying(self.site, "engine", &inside, &cp);
         let removal = self.told(&["exec", &self.container, "rm", "-r", "/file", "/tree"]);
         let between = vec![Step::quiet("rm", removal)];
-        Course { timed, brings, between, ..self.living(Step::quiet("", Vec::new())) }
+        Course { timed, brings, between, ..self.living(&[], Step::quiet("", Vec::new())) }
     }
 }
 
@@ -130,14 +163,19 @@ impl OnEngine<'_> {
 #[derive(Debug)]
 struct Bubblewrap;
 
+impl Bubblewrap {
+    /// Its words around a command. Where the work is may be below /tmp, which therefore stays as it is.
+    fn around(site: &Site) -> Result<impl Fn(Vec<String>) -> Vec<String>, Missing> {
+        let program = site.host_program("bwrap")?;
+        let flags = words([&program, "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/"]);
+        let flags = [flags, words(["--dev", "/dev", "--tmpfs", "/run"])].concat();
+        Ok(move |command: Vec<String>| [flags.clone(), command].concat())
+    }
+}
+
 impl Doer for Bubblewrap {
     fn course(&self, benchmark: Benchmark, site: &Site) -> Result<Course, Missing> {
-        let program = site.host_program("bwrap")?;
-        let around = |command: Vec<String>| {
-            let flags = words([&program, "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/"]);
-            // Where the work is may be below /tmp, which therefore stays as it is.
-            [flags, words(["--dev", "/dev", "--tmpfs", "/run"]), command].concat()
-        };
+        let around = Self::around(site)?;
         let workload = work::program(site);
         match benchmark {
             Benchmark::Phases => Err("it tells no phases".into()),
@@ -146,15 +184,27 @@ impl Doer for Bubblewrap {
             }
             Benchmark::Copy => Err("its files are the host's".into()),
             Benchmark::Memory => {
-                let idle = words([&workload.display().to_string(), "idle", &site.token]);
-                let figure = Figure::MemoryOfThose;
-                Ok(Course { before: vec![Setup::Stay(around(idle))], figure, ..Course::default() })
+                let program = workload.display().to_string();
+                let idle = around(words([&program, "idle", &site.token]));
+                Ok(Course {
+                    before: vec![Setup::Stay(idle.clone())],
+                    figure: Figure::MemoryOfThose,
+                    crowd: Some(Crowd::Staying(idle)),
+                    hold: Some(around(work::holding(site, &program))),
+                    ..Course::default()
+                })
             }
-            Benchmark::Cpu | Benchmark::Syscalls | Benchmark::Io => {
+            Benchmark::Cpu | Benchmark::Syscalls | Benchmark::Io | Benchmark::Output => {
                 work::inside(benchmark, site, &workload, "/run", &around)
             }
             _ => Ok(Course::one(around(words(["echo", &site.token])), site)),
         }
+    }
+
+    fn proof(&self, site: &Site) -> Result<Proving, Missing> {
+        let facts = Self::around(site)?(words([&work::program(site).display().to_string(), "facts"]));
+        let facts = Step::quiet("facts", facts);
+        Ok(Proving { course: Course::default(), facts, expects: Expects::Others { own_kernel: false } })
     }
 
     fn is_others(&self) -> bool {

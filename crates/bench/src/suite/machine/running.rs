@@ -9,7 +9,7 @@ use crate::refusal::{Cause, Failure, Refusal, host};
 use crate::sandbox::client::{Client, Ended};
 use crate::sandbox::verdict::{Run, judge};
 use crate::suite::interrupt::First;
-use crate::workload::Work;
+use crate::workload::{Flood, Work};
 
 /// How long a program that is to end may take before it is killed.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -46,6 +46,7 @@ impl Doing<'_> {
 pub fn work(says: &Says) -> Work {
     let says = match says {
         Says::Line(line) => Some(format!("{line}\n")),
+        Says::Flood => Some(format!("{}\n", Flood::right())),
         Says::Anything => None,
     };
     Work { words: Vec::new(), says, waits: false, is_timed: false }
@@ -77,7 +78,7 @@ impl Machine {
         by_daemon: bool,
     ) -> Result<(Run, Instant), Failure> {
         let failed = |why| doing.failed(why);
-        let mut client = self.site.start(&step.words, by_daemon).map_err(failed)?;
+        let mut client = self.site.start(&step.words, by_daemon, step.says == Says::Flood).map_err(failed)?;
         let started = client.started();
         let first = self.interrupt.wait(Some(client.process()), self.site.deadline).map_err(failed)?;
         let wall = started.elapsed();
@@ -103,8 +104,13 @@ impl Machine {
     }
 
     /// Starts a program that stays, and hears the token.
-    pub(super) fn stay(&self, doing: Doing<'_>, words: &[String]) -> Result<Client, Failure> {
-        let mut client = self.site.start_open(words, false).map_err(|why| doing.failed(why))?;
+    pub(super) fn stay(
+        &self,
+        doing: Doing<'_>,
+        words: &[String],
+        by_daemon: bool,
+    ) -> Result<Client, Failure> {
+        let mut client = self.site.start_open(words, by_daemon).map_err(|why| doing.failed(why))?;
         let line = client.first_line(self.site.deadline);
         if line.as_ref() == Some(&self.site.token) {
             return Ok(client);
@@ -125,7 +131,7 @@ impl Machine {
     /// Runs a step that takes something down, also after an interruption; that it fails is no failure.
     pub(super) fn take_down(&self, doing: Doing<'_>, step: &Step, by_daemon: bool) -> Result<(), Failure> {
         let failed = |why| doing.failed(why);
-        let mut client = self.site.start(&step.words, by_daemon).map_err(failed)?;
+        let mut client = self.site.start(&step.words, by_daemon, false).map_err(failed)?;
         if client.wait(self.site.deadline).map_err(failed)?.is_none() {
             end(&mut client).map_err(failed)?;
         }

@@ -3,7 +3,8 @@
 use agentkernel_oci::engine::Engine;
 
 use super::bundles::Bundles;
-use super::course::{Course, Doer, Figure, Missing, NAME, Setup, Step, words};
+use super::course::{Course, Crowd, Doer, Figure, Missing, NAME, Setup, Step, Whose, words};
+use super::proving::{Expects, Proving};
 use super::{Site, work};
 use crate::sandbox::target::{self, Target};
 use crate::suite::Benchmark;
@@ -24,6 +25,11 @@ impl Raw {
         let engine = [Engine::Runc, Engine::Gvisor].into_iter().find(|engine| engine.program() == name)?;
         Some(Self { engine })
     }
+
+    fn on<'a>(&self, site: &'a Site) -> Result<On<'a>, Missing> {
+        let (target, runtime) = target::find(self.engine, &site.folders).map_err(|error| error.why)?;
+        Ok(On { site, target, bundles: Bundles::of(site, &runtime) })
+    }
 }
 
 impl Doer for Raw {
@@ -35,14 +41,24 @@ impl Doer for Raw {
             Benchmark::Lifecycle => return Err("it keeps no container that has stopped".into()),
             _ => {}
         }
-        let (target, runtime) = target::find(self.engine, &site.folders).map_err(|error| error.why)?;
-        let on = On { site, target, bundles: Bundles::of(site, &runtime) };
+        let on = self.on(site)?;
         match benchmark {
             Benchmark::Exec => Ok(on.exec()),
             Benchmark::Memory => Ok(on.memory()),
-            Benchmark::Cpu | Benchmark::Syscalls | Benchmark::Io => on.inside(benchmark),
+            Benchmark::Cpu | Benchmark::Syscalls | Benchmark::Io | Benchmark::Output => on.inside(benchmark),
             _ => Ok(on.fresh(Course::one(on.run(NAME), site), words([PLACE, "print", &site.token]))),
         }
+    }
+
+    fn proof(&self, site: &Site) -> Result<Proving, Missing> {
+        let on = self.on(site)?;
+        let own_kernel = on.target.has_own_kernel;
+        let bundles = Some(on.bundles.doing(words([PLACE, "facts"]), None));
+        Ok(Proving {
+            course: Course { bundles, ..Course::default() },
+            facts: Step::quiet("facts", on.run(NAME)),
+            expects: Expects::Others { own_kernel },
+        })
     }
 
     fn is_others(&self) -> bool {
@@ -94,7 +110,9 @@ impl On<'_> {
 
     fn memory(&self) -> Course {
         let state = Step::quiet("look", self.told(&["state", LIVING]));
-        Course { figure: Figure::MemoryOf("/pid"), ..self.living(state) }
+        let hold = self.told(&["exec", LIVING, PLACE, "hold", &self.site.token]);
+        let (figure, crowd) = (Figure::MemoryOf(Whose::Pid("/pid")), Some(Crowd::Staying(self.run(NAME))));
+        Course { figure, crowd, hold: Some(hold), ..self.living(state) }
     }
 
     fn inside(&self, benchmark: Benchmark) -> Result<Course, Missing> {

@@ -3,46 +3,48 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
-use std::sync::PoisonError;
 use std::time::Instant;
 
-use serde_json::Value;
-
 use super::course::{Brought, Course, Figure, Step};
+use super::phases::RESIDUAL;
 use super::running::{Doing, verdict};
 use super::{Machine, Prepared, phases};
 use crate::refusal::{Cause, Failure};
-use crate::sandbox::client::Client;
 use crate::sandbox::verdict::{Run, nanoseconds};
-use crate::sandbox::{group, memory};
-use crate::suite::machine::phases::RESIDUAL;
-use crate::suite::record::{PSS, RSS};
 use crate::suite::subject::{Sample, Task};
 use crate::{text, workload};
 
 /// What the timed steps were.
 #[derive(Default)]
-struct Timed {
+pub struct Timed {
     /// When the first one began.
-    began: Option<Instant>,
-    total_ns: u64,
-    parts: BTreeMap<String, Option<u64>>,
-    exit_code: i32,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
+    pub began: Option<Instant>,
+    /// From there to the end of the last one.
+    pub total_ns: u64,
+    /// The parts of that.
+    pub parts: Parts,
+    /// How the last one ended.
+    pub exit_code: i32,
+    /// All that they said.
+    pub stdout: Vec<u8>,
+    /// What the last one complained of.
+    pub stderr: Vec<u8>,
 }
 
 impl Machine {
     /// Takes one, and leaves nothing of it but what all samples share.
-    pub(super) fn sample(&self, task: &Task, name: &str, prepared: &Prepared) -> Result<Sample, Failure> {
-        let doing = Doing { target: name, what: task.benchmark.key() };
+    pub(super) fn sample(&self, task: &Task, prepared: &Prepared) -> Result<Sample, Failure> {
+        let doing = self.doing(task.target, task.benchmark.key());
         let course = &prepared.course;
         let own = self.own_name();
         let bundle = prepared.staged.as_ref().filter(|staged| staged.is_per_sample());
         bundle.map_or(Ok(()), |staged| staged.make(&own)).map_err(|why| doing.failed(why))?;
         course.brings.iter().try_for_each(remove).map_err(|why| doing.failed(why))?;
-        let taken =
-            self.timed(doing, course, &own).and_then(|timed| self.judged(doing, task, prepared, timed));
+        let timed = match &course.talk {
+            Some(talk) => self.talked(doing, talk, prepared),
+            None => self.timed(doing, course, &own),
+        };
+        let taken = timed.and_then(|timed| self.judged(doing, task, prepared, timed));
         let steps = if taken.is_ok() { &course.between } else { &course.rescue };
         for step in steps {
             self.take_down(doing, &step.named(&own), course.by_daemon)?;
@@ -88,12 +90,13 @@ impl Machine {
             _ => (timed.total_ns, with_rest(timed.parts, timed.total_ns).map_err(refused)?),
         };
         let began = timed.began.unwrap_or(self.origin);
+        let bytes = self.memory(doing, prepared, &timed.stdout)?;
         Ok(Sample {
             round: task.round,
             began_ns: nanoseconds(began.duration_since(self.origin)),
             total_ns,
             parts,
-            bytes: memory_of(&course.figure, prepared, &timed.stdout).map_err(refused)?,
+            bytes,
             exit_code: timed.exit_code,
             stdout_sha256: text::sha256(&timed.stdout),
         })
@@ -125,7 +128,8 @@ fn keep(
     Ok(())
 }
 
-type Parts = BTreeMap<String, Option<u64>>;
+/// Times by name, nanoseconds; `None` is not seen.
+pub type Parts = BTreeMap<String, Option<u64>>;
 
 /// With what is in none of them, parts are the whole; where there are none, there is no rest.
 fn with_rest(mut parts: Parts, total_ns: u64) -> Result<Parts, Cause> {
@@ -150,27 +154,6 @@ fn inside(timed: &Timed) -> Result<(u64, Parts), Cause> {
     }
     let parts = workload::parts_ns(&stderr).into_iter().map(|(name, ns)| (name, Some(ns))).collect();
     Ok((inside, with_rest(parts, inside)?))
-}
-
-/// What is held by those whom the figure is about.
-fn memory_of(figure: &Figure, prepared: &Prepared, said: &[u8]) -> Result<BTreeMap<String, u64>, Cause> {
-    let failed = |why: String| Cause::Incredible { why };
-    let pids: Vec<u32> = match figure {
-        Figure::MemoryOfThose => {
-            let stayed = prepared.stayed.lock().unwrap_or_else(PoisonError::into_inner);
-            stayed.iter().map(Client::pid).collect()
-        }
-        Figure::MemoryOf(place) => {
-            let json: Value = serde_json::from_slice(said).map_err(|why| failed(why.to_string()))?;
-            let pid = json.pointer(place).and_then(Value::as_u64).and_then(|pid| u32::try_from(pid).ok());
-            vec![pid.filter(|pid| *pid > 0).ok_or_else(|| failed("it does not tell its process".into()))?]
-        }
-        _ => return Ok(BTreeMap::new()),
-    };
-    let groups = pids.into_iter().map(group::processes_with).collect::<std::io::Result<Vec<_>>>();
-    let processes = groups.map_err(|why| failed(why.to_string()))?.into_iter().flatten().collect();
-    let held = memory::held(&processes).map_err(failed)?;
-    Ok(BTreeMap::from([(PSS.to_owned(), held.pss_bytes), (RSS.to_owned(), held.rss_bytes)]))
 }
 
 fn remove(brought: &Brought) -> std::io::Result<()> {

@@ -10,7 +10,7 @@ fn fake(script: &str, benchmark: Benchmark, deadline: Duration) -> (Machine, Pip
     let course = doer.course(benchmark, &site).expect("it does everything");
     let (interrupt, trigger) = Interrupt::new().expect("a pipe");
     let mut machine = Machine::of(site, vec![Target { name: "fake".into(), doer }], interrupt);
-    let set_up = machine.set_up(0, benchmark, course);
+    let set_up = machine.set_up(0, benchmark.key(), course);
     assert!(set_up.is_ok(), "{set_up:?}");
     (machine, trigger)
 }

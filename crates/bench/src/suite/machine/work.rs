@@ -3,23 +3,27 @@
 use std::path::{Path, PathBuf};
 
 use super::Site;
-use super::course::{Brought, Course, Missing, Step};
+use super::course::{Brought, Course, Missing, Says, Step, words};
 use crate::plan::Metric;
 use crate::suite::Benchmark;
 use crate::workload::{self, work_of};
 
 /// Where the program is that does the work, in the folder of the run.
 const PROGRAM: &str = "workload";
+/// E2B's client, which does by orders what is measured of its server.
+const E2B_DRIVER: &str = include_str!("e2b_driver.py");
+/// Where it is.
+const E2B_FILE: &str = "e2b_driver.py";
 /// Where the Wasm module is that says a word.
 const MODULE: &str = "say.wat";
 /// The file that is copied, and the folder.
 const FILE: &str = "file";
 const TREE: &str = "tree";
 
-/// Bytes of the file that is copied.
-pub const COPIED_BYTES: usize = 64 << 20;
+/// Bytes of the file that is copied: 100 MB.
+pub const COPIED_BYTES: usize = 100_000_000;
 /// Files in the folder that is copied.
-const TREE_FILES: u64 = 1000;
+pub const COPIED_FILES: u64 = 10_000;
 /// Bytes of each.
 const TREE_FILE_BYTES: usize = 1024;
 
@@ -27,6 +31,12 @@ const TREE_FILE_BYTES: usize = 1024;
 #[must_use]
 pub fn program(site: &Site) -> PathBuf {
     site.work.join(PROGRAM)
+}
+
+/// The program that speaks to an E2B server.
+#[must_use]
+pub fn e2b_driver(site: &Site) -> PathBuf {
+    site.work.join(E2B_FILE)
 }
 
 /// The module that says its first word.
@@ -46,6 +56,7 @@ pub fn stage(site: &Site) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::write(program(site), workload::PROGRAM)?;
     std::fs::set_permissions(program(site), std::fs::Permissions::from_mode(0o755))?;
+    std::fs::write(e2b_driver(site), E2B_DRIVER)?;
     std::fs::write(module(site), workload::MODULE)
 }
 
@@ -56,9 +67,9 @@ pub fn stage_copied(site: &Site) -> std::io::Result<()> {
     workload::fill(site.seed, 0, &mut bytes);
     std::fs::write(file, &bytes)?;
     std::fs::create_dir_all(&tree)?;
-    (0..TREE_FILES)
+    (0..site.copied_files)
         .zip(bytes.chunks(TREE_FILE_BYTES))
-        .try_for_each(|(number, bytes)| std::fs::write(tree.join(format!("{number:04}")), bytes))
+        .try_for_each(|(number, bytes)| std::fs::write(tree.join(format!("{number:05}")), bytes))
 }
 
 /// What is copied in and out again: `inside` names a place of the sandbox, `cp` is the tool's word for it.
@@ -84,6 +95,11 @@ pub fn copying(
     }
 }
 
+/// What holds 64 MiB inside.
+pub fn holding(site: &Site, program: &str) -> Vec<String> {
+    words([program, "hold", &site.token])
+}
+
 /// The benchmark by the program at `program`, which may write to `folder`; `around` puts the sandbox's words around it.
 pub fn inside(
     benchmark: Benchmark,
@@ -94,6 +110,11 @@ pub fn inside(
 ) -> Result<Course, Missing> {
     let seed = site.seed.to_string();
     let (verb, says) = match benchmark {
+        Benchmark::Output => {
+            let words = words([&program.display().to_string(), "flood", &seed]);
+            let timed = vec![Step { part: "output", words: around(words), says: Says::Flood }];
+            return Ok(Course { timed, ..Course::default() });
+        }
         Benchmark::Cpu => {
             let work = work_of(Metric::Cpu, site.seed);
             (vec!["loop", &seed], work.says.unwrap_or_default().trim_end().to_owned())

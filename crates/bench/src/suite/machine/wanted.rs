@@ -1,0 +1,65 @@
+//! Who is measured: the bare host, and whoever is named.
+
+use agentkernel_core::{Error, ErrorKind, Result};
+
+use super::course::Doer;
+use super::doctor::Doctor;
+use super::e2b::E2b;
+use super::{HOST, Site, Target, floor, ours, rival};
+
+/// What a name begins with whose rest is the address of an E2B server.
+const E2B: &str = "e2b:";
+
+/// Who is to be measured besides the bare host.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Backends of ours; all that doctor knows, if none is named.
+    pub backends: Vec<String>,
+    /// Whether each of them is measured out of a daemon's pool, too.
+    pub warm: bool,
+    /// Tools of others.
+    pub rivals: Vec<String>,
+}
+
+impl Wanted {
+    /// All targets, and how this machine has KVM, in doctor's words.
+    pub(super) fn targets(&self, site: &Site) -> Result<(Vec<Target>, Option<String>)> {
+        // A wrong name costs no question to doctor, who looks at all there is.
+        let rivals = self.rivals.iter().map(|name| other(name)).collect::<Result<Vec<_>>>()?;
+        let Doctor { backends: known, kvm } = Doctor::ask(site)?;
+        let all = || known.keys().cloned().collect::<Vec<_>>();
+        let backends = if self.backends.is_empty() { all() } else { self.backends.clone() };
+        let mut targets = vec![target(HOST, floor::Floor)];
+        for name in backends {
+            let obstacle = known.get(&name).ok_or_else(|| unknown("backend", &name, &all().join(", ")))?;
+            let warm: &[bool] = if self.warm { &[false, true] } else { &[false] };
+            targets.extend(warm.iter().map(|is_warm| ours(&name, obstacle.clone(), *is_warm)));
+        }
+        targets.extend(rivals);
+        Ok((targets, kvm))
+    }
+}
+
+fn target(name: &str, doer: impl Doer + 'static) -> Target {
+    Target { name: name.into(), doer: Box::new(doer) }
+}
+
+fn ours(backend: &str, obstacle: Option<String>, is_warm: bool) -> Target {
+    let name = if is_warm { format!("{backend} pool") } else { backend.to_owned() };
+    target(&name, ours::Ours { backend: backend.to_owned(), obstacle, is_warm })
+}
+
+fn other(name: &str) -> Result<Target> {
+    if let Some(address) = name.strip_prefix(E2B) {
+        return Ok(target(name, E2b::at(address)?));
+    }
+    let all = || format!("{}, {E2B}URL", rival::NAMES.join(", "));
+    let doer = rival::doer(name).ok_or_else(|| unknown("tool", name, &all()))?;
+    Ok(Target { name: format!("{name} itself"), doer })
+}
+
+fn unknown(what: &str, name: &str, all: &str) -> Error {
+    Error::new(ErrorKind::Usage, format!("find the {what}"), "nobody knows it")
+        .on(name)
+        .hint(format!("there are {all}"))
+}
