@@ -52,6 +52,10 @@ bench-sandbox *args:
 bench-instructions *args:
     @scripts/bench/instructions "$@"
 
+# All that BENCHMARKS.md tells of this machine, and its tables anew: some hour.
+bench-all:
+    @scripts/bench/all
+
 # Fuzz each target for some seconds (needs a nightly toolchain and cargo-fuzz).
 fuzz seconds="60":
     for target in $(cargo +nightly fuzz list); do cargo +nightly fuzz run "$target" -- -max_total_time={{ seconds }} || exit 1; done

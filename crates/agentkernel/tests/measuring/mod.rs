@@ -18,14 +18,20 @@ pub fn number(name: &str, default: u32) -> u32 {
     number.unwrap_or_else(|| panic!("{name}: '{word}' is not a number above 0"))
 }
 
-/// Measures, and keeps the results where those of all runs are.
+/// Measures with the host's own engines, and keeps the results where those of all runs are.
 pub fn bench(plans: &[&str], flags: &[(&str, u32)]) {
+    bench_with(&[], plans, &[], flags);
+}
+
+/// Likewise with more words, and with engines where these variables say.
+pub fn bench_with(engines: &[(&str, String)], plans: &[&str], words: &[&str], flags: &[(&str, u32)]) {
     let environment = TestEnvironment::new();
     let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../benchmark-results");
     let mut command = environment.command(env!("CARGO_BIN_EXE_agentkernel"));
-    command.args(["bench", "run"]).args(plans).arg("--output").arg(results);
-    // The host's own engines, and a person who reads.
+    command.args(["bench", "run"]).args(plans).args(words).arg("--output").arg(results);
+    // The host's own engines unless others are named, and a person who reads.
     command.env_remove("DOCKER_HOST").env_remove("CONTAINER_HOST");
+    command.envs(engines.iter().map(|(name, address)| (name, address)));
     command.stdout(Stdio::inherit()).stderr(Stdio::inherit());
     for (flag, number) in flags {
         command.arg(flag).arg(number.to_string());
