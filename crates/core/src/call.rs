@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::Usage;
+use crate::{Error, ErrorKind, Usage};
 
 /// What is called, with what.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,14 @@ pub struct Call {
 impl Call {
     /// Longest text of a call, bytes: what is larger is data, and not to be typed.
     pub const TEXT_MAX: usize = 1 << 20;
+
+    /// What a caller is told whose call was given up at its deadline.
+    #[must_use]
+    pub fn late(&self) -> Error {
+        let limit = self.timeout.unwrap_or_default();
+        let why = format!("it had not returned after {} ms", limit.as_millis());
+        Error::new(ErrorKind::Timeout, "call the function", why).on(&self.function)
+    }
 }
 
 /// Reads a call as it is written: the function's name, and its arguments as JSON, as in `add(40, 2)`.

@@ -100,13 +100,41 @@ impl SeccompFilters {
         if let Some(name) = omit.iter().find(|name| !is_blocked(name)) {
             return Err(SeccompError::NothingToOmit { name: (*name).to_owned() });
         }
+        Self::of(omit, &[])
+    }
+
+    /// Filters that are **stricter** by these calls, for a process that holds a sandbox from outside.
+    ///
+    /// # Errors
+    /// A name is none of a call's.
+    pub fn compile_and_deny(more: &[&str]) -> Result<Self, SeccompError> {
+        let number = |name: &&str| {
+            syscall_number(name).ok_or_else(|| SeccompError::NothingToOmit { name: (*name).to_owned() })
+        };
+        Self::of(&[], &more.iter().map(number).collect::<Result<Vec<_>, _>>()?)
+    }
+
+    fn of(omit: &[&str], more: &[i64]) -> Result<Self, SeccompError> {
         let allow = allow_rules(omit)
             .and_then(|rules| program(rules, refuse_with(libc::ENOSYS), SeccompAction::Allow))
             .map_err(|source| SeccompError::Compile { filter: "allow", source })?;
-        let deny = deny_rules(omit)
-            .and_then(|rules| program(rules, SeccompAction::Allow, refuse_with(libc::EPERM)))
-            .map_err(|source| SeccompError::Compile { filter: "deny", source })?;
-        Ok(Self { allow, deny })
+        let deny = deny_rules(omit).and_then(|mut rules| {
+            rules.extend(more.iter().map(|number| (*number, Vec::new())));
+            program(rules, SeccompAction::Allow, refuse_with(libc::EPERM))
+        });
+        Ok(Self { allow, deny: deny.map_err(|source| SeccompError::Compile { filter: "deny", source })? })
+    }
+
+    /// Puts every thread of the process under the filters: otherwise as [`Self::install`].
+    ///
+    /// # Errors
+    /// The kernel does not take them, or a thread has other filters.
+    pub fn install_in_all_threads(&self) -> Result<(), SeccompError> {
+        for (filter, program) in [("allow", &self.allow), ("deny", &self.deny)] {
+            seccompiler::apply_filter_all_threads(program)
+                .map_err(|source| SeccompError::Install { filter, source })?;
+        }
+        Ok(())
     }
 
     /// The filters in the order in which they are to be installed, for whoever installs them elsewhere: each as the number

@@ -58,8 +58,15 @@ pub fn run(
 /// Says how a command has ended, or that it did not begin.
 fn tell(outcome: Outcome, has_started: bool, shared: &Shared) -> io::Result<()> {
     let words = |words: String| News::Stderr(words.into_bytes());
-    let end = match outcome {
+    let outcome = match outcome {
         Outcome::Refused(refusal) if !has_started => return shared.say(&News::NotStarted(refusal)),
+        outcome => outcome,
+    };
+    // Whoever is in the machine may have ended it without a word of its beginning, which is heard first.
+    if !has_started {
+        shared.say(&News::Started)?;
+    }
+    let end = match outcome {
         Outcome::Refused(why) => {
             shared.say(&words(format!("agentkernel: it was not executed: {why:?}\n")))?;
             End::Code(NOT_EXECUTABLE)
@@ -68,12 +75,7 @@ fn tell(outcome: Outcome, has_started: bool, shared: &Shared) -> io::Result<()> 
             shared.say(&words(format!("agentkernel: the module trapped: {why}\n")))?;
             End::Signal(SIGABRT)
         }
-        Outcome::Ended(end) => {
-            if !has_started {
-                shared.say(&News::Started)?;
-            }
-            end
-        }
+        Outcome::Ended(end) => end,
     };
     shared.say(&News::Ended(end))
 }

@@ -9,6 +9,7 @@ mod machine;
 mod orders;
 mod root;
 mod shared;
+mod sys;
 
 use std::io;
 use std::path::Path;
@@ -19,6 +20,7 @@ use std::sync::mpsc::Receiver;
 use agentkernel_hyperlight::wire::{self, News, Order, Plan, Root, Trouble};
 use agentkernel_wasm::MachineCode;
 
+use confine::Refuge;
 use kept::Kept;
 use machine::Machine;
 use orders::Job;
@@ -40,7 +42,7 @@ fn serve() -> io::Result<()> {
     let Order::Boot(plan) = wire::read(io::stdin().lock())? else {
         return Err(io::Error::other("the first order is none to boot"));
     };
-    let (machine, module, jobs) = match make(&plan, &shared) {
+    let (machine, module, jobs) = match withdrawn(&plan, &shared) {
         Ok(made) => made,
         Err(trouble) => return shared.say(&News::NotMade(trouble)),
     };
@@ -48,12 +50,23 @@ fn serve() -> io::Result<()> {
     obey(machine, module.as_ref(), &jobs, &shared)
 }
 
-/// Makes the machine. What is read with all rights is read first; whoever compiles a module has none any more.
-fn make(plan: &Plan, shared: &Arc<Shared>) -> Result<(Machine, Option<MachineCode>, Receiver<Job>), Trouble> {
+/// The machine, what runs in it, and what is to be done in it.
+type Made = (Machine, Option<MachineCode>, Receiver<Job>);
+
+/// Makes the machine, and then keeps nothing but it.
+fn withdrawn(plan: &Plan, shared: &Arc<Shared>) -> Result<Made, Trouble> {
+    let refuge = Refuge::of(plan.user).map_err(failed)?;
+    let made = make(plan, &refuge, shared)?;
+    refuge.withdraw().map_err(failed)?;
+    Ok(made)
+}
+
+/// Makes the machine. What is read with all rights is read first; whoever compiles a module has none that it can use.
+fn make(plan: &Plan, refuge: &Refuge, shared: &Arc<Shared>) -> Result<Made, Trouble> {
     match &plan.root {
         Root::Module { file, cache } => {
             let wasm = MachineCode::read(file).map_err(Trouble::Module)?;
-            confine::give_up_privileges().map_err(failed)?;
+            refuge.give_up_privileges().map_err(failed)?;
             let mut module = MachineCode::of(file, &wasm, cache.clone()).map_err(Trouble::Module)?;
             let jobs = prepared(shared).map_err(failed)?;
             let machine = of_module(&module, cache.as_deref(), plan.memory_mib, shared)?;
@@ -62,7 +75,7 @@ fn make(plan: &Plan, shared: &Arc<Shared>) -> Result<(Machine, Option<MachineCod
         }
         Root::Host | Root::Folder(_) => {
             let files = root::archive(&plan.root, plan.memory_mib)?;
-            confine::give_up_privileges().map_err(failed)?;
+            refuge.give_up_privileges().map_err(failed)?;
             let jobs = prepared(shared).map_err(failed)?;
             let machine = Machine::of_files(files, plan.memory_mib, shared).map_err(Trouble::Machine)?;
             Ok((machine, None, jobs))

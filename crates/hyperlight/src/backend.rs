@@ -8,7 +8,7 @@ use agentkernel_core::{
     Availability, Backend, BackendKind, Booted, Capabilities, Error, ErrorKind, Image, Result, SandboxSpec,
 };
 use agentkernel_kvm::KvmLevel;
-use agentkernel_process::locate;
+use agentkernel_process::{OwnId, locate};
 use async_trait::async_trait;
 use tokio::time::timeout;
 
@@ -118,13 +118,15 @@ async fn make(path: &Path, plan: Plan) -> Result<Made> {
     let failed = |why: String| Error::new(ErrorKind::Boot, "start the sandbox", why).on(path.display());
     let (helper, mut hearing) = Helper::start(path).map_err(|why| failed(why.to_string()))?;
     let memory_mib = plan.memory_mib;
+    let user = OwnId::take().map_err(|why| failed(format!("there is no id for the helper: {why}")))?;
+    let plan = Plan { user: user.as_ref().map(OwnId::get), ..plan };
     helper.order(&Order::Boot(plan)).await.map_err(|why| failed(why.to_string()))?;
     let mut deadline = PREPARE_DEADLINE;
     loop {
         let news = timeout(deadline, hearing.next()).await;
         match news.map_err(|_| failed(format!("no machine within {deadline:?}")))? {
             Ok(News::Prepared) => deadline = BOOT_DEADLINE,
-            Ok(News::Ready { memory_mib: has_mib }) => return Ok(Made { helper, hearing, has_mib }),
+            Ok(News::Ready { memory_mib: has_mib }) => return Ok(Made { helper, hearing, has_mib, user }),
             Ok(News::NotMade(trouble)) => return Err(not_made(trouble, memory_mib)),
             Ok(other) => return Err(failed(format!("it said {other:?}"))),
             Err(why) => return Err(failed(format!("it ended: {why}"))),
@@ -208,7 +210,7 @@ impl Backend for HyperlightBackend {
             Ok(helper) => helper,
             Err(unusable) => return unusable.into(),
         };
-        match raise(&helper, Plan { root: Root::Host, memory_mib: TRIAL_MIB }).await {
+        match raise(&helper, Plan { root: Root::Host, memory_mib: TRIAL_MIB, user: None }).await {
             Ok(_) => limited(&helper),
             Err(why) => Availability::Unavailable {
                 needs: format!("a Hyperlight that works here: {why}"),
@@ -277,7 +279,7 @@ mod tests {
         for (script, why) in [("exit 3", "it ended"), ("exec echo nonsense", "frame of")] {
             fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
             fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("made executable");
-            let plan = Plan { root: Root::Host, memory_mib: TRIAL_MIB };
+            let plan = Plan { root: Root::Host, memory_mib: TRIAL_MIB, user: None };
             let error = make(&path, plan).await.err().expect("no machine");
             assert_eq!(error.kind, ErrorKind::Boot);
             assert!(error.why.contains(why) || error.why.contains("pipe"), "{error}");

@@ -26,7 +26,7 @@ pub(crate) async fn call(house: &Arc<House>, call: &Call) -> Result<Returned> {
     let began = Instant::now();
     let entered = tokio::select! {
         hearing = Arc::clone(&house.hearing).lock_owned() => hearing,
-        () = sleep_or_never(call.timeout) => return Err(late(call)),
+        () = sleep_or_never(call.timeout) => return Err(call.late()),
     };
     let (given_up, is_given_up) = oneshot::channel();
     let exchange = Exchange { house: Arc::clone(house), hearing: entered, call: call.clone(), began };
@@ -34,12 +34,6 @@ pub(crate) async fn call(house: &Arc<House>, call: &Call) -> Result<Returned> {
     let task = tokio::spawn(exchange.perform(is_given_up));
     let _dropped_with_us: oneshot::Sender<()> = given_up;
     task.await.unwrap_or_else(|why| Err(Error::new(ErrorKind::Internal, WHAT, why)))
-}
-
-fn late(call: &Call) -> Error {
-    let limit = call.timeout.unwrap_or_default();
-    let why = format!("it had not returned after {} ms", limit.as_millis());
-    Error::new(ErrorKind::Timeout, WHAT, why).on(&call.function)
 }
 
 /// One call, and all that the helper says of it.
@@ -77,7 +71,7 @@ impl Exchange {
                 let why = format!("its machine crashed: {why}");
                 Err(Error::new(ErrorKind::Trapped, WHAT, why).on(&self.call.function))
             }
-            News::Ended(End::Killed) => Err(late(&self.call)),
+            News::Ended(End::Killed) => Err(self.call.late()),
             other => Err(gone(&self.house, io::Error::other(format!("the helper said {other:?}")))),
         }
     }

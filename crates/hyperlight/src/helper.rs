@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use agentkernel_process::{Attended, Program};
+use agentkernel_process::{Attended, OwnId, Program};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe::{Receiver, Sender};
 
@@ -27,6 +27,8 @@ pub(crate) struct Made {
     pub(crate) helper: Helper,
     pub(crate) hearing: Hearing,
     pub(crate) has_mib: usize,
+    /// Whom it has become, if it is not who we are.
+    pub(crate) user: Option<OwnId>,
 }
 
 impl Helper {

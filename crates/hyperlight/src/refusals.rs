@@ -49,7 +49,7 @@ pub(crate) fn plan(spec: &SandboxSpec, cache: Option<&Path>) -> Result<Plan> {
         let why = "a machine has one whole processor while it computes, and less cannot be enforced";
         return Err(refused(&format!("cpus {}", limits.cpus), why).hint("use --cpus 1"));
     }
-    Ok(Plan { root, memory_mib: memory_mib(limits.memory)? })
+    Ok(Plan { root, memory_mib: memory_mib(limits.memory)?, user: None })
 }
 
 fn memory_mib(limit: Limit<ByteSize>) -> Result<usize> {

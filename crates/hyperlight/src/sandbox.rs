@@ -7,6 +7,7 @@ use agentkernel_core::{
     BackendKind, Call, CauseOfDeath, Command, Ended, Error, ErrorKind, Files, NoFiles, Posture, Process,
     Result, Returned, Sandbox, SandboxName, SandboxSpec, SandboxUsage, Stopped,
 };
+use agentkernel_process::OwnId;
 use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -29,6 +30,8 @@ pub(crate) struct House {
     pub(crate) hearing: Arc<tokio::sync::Mutex<Hearing>>,
     wanted_mib: usize,
     has_mib: usize,
+    /// Whom the helper has become; nobody else does as long as it lives.
+    user: Option<OwnId>,
     /// Whether its machine runs a Wasm module, and no programs.
     pub(crate) has_module: bool,
     /// Why it ended.
@@ -37,9 +40,9 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) fn new(made: Made, wanted_mib: usize, has_module: bool) -> Self {
-        let Made { helper, hearing, has_mib } = made;
+        let Made { helper, hearing, has_mib, user } = made;
         let hearing = Arc::new(tokio::sync::Mutex::new(hearing));
-        Self { helper, hearing, wanted_mib, has_mib, has_module, end: watch::channel(None).0 }
+        Self { helper, hearing, wanted_mib, has_mib, user, has_module, end: watch::channel(None).0 }
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {
@@ -51,7 +54,7 @@ impl House {
 
     /// What the host says of it.
     pub(crate) fn posture(&self) -> Result<Posture> {
-        posture::read(self.helper.pid(), self.wanted_mib, self.has_mib)
+        posture::read(self.helper.pid(), self.user.as_ref().map(OwnId::get), self.wanted_mib, self.has_mib)
     }
 
     /// Waits until it has ended.

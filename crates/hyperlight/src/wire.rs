@@ -38,6 +38,8 @@ pub struct Plan {
     pub root: Root,
     /// Its memory, MiB: the root is part of it.
     pub memory_mib: usize,
+    /// Whom the helper becomes once there is a machine, in an empty root; it stays who it is where there is nobody else to be.
+    pub user: Option<u32>,
 }
 
 /// Where the files of a root come from. All of them are copied into the machine's memory.

@@ -28,7 +28,6 @@ mod boundary;
 mod control;
 mod cpio;
 mod folder;
-mod identity;
 mod image;
 mod kept;
 mod kernel;

@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 mod finish;
+#[cfg(target_os = "linux")]
+mod own_id;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -19,6 +21,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 pub use finish::Finished;
+#[cfg(target_os = "linux")]
+pub use own_id::OwnId;
 
 /// The first of these folders' programs of this name: a file that may be executed. Relative folders are passed over.
 #[must_use]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use agentkernel_core::{Call, Error, ErrorKind, Result, Returned};
 use agentkernel_instance::{INITIALIZE, cause};
@@ -29,7 +29,7 @@ async fn alone(house: Arc<House>, call: Call) -> Result<Returned> {
     let meters = [Arc::clone(&used), Arc::clone(&house.used_ns)];
     let work = Metered::new(perform(&house, &mut store, &call), &house.processors, meters);
     let values = match call.timeout {
-        Some(limit) => timeout(limit, work).await.unwrap_or_else(|_| Err(late(&call, limit)))?,
+        Some(limit) => timeout(limit, work).await.unwrap_or_else(|_| Err(call.late()))?,
         None => work.await?,
     };
     let usage = usage(&used, store.data().meter.bytes, began);
@@ -73,11 +73,6 @@ pub(crate) fn listed(names: &[&str]) -> String {
     const MOST: usize = 12;
     let shown = names[..names.len().min(MOST)].join(", ");
     if names.len() > MOST { format!("{shown} and {} more", names.len() - MOST) } else { shown }
-}
-
-fn late(call: &Call, limit: Duration) -> Error {
-    let why = format!("it had not returned after {} ms", limit.as_millis());
-    Error::new(ErrorKind::Timeout, WHAT, why).on(&call.function)
 }
 
 fn failed(why: &wasmtime::Error, store: &Store<Guest>) -> Error {

@@ -63,7 +63,11 @@ const RULES: &[(&str, &str)] = &[
     ),
     (
         "X itself",
-        "another's tool by its own command line; runc and runsc on the bundle and the root folder of our sandboxes",
+        "another's tool by its own command line; runc and runsc on the bundle of our sandboxes and a root folder of busybox",
+    ),
+    (
+        "X, raw root",
+        "ours on a root folder like that of the raw runtime, with the raw runtime's work: for what our layer adds to it",
     ),
     (
         "exec, lifecycle, memory, copy",

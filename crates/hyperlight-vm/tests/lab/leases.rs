@@ -78,6 +78,47 @@ async fn a_sandbox_whose_helper_is_killed_ends_and_says_so() {
     process.control().signal(9, SignalTarget::Process).await.expect("what is said after its end is ignored");
 }
 
+/// Beside the posture, by the host's own files: each thread of it, also after a machine that had to be made anew.
+#[tokio::test]
+async fn the_helper_is_nobody_in_an_empty_root_and_starts_nothing() {
+    if !has_kvm() {
+        return;
+    }
+    let sandbox = probing().await;
+    let helper = format!("/proc/{}", helper_of_this_process().as_raw_nonzero());
+    for round in 0..2 {
+        let posture = sandbox.posture().await.expect("read");
+        assert!(posture.holds(), "{posture:?}");
+        let tasks = std::fs::read_dir(format!("{helper}/task")).expect("read").flatten();
+        let statuses = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok());
+        let statuses: Vec<String> = statuses.collect();
+        assert!(statuses.len() > 1, "it has its machine's thread and the one that hears orders");
+        for status in &statuses {
+            let field = |name: &str| {
+                let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+                line.map(|value| value.split_whitespace().collect::<Vec<_>>()).unwrap_or_default()
+            };
+            assert_eq!(
+                (field("Seccomp"), field("CapPrm")),
+                (vec!["2"], vec!["0000000000000000"]),
+                "{status}"
+            );
+            if rustix::process::geteuid().is_root() {
+                let user = field("Uid");
+                assert!(user[0] != "0" && user.iter().all(|id| *id == user[0]), "{round}: {status}");
+                assert_eq!((field("Gid"), field("Groups")), (user, vec![]), "{round}: {status}");
+            }
+        }
+        if rustix::process::geteuid().is_root() {
+            let root = std::fs::read_dir(format!("{helper}/root")).expect("read");
+            assert_eq!(root.count(), 0, "its root is empty");
+        }
+        // The machine is destroyed, and made anew by whom the helper is now.
+        assert_eq!(say(&*sandbox, &["probe", "crash"]).await.code(), 128 + 11);
+        assert_eq!(say(&*sandbox, &["probe", "exit", "7"]).await.code(), 7);
+    }
+}
+
 /// The child of this thread's making that was born last.
 fn helper_of_this_process() -> rustix::process::Pid {
     let thread = rustix::thread::gettid().as_raw_nonzero();

@@ -4,10 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use agentkernel_core::{Error, ErrorKind, Result, SandboxName};
+use agentkernel_process::OwnId;
 
 use super::start::WHAT;
 use crate::folder::PrivateFolder;
-use crate::identity::OwnId;
 use crate::plan::VmPlan;
 use crate::plan::firecracker::JAIL;
 

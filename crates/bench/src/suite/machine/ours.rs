@@ -7,6 +7,7 @@ use super::proving::{Expects, Proving};
 use super::{Site, work};
 use crate::sandbox::GroupLimits;
 use crate::suite::Benchmark;
+use crate::workload;
 
 /// Where the program that does the work is inside: no folder of the host's that a sandbox would have.
 const INSIDE: &str = "/opt/agentkernel-bench-workload";
@@ -22,6 +23,8 @@ pub struct Ours {
     pub obstacle: Option<String>,
     /// Whether it is warm: out of the daemon's pool.
     pub is_warm: bool,
+    /// Whether it is on a root folder like that of a raw runtime, and does its work: what our layer adds.
+    pub has_raw_root: bool,
 }
 
 /// What the sandbox is given that is looked at.
@@ -36,10 +39,11 @@ impl Doer for Ours {
     fn course(&self, benchmark: Benchmark, site: &Site) -> Result<Course, Missing> {
         self.works()?;
         match benchmark {
+            Benchmark::Concurrent | Benchmark::Stress if self.has_raw_root => Err(Missing::Elsewhere),
             Benchmark::Startup | Benchmark::Phases | Benchmark::Concurrent | Benchmark::Stress => {
                 Ok(self.run(benchmark, site))
             }
-            _ if self.is_warm => Err(Missing::Elsewhere),
+            _ if self.is_warm || self.has_raw_root => Err(Missing::Elsewhere),
             Benchmark::Fork => self.fork(site),
             Benchmark::Lifecycle => Ok(self.lifecycle(site)),
             Benchmark::Exec => Ok(self.living(site, Self::saying(site, &["exec", &self.name()]))),
@@ -53,7 +57,7 @@ impl Doer for Ours {
 
     fn proof(&self, site: &Site) -> Result<Proving, Missing> {
         self.works()?;
-        if self.is_warm {
+        if self.is_warm || self.has_raw_root {
             return Err(Missing::Elsewhere);
         }
         self.has_programs()?;
@@ -130,6 +134,9 @@ impl Ours {
         if self.is_wasm() {
             kind.extend(words(["--module", &work::module(site).display().to_string()]));
         }
+        if self.has_raw_root {
+            kind.extend(words(["--rootfs", &work::raw_root(site).display().to_string()]));
+        }
         kind
     }
 
@@ -146,7 +153,9 @@ impl Ours {
     fn run(&self, benchmark: Benchmark, site: &Site) -> Course {
         let cold: &[&str] = if self.is_warm { &["run"] } else { &["run", "--no-daemon"] };
         let tells: &[&str] = if benchmark == Benchmark::Phases { &["--format", "json"] } else { &[] };
-        let said = [Self::told(site, cold), self.kind(site), words_of(tells), Self::command(site)].concat();
+        let raw = ["--", workload::PLACE, "print", &site.token];
+        let command = if self.has_raw_root { words(raw) } else { Self::command(site) };
+        let said = [Self::told(site, cold), self.kind(site), words_of(tells), command].concat();
         let course = Course::one(said, site);
         let figure = if benchmark == Benchmark::Phases { Figure::Phases } else { Figure::Wall };
         let pool = self.is_warm.then(|| self.backend.clone());

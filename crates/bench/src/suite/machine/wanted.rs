@@ -1,6 +1,7 @@
 //! Who is measured: the bare host, and whoever is named.
 
 use agentkernel_core::{Error, ErrorKind, Result};
+use agentkernel_oci::engine::Engine;
 
 use super::course::Doer;
 use super::doctor::Doctor;
@@ -34,6 +35,11 @@ impl Wanted {
             let obstacle = known.get(&name).ok_or_else(|| unknown("backend", &name, &all().join(", ")))?;
             let warm: &[bool] = if self.warm { &[false, true] } else { &[false] };
             targets.extend(warm.iter().map(|is_warm| ours(&name, obstacle.clone(), *is_warm)));
+            let raw =
+                [Engine::Runc, Engine::Gvisor].into_iter().find(|engine| engine.kind().as_str() == name);
+            if raw.is_some_and(|raw| self.rivals.iter().any(|rival| rival == raw.program())) {
+                targets.push(on_raw_root(&name, obstacle.clone()));
+            }
         }
         targets.extend(rivals);
         Ok((targets, kvm))
@@ -46,7 +52,13 @@ fn target(name: &str, doer: impl Doer + 'static) -> Target {
 
 fn ours(backend: &str, obstacle: Option<String>, is_warm: bool) -> Target {
     let name = if is_warm { format!("{backend} pool") } else { backend.to_owned() };
-    target(&name, ours::Ours { backend: backend.to_owned(), obstacle, is_warm })
+    target(&name, ours::Ours { backend: backend.to_owned(), obstacle, is_warm, has_raw_root: false })
+}
+
+/// Beside the raw runtime, for what our layer adds to it.
+fn on_raw_root(backend: &str, obstacle: Option<String>) -> Target {
+    let doer = ours::Ours { backend: backend.to_owned(), obstacle, is_warm: false, has_raw_root: true };
+    target(&format!("{backend}, raw root"), doer)
 }
 
 fn other(name: &str) -> Result<Target> {

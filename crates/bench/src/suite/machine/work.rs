@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Site;
 use super::course::{Brought, Course, Missing, Says, Step, words};
 use crate::plan::Metric;
+use crate::sandbox::Source;
 use crate::suite::Benchmark;
 use crate::workload::{self, work_of};
 
@@ -39,6 +40,12 @@ pub fn e2b_driver(site: &Site) -> PathBuf {
     site.work.join(E2B_FILE)
 }
 
+/// A root folder as raw runtimes have it.
+#[must_use]
+pub fn raw_root(site: &Site) -> PathBuf {
+    site.work.join("raw-root")
+}
+
 /// The module that says its first word.
 #[must_use]
 pub fn module(site: &Site) -> PathBuf {
@@ -57,6 +64,8 @@ pub fn stage(site: &Site) -> std::io::Result<()> {
     std::fs::write(program(site), workload::PROGRAM)?;
     std::fs::set_permissions(program(site), std::fs::Permissions::from_mode(0o755))?;
     std::fs::write(e2b_driver(site), E2B_DRIVER)?;
+    let busybox = agentkernel_process::locate("busybox", &site.folders);
+    busybox.map_or(Source::Bare, Source::Busybox).stage(&raw_root(site))?;
     std::fs::write(module(site), workload::MODULE)
 }
 

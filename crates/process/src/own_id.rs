@@ -1,4 +1,4 @@
-//! The user that a VMM of root's runs as: an id that nobody else has while it runs.
+//! The user that a program of root's runs as which holds a machine: an id that nobody else has while it runs.
 
 use std::fs;
 use std::io;
@@ -18,16 +18,19 @@ const ALL_IDS: [&str; 3] = ["0", "0", "4294967295"];
 
 /// An id of its own. It is free again when this is dropped, or its holder is gone.
 #[derive(Debug)]
-pub(crate) struct OwnId {
+pub struct OwnId {
     id: u32,
     /// A name that the kernel gives once.
     _name: UnixListener,
 }
 
 impl OwnId {
-    /// Takes one, where we are root outside of every user namespace; elsewhere there are none to be had, and the VMM runs as
-    /// we do.
-    pub(crate) fn take() -> io::Result<Option<Self>> {
+    /// Takes one, where we are root outside of every user namespace; elsewhere there are none to be had, and the program
+    /// runs as we do.
+    ///
+    /// # Errors
+    /// Those that were tried are taken, or there is no chance to try.
+    pub fn take() -> io::Result<Option<Self>> {
         let map = fs::read_to_string("/proc/self/uid_map")?;
         let is_whole = map.split_whitespace().eq(ALL_IDS);
         if !rustix::process::geteuid().is_root() || !is_whole {
@@ -46,7 +49,9 @@ impl OwnId {
         Err(io::Error::other("all ids for VMMs that were tried are taken"))
     }
 
-    pub(crate) fn get(&self) -> u32 {
+    /// It.
+    #[must_use]
+    pub fn get(&self) -> u32 {
         self.id
     }
 }
