@@ -3,7 +3,9 @@
 
 mod measuring;
 
-use agentkernel_testkit::TestEngine;
+use std::path::Path;
+
+use agentkernel_testkit::{TestEngine, TestEnvironment, tool_or_skip};
 use measuring::{bench, bench_with, number};
 
 #[test]
@@ -23,6 +25,15 @@ const FEWER: (&str, u32) = ("--iterations", 10);
 /// As many as the product's brief has at once.
 const HUNDRED: (&str, u32) = ("--at-once", 100);
 
+/// A home with what QEMU's machines are made of, where that can be had.
+fn machines() -> Option<String> {
+    tool_or_skip("qemu-system-x86_64")?;
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-machines").display().to_string();
+    let mut command = TestEnvironment::new().command(env!("CARGO_BIN_EXE_agentkernel"));
+    let status = command.args(["setup", "microvm"]).env("AGENTKERNEL_HOME", &home).status();
+    status.expect("it starts").success().then_some(home)
+}
+
 /// All that the generated part of BENCHMARKS.md has; what is there twice is told of the newest. `scripts/bench/all` calls it.
 #[test]
 #[ignore = "it measures everything, on engines of its own: most of an hour"]
@@ -38,6 +49,16 @@ fn everything() {
     let run = |plans: &[&str], words: &[&str], flags: &[(&str, u32)]| {
         bench_with(&engines, plans, &[&["--image", image], words].concat(), flags);
     };
+    // First, so that the newest run of each plan is one of machines that are none, or are not emulated.
+    if let Some(home) = machines() {
+        let words = ["--backend", "qemu", "--emulate", "--warm", "--timeout", "180s"];
+        bench_with(
+            &[("AGENTKERNEL_HOME", home)],
+            &["startup", "exec", "fork"],
+            &words,
+            &[FEWER, ("--at-once", 1)],
+        );
+    }
     let all = ["--warm", "--vs", "docker,podman,bwrap,runc,runsc"];
     run(&["startup", "phases"], &all, &[("--iterations", number("BENCH_ITERATIONS", 40)), ("--at-once", 1)]);
     run(&["concurrent"], &["--warm", "--backend", "oci,docker,podman,wasm"], &[FEW, HUNDRED]);

@@ -47,6 +47,24 @@ fn store(parent: &Path, started: &str, cpu: &str, kvm: Option<&str>, rows: Vec<R
     fs::write(folder.join("results.json"), document.to_string()).expect("written");
 }
 
+#[test]
+fn machines_that_are_emulated_in_software_are_told_of_apart_and_never_chosen() {
+    let parent = tempfile::tempdir().expect("a folder");
+    let rows = vec![row("host", 1), row("qemu, emulated in software", 2), row("runc, raw root", 30)];
+    store(parent.path(), "2026-01-01T00-00-00Z", "A", None, rows);
+    let stored = Stored::load(parent.path()).expect("it is there");
+    let page = page::of(&stored);
+    let (native, emulated) = page.split_once("## Emulated in software").expect("a part of their own");
+    assert!(!native.contains("| `qemu, emulated"), "{native}");
+    assert!(
+        native.contains("| `runc, raw root` *here* | 30.0 | 33.3 | hardened, the host's kernel is shared |"),
+        "{native}"
+    );
+    assert!(emulated.contains("| qemu, emulated in software | 1 | 12 | 2.00 (2.00–2.00) |"), "{emulated}");
+    let chosen = recommend::choices(&stored).into_iter().filter_map(|choice| choice.backend);
+    assert!(chosen.clone().all(|backend| !backend.contains(',')), "{:?}", chosen.collect::<Vec<_>>());
+}
+
 fn rows() -> Vec<Row> {
     let absent = Row::absent("docker", "it needs a running docker engine".into());
     vec![row("host", 1), row("oci", 10), row("oci pool", 4), row("gvisor", 150), row("wasm", 3), absent]

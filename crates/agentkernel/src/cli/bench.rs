@@ -78,6 +78,10 @@ struct RunArgs {
     #[arg(long)]
     warm: bool,
 
+    /// What works here only emulated, emulated; its figures are marked, and say nothing of the real thing
+    #[arg(long)]
+    emulate: bool,
+
     /// The daemon for what lives and what is warm [default: one of the run's own, which ends with it]
     #[arg(long, value_name = "URL")]
     daemon: Option<String>,
@@ -196,6 +200,7 @@ fn site(args: &RunArgs, environment: &Environment, seed: u64, work: &Workplace) 
         copied_files: COPIED_FILES,
         work: work.path().to_owned(),
         home: work.home(),
+        machines: environment.microvm_home(),
         daemon: args.daemon.clone(),
         e2b_api_key: environment.e2b_api_key(),
     })
@@ -205,7 +210,12 @@ fn site(args: &RunArgs, environment: &Environment, seed: u64, work: &Workplace) 
 type Measured = (PathBuf, Document, Option<Refused>);
 
 fn measure(args: &RunArgs, plan: &Plan, site: Site) -> Result<Measured, Refused> {
-    let wanted = Wanted { backends: args.backend.clone(), warm: args.warm, rivals: args.vs.clone() };
+    let wanted = Wanted {
+        backends: args.backend.clone(),
+        warm: args.warm,
+        emulate: args.emulate,
+        rivals: args.vs.clone(),
+    };
     let (mut machine, trigger) = Machine::new(site, &wanted)?;
     listen(trigger)?;
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());

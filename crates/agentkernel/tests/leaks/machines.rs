@@ -65,6 +65,18 @@ impl Host {
     }
 }
 
+/// Nothing is emulated that was not asked for: it is a row with the way to it, and no failure.
+#[test]
+fn a_machine_that_works_only_emulated_is_measured_only_where_that_is_said() {
+    let Some(host) = Host::new() else { return };
+    let words = ["bench", "run", "startup", "--backend", "qemu", "--iterations", "1", "--output", "kept"];
+    let said = host.command(&words).output().expect("runs");
+    let table = String::from_utf8_lossy(&said.stdout);
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let row = table.lines().find(|line| line.starts_with("| qemu |")).expect("its row");
+    assert!(row.contains("could not run here, because it works only by --emulate"), "{row}");
+}
+
 #[tokio::test]
 async fn a_program_that_is_killed_in_any_phase_of_a_machine_leaves_nothing() {
     let _turn = TURN.lock().await;

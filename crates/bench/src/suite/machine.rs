@@ -41,6 +41,9 @@ use super::interrupt::{First, Interrupt};
 use super::subject::{NotReady, Sample, Subject, Task};
 use crate::refusal::{Cause, Failure, Refusal, host};
 
+/// How the name of a target ends whose machine is emulated in software.
+pub const EMULATED: &str = ", emulated in software";
+
 /// How long between two looks at a pool.
 const LOOK: Duration = Duration::from_millis(5);
 

@@ -66,6 +66,10 @@ const RULES: &[(&str, &str)] = &[
         "another's tool by its own command line; runc and runsc on the bundle of our sandboxes and a root folder of busybox",
     ),
     (
+        "emulated in software",
+        "a machine without hardware virtualisation: its figures say nothing of one that has it",
+    ),
+    (
         "X, raw root",
         "ours on a root folder like that of the raw runtime, with the raw runtime's work: for what our layer adds to it",
     ),

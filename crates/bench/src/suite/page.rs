@@ -11,8 +11,9 @@ use self::brief::{ByFigure, ByTarget};
 use self::cell::{Cell, emulated, show};
 use super::benchmark::Benchmark;
 use super::document::Document;
+use super::machine::EMULATED;
 use super::recommend;
-use super::record::Row;
+use super::record::{Record, Row};
 use super::stored::{Level, Stored};
 use super::table;
 use crate::refusal::host;
@@ -37,7 +38,7 @@ pub fn of(stored: &Stored) -> String {
     page += "The brief uses a machine again (~95 %). A warm sandbox of ours is used once, and never returns to the pool.\n\n";
     brief::STRESS.iter().for_each(|stress| page += &by_figure(stored, stress));
     page += &format!("## Choosing a backend\n\n{}\n", recommend::markdown(stored));
-    page + &rest(stored)
+    page + &rest(stored) + &in_software(stored)
 }
 
 /// Puts the page into a file, in the place that is marked in it.
@@ -128,7 +129,8 @@ fn by_target(stored: &Stored, table: &ByTarget) -> String {
         Some(Cell::P50(benchmark, ..) | Cell::Batch(benchmark, _)) => *benchmark,
         _ => Benchmark::Startup,
     };
-    let is_new = |target: &&str| !table.lines.iter().any(|(_, known)| known == target);
+    let is_new =
+        |target: &&str| !target.ends_with(EMULATED) && !table.lines.iter().any(|(_, known)| known == target);
     for target in stored.targets(benchmark).into_iter().filter(|_| table.has_others).filter(is_new) {
         text += &line(stored, table.cells, target);
     }
@@ -196,6 +198,26 @@ fn rest(stored: &Stored) -> String {
         }
     }
     text
+}
+
+/// Machines that are emulated in software are told of apart from all others.
+fn in_software(stored: &Stored) -> String {
+    let mut text = String::new();
+    for benchmark in Benchmark::ALL {
+        let mut records = stored.runs().iter().filter_map(|run| run.record(benchmark));
+        let rows = records.find_map(|record| {
+            let rows = record.rows.iter().filter(|row| row.target.ends_with(EMULATED)).cloned();
+            Some(rows.collect::<Vec<_>>()).filter(|rows| !rows.is_empty())
+        });
+        let Some(rows) = rows else { continue };
+        let table = table::of_record(&Record { benchmark, rows });
+        text += &format!("### {}\n\n{table}\n", benchmark.title());
+    }
+    if text.is_empty() {
+        text
+    } else {
+        format!("## Emulated in software\n\nThese say nothing of machines that are not.\n\n{text}")
+    }
 }
 
 #[cfg(test)]

@@ -135,8 +135,11 @@ fn best(measured: &[Measured], wish: Wish) -> Option<&Measured> {
 /// What is between a target's sandbox and the host.
 #[must_use]
 pub fn boundary_of(target: &str) -> &'static str {
-    let kind = BackendKind::ALL.iter().find(|kind| kind.as_str() == target.trim_end_matches(WARM));
+    // What is behind a comma is how it was measured.
+    let name = target.split(',').next().unwrap_or(target).trim_end_matches(WARM);
+    let kind = BackendKind::ALL.iter().find(|kind| kind.as_str() == name);
     match kind {
+        _ if target.ends_with(super::machine::EMULATED) => "no boundary: emulated in software",
         Some(kind) => boundary(*kind),
         None if target == super::machine::HOST => "none",
         None => "as the tool has it by default",

@@ -94,6 +94,7 @@ pub fn site(work: &Path) -> Site {
         copied_files: 4,
         work: work.to_owned(),
         home: work.join("home"),
+        machines: None,
         daemon: None,
         e2b_api_key: None,
     }

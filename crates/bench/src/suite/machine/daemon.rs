@@ -14,6 +14,9 @@ use crate::text;
 /// How long it may take to begin and to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Where a daemon looks in its home for what machines are made of.
+const MACHINES: &str = "microvm";
+
 /// Sandboxes of 512 MiB that a daemon's pool has room for unless it is told otherwise.
 const ROOM: u32 = 16;
 
@@ -33,6 +36,11 @@ impl Daemon {
         if daemon.is_own {
             std::fs::create_dir_all(&site.home)
                 .map_err(|why| host("make the daemon's home", site.home.display(), why))?;
+            if let Some(machines) = site.machines.as_ref().filter(|machines| machines.is_dir()) {
+                let place = site.home.join(MACHINES);
+                std::os::unix::fs::symlink(machines, &place)
+                    .map_err(|why| host("make the daemon's home", place.display(), why))?;
+            }
             // As many again while those are used.
             let most = 2 * site.at_once_max;
             let (room, has_room) = (format!("0..{most}"), most <= ROOM);

@@ -14,11 +14,23 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Its answer.
 pub struct Doctor {
-    /// Of the backends that it knows, what is in the way of each.
-    pub backends: BTreeMap<String, Option<String>>,
+    /// The backends that it knows.
+    pub backends: BTreeMap<String, Found>,
     /// How KVM is there, in a word.
     pub kvm: Option<String>,
 }
+
+/// What it says of a backend.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// What is in its way.
+    pub obstacle: Option<String>,
+    /// Whether it works emulated and not otherwise.
+    pub is_emulated: bool,
+}
+
+/// How the limitation begins of a backend that works emulated and not otherwise.
+const ONLY_EMULATED: &str = "only by --emulate";
 
 impl Doctor {
     /// Asks it.
@@ -33,7 +45,7 @@ impl Doctor {
             serde_json::from_slice(&client.output().0).map_err(|why| failed(why.to_string()))?;
         let backends = json["backends"].as_array().into_iter().flatten();
         let backends =
-            backends.filter_map(|backend| Some((backend["backend"].as_str()?.to_owned(), obstacle(backend))));
+            backends.filter_map(|backend| Some((backend["backend"].as_str()?.to_owned(), found(backend))));
         Ok(Self {
             backends: backends.collect(),
             kvm: json["host"]["kvm"]["mark"].as_str().map(str::to_owned),
@@ -41,10 +53,38 @@ impl Doctor {
     }
 }
 
-fn obstacle(backend: &Value) -> Option<String> {
-    match serde_json::from_value(backend.clone()) {
-        Ok(Availability::Available { .. } | Availability::Limited { .. }) => None,
+fn found(backend: &Value) -> Found {
+    let mut is_emulated = false;
+    let obstacle = match serde_json::from_value(backend.clone()) {
+        Ok(Availability::Available { .. }) => None,
+        Ok(Availability::Limited { limitation, .. }) => {
+            is_emulated = limitation.starts_with(ONLY_EMULATED);
+            is_emulated.then(|| format!("it works {limitation}"))
+        }
         Ok(Availability::Unavailable { needs, .. }) => Some(format!("it needs {needs}")),
         Err(why) => Some(format!("doctor does not say: {why}")),
+    };
+    Found { obstacle, is_emulated }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_works_only_emulated_has_an_obstacle_unless_that_is_wanted() {
+        let limited = |limitation: &str| {
+            let availability = Availability::Limited { facts: vec![], limitation: limitation.into() };
+            let mut json = serde_json::to_value(availability).expect("JSON");
+            json["backend"] = json!("qemu");
+            found(&json)
+        };
+        let emulated = limited("only by --emulate, in software");
+        assert!(emulated.is_emulated);
+        assert_eq!(emulated.obstacle.as_deref(), Some("it works only by --emulate, in software"));
+        let other = limited("it runs one command at a time");
+        assert!(!other.is_emulated && other.obstacle.is_none());
     }
 }

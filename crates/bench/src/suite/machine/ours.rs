@@ -1,8 +1,10 @@
 //! Our own backends: cold, each command in a process of ours that boots a sandbox, and warm, out of a daemon's pool.
 
+mod living;
+
 use agentkernel_oci::HostFacts;
 
-use super::course::{Course, Crowd, Doer, Figure, Missing, NAME, Setup, Step, Whose, words};
+use super::course::{Course, Doer, Figure, Missing, Setup, Step, Whose, words};
 use super::proving::{Expects, Proving};
 use super::{Site, work};
 use crate::sandbox::GroupLimits;
@@ -11,8 +13,6 @@ use crate::workload;
 
 /// Where the program that does the work is inside: no folder of the host's that a sandbox would have.
 const INSIDE: &str = "/opt/agentkernel-bench-workload";
-/// A place inside that can be written to.
-const WRITABLE: &str = "/workspace";
 
 /// A backend.
 #[derive(Debug)]
@@ -21,10 +21,21 @@ pub struct Ours {
     pub backend: String,
     /// What is in its way here.
     pub obstacle: Option<String>,
-    /// Whether it is warm: out of the daemon's pool.
-    pub is_warm: bool,
-    /// Whether it is on a root folder like that of a raw runtime, and does its work: what our layer adds.
-    pub has_raw_root: bool,
+    /// Whether its machine is emulated in software.
+    pub is_emulated: bool,
+    /// Which of its kind.
+    pub kind: Kind,
+}
+
+/// How it is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Made for each command.
+    Cold,
+    /// Out of the daemon's pool.
+    Warm,
+    /// Cold, on a root folder like that of a raw runtime, with its work: for what our layer adds.
+    OnRawRoot,
 }
 
 /// What the sandbox is given that is looked at.
@@ -39,11 +50,13 @@ impl Doer for Ours {
     fn course(&self, benchmark: Benchmark, site: &Site) -> Result<Course, Missing> {
         self.works()?;
         match benchmark {
-            Benchmark::Concurrent | Benchmark::Stress if self.has_raw_root => Err(Missing::Elsewhere),
+            Benchmark::Concurrent | Benchmark::Stress if self.kind == Kind::OnRawRoot => {
+                Err(Missing::Elsewhere)
+            }
             Benchmark::Startup | Benchmark::Phases | Benchmark::Concurrent | Benchmark::Stress => {
                 Ok(self.run(benchmark, site))
             }
-            _ if self.is_warm || self.has_raw_root => Err(Missing::Elsewhere),
+            _ if self.kind != Kind::Cold => Err(Missing::Elsewhere),
             Benchmark::Fork => self.fork(site),
             Benchmark::Lifecycle => Ok(self.lifecycle(site)),
             Benchmark::Exec => Ok(self.living(site, Self::saying(site, &["exec", &self.name()]))),
@@ -57,17 +70,16 @@ impl Doer for Ours {
 
     fn proof(&self, site: &Site) -> Result<Proving, Missing> {
         self.works()?;
-        if self.is_warm || self.has_raw_root {
+        if self.kind != Kind::Cold {
             return Err(Missing::Elsewhere);
         }
         self.has_programs()?;
-        let facts = Self::told(site, &["exec", &self.name(), "--", INSIDE, "facts"]);
+        let facts = Self::told(site, &["exec", &self.name(), "--", self.place(), "facts"]);
         let own_kernel = !matches!(&*self.backend, "oci" | "runc" | "crun" | "docker" | "podman");
         let (memory_bytes, pids) = (PROVEN_MEMORY_MIB << 20, PROVEN_PIDS);
         let limits = GroupLimits { memory_bytes, pids, swap: HostFacts::gather().swap, ..PROVEN_CPU };
-        let (mount, memory, pids) = (Self::mount(site), format!("{PROVEN_MEMORY_MIB}M"), pids.to_string());
-        let flags = ["--memory", &memory, "--cpus", "1", "--pids", &pids, "-v", &mount];
-        let before = vec![Setup::Run(self.create(site, &self.name(), &flags))];
+        let (memory, pids) = (format!("{PROVEN_MEMORY_MIB}M"), pids.to_string());
+        let before = self.with_workload(site, &["--memory", &memory, "--cpus", "1", "--pids", &pids]);
         Ok(Proving {
             course: Course { before, ..self.memory(site) },
             facts: Step::quiet("facts", facts),
@@ -134,7 +146,10 @@ impl Ours {
         if self.is_wasm() {
             kind.extend(words(["--module", &work::module(site).display().to_string()]));
         }
-        if self.has_raw_root {
+        if self.is_emulated {
+            kind.push("--emulate".into());
+        }
+        if self.kind == Kind::OnRawRoot {
             kind.extend(words(["--rootfs", &work::raw_root(site).display().to_string()]));
         }
         kind
@@ -151,14 +166,15 @@ impl Ours {
 
     /// One command in a sandbox of its own.
     fn run(&self, benchmark: Benchmark, site: &Site) -> Course {
-        let cold: &[&str] = if self.is_warm { &["run"] } else { &["run", "--no-daemon"] };
+        let is_warm = self.kind == Kind::Warm;
+        let cold: &[&str] = if is_warm { &["run"] } else { &["run", "--no-daemon"] };
         let tells: &[&str] = if benchmark == Benchmark::Phases { &["--format", "json"] } else { &[] };
         let raw = ["--", workload::PLACE, "print", &site.token];
-        let command = if self.has_raw_root { words(raw) } else { Self::command(site) };
+        let command = if self.kind == Kind::OnRawRoot { words(raw) } else { Self::command(site) };
         let said = [Self::told(site, cold), self.kind(site), words_of(tells), command].concat();
         let course = Course::one(said, site);
         let figure = if benchmark == Benchmark::Phases { Figure::Phases } else { Figure::Wall };
-        let pool = self.is_warm.then(|| self.backend.clone());
+        let pool = is_warm.then(|| self.backend.clone());
         let kind = self.kind(site);
         let size = site.pool_size(benchmark);
         let set = || {
@@ -169,99 +185,13 @@ impl Ours {
         };
         let drain = || Step::quiet("pool", [Self::told(site, &["pool", "drain"]), kind.clone()].concat());
         Course {
-            before: self.is_warm.then(set).into_iter().collect(),
-            after: self.is_warm.then(drain).into_iter().collect(),
+            before: is_warm.then(set).into_iter().collect(),
+            after: is_warm.then(drain).into_iter().collect(),
             figure,
-            by_daemon: self.is_warm,
+            by_daemon: is_warm,
             pool,
             ..course
         }
-    }
-
-    /// A sandbox of the daemon's that lives for all samples.
-    fn living(&self, site: &Site, timed: Step) -> Course {
-        Course {
-            before: vec![Setup::Run(self.create(site, &self.name(), &[]))],
-            timed: vec![timed],
-            after: vec![Step::quiet("rm", Self::told(site, &["rm", "-f", &self.name()]))],
-            by_daemon: true,
-            ..Course::default()
-        }
-    }
-
-    fn create(&self, site: &Site, name: &str, flags: &[&str]) -> Step {
-        let create =
-            [Self::told(site, &["create", "--name", name]), words_of(flags), self.kind(site)].concat();
-        Step::saying("create", create, name)
-    }
-
-    fn lifecycle(&self, site: &Site) -> Course {
-        let exec = Step { part: "exec", ..Self::saying(site, &["exec", NAME]) };
-        Course {
-            // It is started as it is created: there is no other word for that.
-            timed: vec![
-                self.create(site, NAME, &[]),
-                exec,
-                Step::quiet("stop", Self::told(site, &["stop", NAME])),
-                Step::quiet("rm", Self::told(site, &["rm", NAME])),
-            ],
-            rescue: vec![Step::quiet("rm", Self::told(site, &["rm", "-f", NAME]))],
-            by_daemon: true,
-            ..Course::default()
-        }
-    }
-
-    /// One that waits, and many of them.
-    fn memory(&self, site: &Site) -> Course {
-        let remove = Step::quiet("rm", Self::told(site, &["rm", "-f", NAME]));
-        let crowd = Some(Crowd::Made(self.create(site, NAME, &[]), remove));
-        let inspect = Step::quiet("look", Self::told(site, &["inspect", &self.name(), "--format", "json"]));
-        let mount = Self::mount(site);
-        // What has no programs has no place for one either.
-        let mount: &[&str] = if self.obstacle_inside().is_none() { &["-v", &mount] } else { &[] };
-        let before = vec![Setup::Run(self.create(site, &self.name(), mount))];
-        let living = Course { before, crowd, ..self.living(site, inspect) };
-        match self.first_process(site) {
-            Ok(whose) => {
-                let hold = ["exec", "-i", &self.name(), "--", INSIDE, "hold", &site.token];
-                let hold = Some(Self::told(site, &hold));
-                Course { figure: Figure::MemoryOf(whose), hold, ..living }
-            }
-            Err(why) => Course { alone: Some(why), ..living },
-        }
-    }
-
-    fn mount(site: &Site) -> String {
-        format!("{}:{INSIDE}:ro", work::program(site).display())
-    }
-
-    fn fork(&self, site: &Site) -> Result<Course, Missing> {
-        if self.backend != "qemu" {
-            return Err("it cannot make two of a running sandbox".into());
-        }
-        let exec = Step { part: "exec", ..Self::saying(site, &["exec", NAME]) };
-        let fork = Step::saying("fork", Self::told(site, &["fork", &self.name(), "--name", NAME]), NAME);
-        let remove = Step::quiet("rm", Self::told(site, &["rm", "-f", NAME]));
-        let (between, rescue) = (vec![remove.clone()], vec![remove]);
-        Ok(Course { timed: vec![fork, exec.clone()], between, rescue, ..self.living(site, exec) })
-    }
-
-    fn inside(&self, benchmark: Benchmark, site: &Site) -> Result<Course, Missing> {
-        // The flood is more than is passed on unless it is asked for.
-        let limit = ["--output-limit", "1G"];
-        let run = Self::told(site, &["run", "--no-daemon", limit[0], limit[1], "-v", &Self::mount(site)]);
-        let run = [run, self.kind(site)].concat();
-        let around = |words: Vec<String>| [run.clone(), vec!["--".to_owned()], words].concat();
-        work::inside(benchmark, site, INSIDE.as_ref(), WRITABLE, &around)
-    }
-
-    fn copy(&self, site: &Site) -> Course {
-        let inside = |name: &str| format!("{}:{WRITABLE}/{name}", self.name());
-        let cp = |from: &str, to: &str| Self::told(site, &["cp", from, to]);
-        let Course { timed, brings, .. } = work::copying(site, &self.backend, &inside, &cp);
-        let removal = ["exec", &self.name(), "--", "rm", "-r", "/workspace/file", "/workspace/tree"];
-        let between = vec![Step::quiet("rm", Self::told(site, &removal))];
-        Course { timed, brings, between, ..self.living(site, Self::saying(site, &[])) }
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Site {
     pub work: PathBuf,
     /// The home of the run's own daemon, if it needs one.
     pub home: PathBuf,
+    /// The user's folder with what machines are made of, which the run's own daemon takes as its own.
+    pub machines: Option<PathBuf>,
     /// What AGENTKERNEL_URL is for a daemon that was named.
     pub daemon: Option<String>,
     /// E2B_API_KEY, for E2B's own client alone.

@@ -6,7 +6,8 @@ use agentkernel_oci::engine::Engine;
 use super::course::Doer;
 use super::doctor::Doctor;
 use super::e2b::E2b;
-use super::{HOST, Site, Target, floor, ours, rival};
+use super::ours::Kind;
+use super::{EMULATED, HOST, Site, Target, floor, ours, rival};
 
 /// What a name begins with whose rest is the address of an E2B server.
 const E2B: &str = "e2b:";
@@ -18,6 +19,8 @@ pub struct Wanted {
     pub backends: Vec<String>,
     /// Whether each of them is measured out of a daemon's pool, too.
     pub warm: bool,
+    /// Whether what works here only emulated is measured so.
+    pub emulate: bool,
     /// Tools of others.
     pub rivals: Vec<String>,
 }
@@ -32,13 +35,17 @@ impl Wanted {
         let backends = if self.backends.is_empty() { all() } else { self.backends.clone() };
         let mut targets = vec![target(HOST, floor::Floor)];
         for name in backends {
-            let obstacle = known.get(&name).ok_or_else(|| unknown("backend", &name, &all().join(", ")))?;
-            let warm: &[bool] = if self.warm { &[false, true] } else { &[false] };
-            targets.extend(warm.iter().map(|is_warm| ours(&name, obstacle.clone(), *is_warm)));
+            let found = known.get(&name).ok_or_else(|| unknown("backend", &name, &all().join(", ")))?;
+            let is_emulated = self.emulate && found.is_emulated;
+            let obstacle = found.obstacle.clone().filter(|_| !is_emulated);
+            let one =
+                |kind| ours::Ours { backend: name.clone(), obstacle: obstacle.clone(), is_emulated, kind };
+            targets.push(ours(one(Kind::Cold)));
+            targets.extend(self.warm.then(|| ours(one(Kind::Warm))));
             let raw =
                 [Engine::Runc, Engine::Gvisor].into_iter().find(|engine| engine.kind().as_str() == name);
             if raw.is_some_and(|raw| self.rivals.iter().any(|rival| rival == raw.program())) {
-                targets.push(on_raw_root(&name, obstacle.clone()));
+                targets.push(ours(one(Kind::OnRawRoot)));
             }
         }
         targets.extend(rivals);
@@ -50,15 +57,14 @@ fn target(name: &str, doer: impl Doer + 'static) -> Target {
     Target { name: name.into(), doer: Box::new(doer) }
 }
 
-fn ours(backend: &str, obstacle: Option<String>, is_warm: bool) -> Target {
-    let name = if is_warm { format!("{backend} pool") } else { backend.to_owned() };
-    target(&name, ours::Ours { backend: backend.to_owned(), obstacle, is_warm, has_raw_root: false })
-}
-
-/// Beside the raw runtime, for what our layer adds to it.
-fn on_raw_root(backend: &str, obstacle: Option<String>) -> Target {
-    let doer = ours::Ours { backend: backend.to_owned(), obstacle, is_warm: false, has_raw_root: true };
-    target(&format!("{backend}, raw root"), doer)
+fn ours(doer: ours::Ours) -> Target {
+    let kind = match doer.kind {
+        Kind::Cold => "",
+        Kind::Warm => " pool",
+        Kind::OnRawRoot => ", raw root",
+    };
+    let mark = if doer.is_emulated { EMULATED } else { "" };
+    target(&format!("{}{kind}{mark}", doer.backend), doer)
 }
 
 fn other(name: &str) -> Result<Target> {
