@@ -29,7 +29,8 @@ async fn keeps_the_contract(fixture: Fixture) {
 async fn report(backend: &dyn Backend) -> Report {
     let mut options = SuiteOptions::for_backend(backend);
     // Several rules are known to wait in vain on one of them.
-    options.deadline = Duration::from_secs(20);
+    // Running out of memory in gVisor, twice in one rule, was seen to take twenty seconds.
+    options.deadline = Duration::from_secs(45);
     let report = conformance::run(backend, &options).await;
     println!("{report}");
     report

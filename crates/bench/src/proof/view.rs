@@ -31,7 +31,7 @@ pub struct HostView {
 }
 
 /// One process. What cannot be read is empty.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessView {
     /// Its number on the host.
     pub pid: u32,

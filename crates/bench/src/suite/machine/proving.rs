@@ -144,7 +144,8 @@ fn judge(expects: Expects, inside: &Value, host: &HostView) -> Vec<Check> {
     if !own_kernel {
         checks.push(network(inside, host));
     }
-    if !host.processes.is_empty() {
+    let is_seen = !host.processes.is_empty();
+    if is_seen {
         checks.push(proof::networks(host));
     }
     if is_ours {
@@ -153,7 +154,7 @@ fn judge(expects: Expects, inside: &Value, host: &HostView) -> Vec<Check> {
     if is_ours && !own_kernel {
         checks.push(proof::root(inside));
     }
-    if let Some(limits) = limits.filter(|_| !host.limits.is_empty()) {
+    if let Some(limits) = limits.filter(|_| is_seen) {
         checks.extend(proof::group(&limits, host));
     }
     checks
@@ -185,6 +186,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::proof::ProcessView;
 
     const OURS: Expects = Expects::Ours { own_kernel: false, limits: None };
     const OTHERS: Expects = Expects::Others { own_kernel: false };
@@ -247,8 +249,14 @@ mod tests {
         let expects = Expects::Ours { own_kernel: false, limits: Some(limits) };
         let files = [("memory.max", "8"), ("cpu.max", "1 1"), ("pids.max", "3")];
         let limits = files.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let checks = judge(expects, &inside(), &HostView { limits, ..host() });
-        let broken: Vec<_> = checks.iter().filter(|check| !check.holds).map(|check| &*check.name).collect();
-        assert_eq!(broken, ["memory.max"]);
+        let process = ProcessView { network: "net:[2]".into(), ..ProcessView::default() };
+        let host = HostView { limits, processes: vec![process], ..host() };
+        let broken = |host: &HostView| -> Vec<String> {
+            let checks = judge(expects, &inside(), host).into_iter().filter(|check| !check.holds);
+            checks.map(|check| check.name).collect()
+        };
+        assert_eq!(broken(&host), ["memory.max"]);
+        let nowhere = HostView { limits: Default::default(), ..host };
+        assert_eq!(broken(&nowhere).len(), 4, "limits that cannot be read do not hold");
     }
 }
