@@ -66,8 +66,9 @@ impl Host {
 }
 
 /// Nothing is emulated that was not asked for: it is a row with the way to it, and no failure.
-#[test]
-fn a_machine_that_works_only_emulated_is_measured_only_where_that_is_said() {
+#[tokio::test]
+async fn a_machine_that_works_only_emulated_is_measured_only_where_that_is_said() {
+    let _turn = TURN.lock().await;
     let Some(host) = Host::new() else { return };
     let words = ["bench", "run", "startup", "--backend", "qemu", "--iterations", "1", "--output", "kept"];
     let said = host.command(&words).output().expect("runs");
