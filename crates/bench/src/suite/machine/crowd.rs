@@ -7,7 +7,7 @@ use super::Machine;
 use super::course::{Crowd, Step};
 use super::prepared::{Prepared, leave};
 use super::running::Doing;
-use crate::refusal::{Cause, Failure, host};
+use crate::refusal::{Failure, host};
 use crate::sandbox::client::Client;
 use crate::sandbox::verdict::nanoseconds;
 use crate::suite::interrupt::First;
@@ -75,7 +75,7 @@ impl Machine {
                 let words = Step::quiet("stay", words.clone()).named(&name).words;
                 many.stayed.push(self.stay(doing, &words, by_daemon)?);
             }
-            Crowd::Made(make, _) => self.done(doing, &make.named(&name), by_daemon)?,
+            Crowd::Made(make, _) => drop(self.done(doing, &make.named(&name), by_daemon)?),
         }
         Ok(())
     }
@@ -98,7 +98,7 @@ impl Machine {
             let of_bundle = prepared.staged.as_ref().map_or(Ok(Vec::new()), |staged| staged.remove(name));
             left.extend(of_bundle.map_err(|why| doing.failed(why))?);
         }
-        if left.is_empty() { Ok(()) } else { Err(doing.refused(Cause::LeftBehind { what: left.join(", ") })) }
+        doing.left_nothing(&left)
     }
 
     /// What the host cannot drop, once it is at rest: what has ended goes on giving memory back for a while. Bytes.

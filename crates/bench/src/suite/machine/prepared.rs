@@ -81,7 +81,7 @@ impl Machine {
         }
         let left = staged.map_or(Ok(Vec::new()), |mut staged| staged.end());
         let left = left.map_err(|why| doing.failed(why))?;
-        if left.is_empty() { Ok(()) } else { Err(doing.refused(Cause::LeftBehind { what: left.join(", ") })) }
+        doing.left_nothing(&left)
     }
 }
 

@@ -92,18 +92,13 @@ impl Machine {
     fn look(&mut self, target: usize, proving: &Proving) -> Result<Found, NotReady> {
         self.set_up(target, PROOF, proving.course.clone())?;
         let doing = self.doing(target, PROOF);
-        let by_daemon = proving.course.by_daemon;
-        let said = |step: &Step| -> Result<Vec<u8>, Failure> {
-            let (run, _) = self.run(doing, &step.named(&self.own_name()), by_daemon)?;
-            super::running::verdict(&step.says, &run).map_err(|cause| doing.refused(cause))?;
-            Ok(run.stdout)
-        };
         let inside: Value = serde_json::from_slice(&self.facts(doing, target, proving)?).map_err(|why| {
             doing.refused(Cause::Incredible { why: format!("what it says of itself is no JSON: {why}") })
         })?;
         let host = match (&proving.course.figure, proving.course.timed.first()) {
             (Figure::MemoryOf(whose), Some(step)) => {
-                let pid = self.first_process(doing, whose, &said(step)?)?;
+                let said = self.done(doing, step, proving.course.by_daemon)?;
+                let pid = self.first_process(doing, whose, &said)?;
                 let processes = group::processes_with(pid).map_err(|why| doing.failed(why))?;
                 HostView::of(&processes, &|name| group::limit_with(pid, name))
             }
@@ -121,16 +116,12 @@ impl Machine {
         let own = self.own_name();
         let bundle = self.ready(target)?.staged.as_ref().filter(|staged| staged.is_per_sample());
         bundle.map_or(Ok(()), |staged| staged.make(&own)).map_err(|why| doing.failed(why))?;
-        let run = self.run(doing, &proving.facts.named(&own), proving.course.by_daemon);
+        let said = self.done(doing, &proving.facts.named(&own), proving.course.by_daemon);
         let left =
             bundle.map_or(Ok(Vec::new()), |staged| staged.remove(&own)).map_err(|why| doing.failed(why))?;
-        let (run, _) = run?;
-        super::running::verdict(&proving.facts.says, &run).map_err(|cause| doing.refused(cause))?;
-        if left.is_empty() {
-            Ok(run.stdout)
-        } else {
-            Err(doing.refused(Cause::LeftBehind { what: left.join(", ") }))
-        }
+        let said = said?;
+        doing.left_nothing(&left)?;
+        Ok(said)
     }
 }
 

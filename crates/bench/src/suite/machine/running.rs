@@ -35,6 +35,11 @@ impl Doing<'_> {
         Failure::Error(host("run the target", self.target, why))
     }
 
+    /// Refused if it has left anything.
+    pub fn left_nothing(&self, left: &[String]) -> Result<(), Failure> {
+        if left.is_empty() { Ok(()) } else { Err(self.refused(Cause::LeftBehind { what: left.join(", ") })) }
+    }
+
     /// It has not done something in time.
     pub fn late(&self, awaited: &str, site: &Site) -> Failure {
         let deadline_ms = u64::try_from(site.deadline.as_millis()).unwrap_or(u64::MAX);
@@ -97,10 +102,11 @@ impl Machine {
         }
     }
 
-    /// Runs a step that must be right.
-    pub(super) fn done(&self, doing: Doing<'_>, step: &Step, by_daemon: bool) -> Result<(), Failure> {
+    /// Runs a step that must be right, and gives what it said.
+    pub(super) fn done(&self, doing: Doing<'_>, step: &Step, by_daemon: bool) -> Result<Vec<u8>, Failure> {
         let (run, _) = self.run(doing, step, by_daemon)?;
-        verdict(&step.says, &run).map_err(|cause| doing.refused(cause))
+        verdict(&step.says, &run).map_err(|cause| doing.refused(cause))?;
+        Ok(run.stdout)
     }
 
     /// Starts a program that stays, and hears the token.

@@ -52,11 +52,8 @@ impl Machine {
         let left =
             bundle.map_or(Ok(Vec::new()), |staged| staged.remove(&own)).map_err(|why| doing.failed(why))?;
         let taken = taken?;
-        if left.is_empty() {
-            Ok(taken)
-        } else {
-            Err(doing.refused(Cause::LeftBehind { what: left.join(", ") }))
-        }
+        doing.left_nothing(&left)?;
+        Ok(taken)
     }
 
     fn timed(&self, doing: Doing<'_>, course: &Course, own: &str) -> Result<Timed, Failure> {
