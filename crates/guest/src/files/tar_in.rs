@@ -1,7 +1,7 @@
 //! A tar stream from stdin into a folder.
 
 use std::fs::{File, create_dir_all};
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, copy, sink};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
@@ -17,6 +17,14 @@ pub fn unpack(path: &Path) -> Result<(), FileError> {
     create_dir_all(path).during("make folder", path)?;
     let folder = path.canonicalize().during("unpack", path)?;
     let mut archive = archive()?;
+    place_all(&mut archive, path, &folder)?;
+    // An archive's end comes before its last byte (`tar` fills its last record up), and whoever sends it has
+    // to find a reader until then: one that ends before has failed.
+    copy(&mut archive.into_inner(), &mut sink()).during("unpack", path)?;
+    Ok(())
+}
+
+fn place_all(archive: &mut Archive<impl Read>, path: &Path, folder: &Path) -> Result<(), FileError> {
     // A folder that its owner cannot write gets its permissions last, when all that is in it is there.
     let mut closed = Vec::new();
     for entry in archive.entries().during("unpack", path)? {
@@ -25,11 +33,11 @@ pub fn unpack(path: &Path) -> Result<(), FileError> {
         if is_closed_folder(&entry) {
             closed.push(entry);
         } else {
-            place(&mut entry, &folder)?;
+            place(&mut entry, folder)?;
         }
     }
     closed.sort_by(|a, b| b.path_bytes().cmp(&a.path_bytes())); // the innermost first
-    closed.iter_mut().try_for_each(|entry| place(entry, &folder))
+    closed.iter_mut().try_for_each(|entry| place(entry, folder))
 }
 
 fn archive() -> Result<Archive<BufReader<File>>, FileError> {

@@ -18,6 +18,12 @@ pub const RULES: &[Rule] = &[
         "A tree that goes out as a tar stream and in again is the same: content, modes, links and names."
     ),
     rule!(
+        "archives.are_read_to_their_last_byte",
+        Needs::Nothing,
+        padded,
+        "What follows the end of an archive, as tar fills up its last record, is taken and means nothing."
+    ),
+    rule!(
         "archives.are_tar",
         Needs::Nothing,
         is_tar,
@@ -101,6 +107,18 @@ async fn round_trip(context: &Context<'_>) -> Kept {
         &read(files, &at("alone/large")).await?,
         &read(files, &at("tree/large")).await?,
     )?;
+    stop(sandbox).await.map(drop)
+}
+
+async fn padded(context: &Context<'_>) -> Kept {
+    /// More than any buffer on the way holds: whoever stops reading at the end of the archive is noticed.
+    const PADDING_LEN: usize = 4 << 20;
+    let sandbox = context.boot().await?;
+    let files = sandbox.files();
+    let mut archive = forged(tar::EntryType::Regular, "file", "", b"content")?;
+    archive.resize(archive.len() + PADDING_LEN, 0);
+    unpack(files, "padded", &archive).await?;
+    same_bytes("the file", &read(files, &at("padded/file")).await?, b"content")?;
     stop(sandbox).await.map(drop)
 }
 

@@ -1,6 +1,6 @@
 //! Files that lie.
 
-use agentkernel_core::{ByteSink, ByteSource, ErrorKind, FileInfo, FileKind, Files, Result, Sandbox};
+use agentkernel_core::{ByteSink, ByteSource, Error, ErrorKind, FileInfo, FileKind, Files, Result, Sandbox};
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -129,6 +129,9 @@ struct FaultySink {
 #[async_trait]
 impl ByteSink for FaultySink {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        if self.fault == Fault::ArchiveEndsEarly && bytes.iter().all(|byte| *byte == 0) {
+            return Err(Error::new(ErrorKind::File, "", "it ended before all bytes had come"));
+        }
         let lost = usize::from(self.fault == Fault::FileLosesByte && bytes.len() > 1);
         self.inner.write(bytes.slice(lost..)).await
     }

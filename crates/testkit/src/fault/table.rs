@@ -101,6 +101,8 @@ pub enum Fault {
     LossyNames,
     /// A byte in an archive is another.
     ArchiveIsCorrupt,
+    /// Nothing is taken that follows the end of an archive.
+    ArchiveEndsEarly,
     /// The folder above is packed.
     ArchiveOfTheParent,
     /// Unpacking writes outside its folder.
@@ -241,6 +243,7 @@ pub const EXPECTATIONS: &[Expectation] = &[
     expect(Fault::RenameIsLost, "folders.renaming_moves", "content:"),
     expect(Fault::LossyNames, "folders.names_are_bytes", "name "),
     expect(Fault::ArchiveIsCorrupt, "archives.go_round_unchanged", "the copy"),
+    expect(Fault::ArchiveEndsEarly, "archives.are_read_to_their_last_byte", "ended before"),
     expect(Fault::ArchiveOfTheParent, "archives.are_tar", "names:"),
     expect(Fault::ArchiveEscapes, "archives.cannot_leave_their_folder", "dots:"),
     expect(Fault::BrokenArchiveIsTaken, "archives.a_broken_one_is_told", "was not refused"),
