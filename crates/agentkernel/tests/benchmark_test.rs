@@ -1,8 +1,20 @@
 //! The whole life of a sandbox again and again, with statistics, on every backend that works here:
 //! `BENCH_SANDBOXES=20 BENCH_ITERATIONS=5 cargo test --test benchmark_test -- --nocapture --ignored`.
 
+#[path = "program/daemon.rs"]
+#[expect(dead_code, reason = "the tests of the program use the rest")]
+mod daemon;
 mod measuring;
+#[path = "measuring/requests.rs"]
+mod requests;
+#[path = "program/support.rs"]
+#[expect(dead_code, reason = "the tests of the program use the rest")]
+mod support;
 
+/// The trials here start their daemons themselves.
+const BY_DAEMON: bool = false;
+
+use std::fs;
 use std::path::Path;
 
 use agentkernel_testkit::{TestEngine, TestEnvironment, tool_or_skip};
@@ -34,6 +46,14 @@ fn machines() -> Option<String> {
     status.expect("it starts").success().then_some(home)
 }
 
+/// A daemon's requests, without a process for each.
+#[test]
+#[ignore = "it measures: BENCH_FRESH (10000) fresh sandboxes among it"]
+fn requests() {
+    requests::measure(number("BENCH_FRESH", 10_000) as usize);
+    requests::measure_pool(1_000);
+}
+
 /// All that the generated part of BENCHMARKS.md has; what is there twice is told of the newest. `scripts/bench/all` calls it.
 #[test]
 #[ignore = "it measures everything, on engines of its own: most of an hour"]
@@ -41,7 +61,8 @@ fn everything() {
     let (docker, podman) = (TestEngine::docker(), TestEngine::podman());
     let image = "docker.io/library/busybox:latest";
     for engine in [&docker, &podman].into_iter().flatten() {
-        engine.import_busybox(image, &[], |_| {});
+        // A place that is written to, as every image has it.
+        engine.import_busybox(image, &[], |root| fs::create_dir(root.join("tmp")).expect("made"));
     }
     let named = [("DOCKER_HOST", &docker), ("CONTAINER_HOST", &podman)];
     let named = named.into_iter().filter_map(|(name, engine)| Some((name, engine.as_ref()?.address())));

@@ -126,7 +126,7 @@ impl Failure {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Refused(refusal) if refusal.while_measuring == "proof" => {
-                Some("nothing was timed; try the runtime by hand on the bundle that --keep leaves")
+                Some("nothing of it was timed: it has to be right first; try the same by hand")
             }
             Self::Refused(_) => {
                 Some("a wrong sample ends the run: results.json has what was measured before it")

@@ -82,7 +82,8 @@ struct RunArgs {
     #[arg(long)]
     emulate: bool,
 
-    /// The daemon for what lives and what is warm [default: one of the run's own, which ends with it]
+    /// The daemon for what lives and what is warm, whose pool of what is measured is emptied after it [default: one of the
+    /// run's own, which ends with it]
     #[arg(long, value_name = "URL")]
     daemon: Option<String>,
 

@@ -47,6 +47,30 @@ fn what_lives_and_what_is_warm_is_measured_by_a_daemon_that_ends_with_the_run() 
     assert!(!work.exists() && at_home_in(work).is_empty(), "the daemon has ended, and its home is gone");
 }
 
+#[test]
+fn a_daemon_that_is_named_is_measured_and_lives_on() {
+    let Some(mut trial) = Trial::alone() else { return };
+    trial.serve(&[]);
+    trial.say(&["create", "--name", "old"]).assert_code(0);
+    let socket = format!("unix://{}", trial.environment.agentkernel_home().join("daemon.sock").display());
+    let words =
+        ["bench", "run", "startup", "exec", "memory", "--backend", "oci", "--warm", "--daemon", &socket];
+    let few = ["--iterations", "2", "--warm-ups", "0", "--at-once", "1", "--output", "kept"];
+    trial.say(&[&words[..], &few[..]].concat()).assert_code(0);
+    let (_, json) = kept(&trial, "kept");
+    for (benchmark, target) in [(0, "oci pool"), (1, "oci")] {
+        assert_eq!(row(&json, benchmark, target)["samples"].as_array().map(Vec::len), Some(2), "{target}");
+    }
+    let why = row(&json, 2, "oci")["could_not_run"].as_str().expect("a reason");
+    assert!(why.contains("a daemon that was named"), "{why}");
+    // What it had it still has, and nothing more.
+    assert_eq!(trial.say(&["ps", "-q"]).assert_code(0).stdout_text().lines().count(), 1);
+    let nobody = format!("unix://{}", trial.environment.work().join("nobody.sock").display());
+    let words = ["bench", "run", "exec", "--backend", "oci", "--daemon", &nobody, "--output", "kept"];
+    let said = trial.say(&words).assert_code(125).stderr_text();
+    assert!(said.contains("nobody.sock: no daemon is running"), "{said}");
+}
+
 fn p50_ns(json: &Value, benchmark: usize, part: &str) -> f64 {
     row(json, benchmark, "oci")["figures"][part]["p50_ns"].as_f64().unwrap_or_default()
 }

@@ -30,7 +30,7 @@ impl Daemon {
     /// The one that was named, else a new one in the run's own home.
     ///
     /// # Errors
-    /// It does not begin.
+    /// It does not begin, or the one that was named does not answer.
     pub fn begin(site: &Site) -> Result<Self> {
         let daemon = Self { is_own: site.daemon.is_none() };
         if daemon.is_own {
@@ -46,6 +46,8 @@ impl Daemon {
             let (room, has_room) = (format!("0..{most}"), most <= ROOM);
             let words: &[&str] = if has_room { &[] } else { &["--pool", &room] };
             told(site, &[&["serve", "--detach"], words].concat(), "start the daemon")?;
+        } else {
+            told(site, &["pool", "ls"], "reach the daemon")?;
         }
         Ok(daemon)
     }
