@@ -13,7 +13,7 @@ use tokio::sync::Barrier;
 
 use crate::support::{DEADLINE, Trial, comes_true};
 
-const AT_ONCE: usize = 100;
+const AT_ONCE: u32 = 100;
 const ROUNDS: usize = 6;
 const IN_TURN: usize = 1_000;
 const CLIENTS: usize = 4;
@@ -73,7 +73,7 @@ struct Clients {
 
 impl Clients {
     /// Of a daemon with room for so many warm ones. `None`, loudly, where the embedded boundary does not work.
-    fn of_a_daemon_for(most: usize) -> Option<Self> {
+    fn of_a_daemon_for(most: u32) -> Option<Self> {
         let mut trial = Trial::alone()?;
         trial.serve(&["--pool", &format!("0..{most}")]);
         let socket = trial.environment.agentkernel_home().join("daemon.sock");
@@ -89,13 +89,13 @@ impl Clients {
         self.runtime.block_on(self.client.set_pool(&request)).expect("a pool");
     }
 
-    /// Waits until exactly so many, or more, are warm.
-    fn wait_for(&self, what: &str, is_enough: impl Fn(u64) -> bool) {
+    /// Waits until enough of this backend are warm.
+    fn wait_for(&self, backend: &str, is_enough: impl Fn(u64) -> bool) {
         let are_warm = || {
             let pools = self.runtime.block_on(self.client.pools()).expect("pools").pools;
-            is_enough(pools.iter().map(|pool| pool.warm).sum())
+            pools.iter().any(|pool| pool.backend == backend && is_enough(pool.warm))
         };
-        assert!(comes_true(DEADLINE, are_warm), "{what} does not come true");
+        assert!(comes_true(DEADLINE, are_warm), "never so many of {backend} are warm");
     }
 
     fn in_turn(&self, what: &str, asked: &Asked, pause: Duration) {
@@ -113,16 +113,16 @@ impl Clients {
     }
 
     /// A hundred at once, as soon as so many are warm: until the last answer.
-    fn at_once(&self, what: &str, asked: &Asked, warm: u64) {
+    fn at_once(&self, what: &str, asked: &Asked, backend: &str) {
         let round = |_| {
-            self.wait_for("so many warm", |count| count >= warm);
+            self.wait_for(backend, |warm| warm >= u64::from(AT_ONCE));
             self.runtime.block_on(self.together(asked))
         };
         print(what, (0..ROUNDS).map(round).collect());
     }
 
     async fn together(&self, asked: &Asked) -> Duration {
-        let ready = Arc::new(Barrier::new(AT_ONCE + 1));
+        let ready = Arc::new(Barrier::new(AT_ONCE as usize + 1));
         let ask = |_| {
             let (asked, client, ready) = (asked.clone(), self.client.clone(), Arc::clone(&ready));
             tokio::spawn(async move {
@@ -138,7 +138,7 @@ impl Clients {
             sandboxes.insert(one.await.expect("no panic"));
         }
         let took = began.elapsed();
-        assert_eq!(sandboxes.len(), AT_ONCE, "each has a sandbox of its own");
+        assert_eq!(sandboxes.len(), AT_ONCE as usize, "each has a sandbox of its own");
         took
     }
 
@@ -170,38 +170,41 @@ impl Clients {
     }
 }
 
+/// Sandboxes of this backend.
+fn of(backend: &str) -> api::SandboxRequest {
+    api::SandboxRequest { backend: Some(backend.into()), ..api::SandboxRequest::default() }
+}
+
 /// Requests that make sandboxes, and `fresh` of those by few clients.
 pub fn measure(fresh: usize) {
     let Some(clients) = Clients::of_a_daemon_for(2 * AT_ONCE) else { return };
-    let oci = api::SandboxRequest { backend: Some("oci".into()), ..api::SandboxRequest::default() };
-    clients.keep(&oci, AT_ONCE as u32, 2 * AT_ONCE as u32);
-    clients.wait_for("a pool", |warm| warm >= AT_ONCE as u64);
-    let run = Asked::Run(oci);
-    clients.in_turn("a run, one after the other, 20 ms between two", &run, Duration::from_millis(20));
-    clients.at_once("a hundred runs at once", &run, AT_ONCE as u64);
+    let (run, pause) = (Asked::Run(of("oci")), Duration::from_millis(20));
+    clients.keep(&of("oci"), AT_ONCE, 2 * AT_ONCE);
+    clients.wait_for("oci", |warm| warm >= u64::from(AT_ONCE));
+    clients.in_turn("a run, one after the other, 20 ms between two", &run, pause);
+    clients.at_once("a hundred runs at once", &run, "oci");
     clients.sustained(&format!("{fresh} fresh sandboxes by {CLIENTS} clients"), &run, fresh);
     let module = clients.trial.environment.work().join("adds.wat");
     std::fs::write(&module, ADDS).expect("written");
     let module = Some(module.display().to_string().into());
-    let call = api::SandboxRequest { backend: Some("wasm".into()), module, ..api::SandboxRequest::default() };
-    clients.keep(&call, AT_ONCE as u32, 2 * AT_ONCE as u32);
-    let call = Asked::Call(call);
+    let sandbox = api::SandboxRequest { module, ..of("wasm") };
+    clients.keep(&sandbox, AT_ONCE, 2 * AT_ONCE);
+    let call = Asked::Call(sandbox);
     clients.in_turn("a call, one after the other", &call, Duration::ZERO);
-    clients.at_once("a hundred calls at once", &call, 2 * AT_ONCE as u64);
+    clients.at_once("a hundred calls at once", &call, "wasm");
 }
 
 /// How long so many sandboxes take to be warm, and to be no more.
 pub fn measure_pool(count: u32) {
-    let Some(clients) = Clients::of_a_daemon_for(count as usize) else { return };
-    let oci = api::SandboxRequest { backend: Some("oci".into()), ..api::SandboxRequest::default() };
+    let Some(clients) = Clients::of_a_daemon_for(count) else { return };
     let began = Instant::now();
-    clients.keep(&oci, count, count);
-    clients.wait_for("a pool", |warm| warm == u64::from(count));
+    clients.keep(&of("oci"), count, count);
+    clients.wait_for("oci", |warm| warm == u64::from(count));
     println!("{count} warm after {:.1} s", began.elapsed().as_secs_f64());
     let began = Instant::now();
-    clients.keep(&oci, 0, 0);
+    clients.keep(&of("oci"), 0, 0);
     let drained = clients.runtime.block_on(clients.client.drain_pools(&api::DrainRequest::default()));
     drained.expect("drained");
-    clients.wait_for("no pool", |warm| warm == 0);
+    clients.wait_for("oci", |warm| warm == 0);
     println!("taken down in {:.1} s", began.elapsed().as_secs_f64());
 }

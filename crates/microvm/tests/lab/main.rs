@@ -2,6 +2,7 @@
 //! processor has no KVM that works, one test boots an emulated host (`scripts/kvm-lab`) and runs the others there: what they
 //! prove is function, and no figure of them means anything.
 
+mod measure;
 mod rig;
 #[path = "../machine/root.rs"]
 mod root;
