@@ -37,23 +37,22 @@ async fn alone(house: Arc<House>, call: Call) -> Result<Returned> {
 }
 
 async fn perform(house: &House, store: &mut Store<Guest>, call: &Call) -> Result<Vec<serde_json::Value>> {
-    let function = &call.function;
-    let fail = |why: &wasmtime::Error, store: &Store<Guest>| failed(why, store).on(function);
-    let instance = match house.program.instances.instantiate_async(&mut *store).await {
+    let (program, name) = (&house.program, &call.function);
+    let Some(function) = program.function(name) else { return Err(unknown(name, &program.functions())) };
+    let arguments = values::arguments(call, &function.kind)?;
+    let fail = |why: &wasmtime::Error, store: &Store<Guest>| failed(why, store).on(name);
+    let instance = match program.instances.instantiate_async(&mut *store).await {
         Ok(instance) => instance,
         Err(why) => return Err(fail(&why, store)),
     };
-    let Some(callee) = instance.get_func(&mut *store, function) else {
-        return Err(unknown(function, &house.program.functions()));
-    };
-    let takes = callee.ty(&*store);
-    let arguments = values::arguments(call, &takes)?;
-    if let Some(initialize) = instance.get_func(&mut *store, INITIALIZE)
+    let initialize = program.function(INITIALIZE).and_then(|initialize| initialize.of(&instance, store));
+    if let Some(initialize) = initialize
         && let Err(why) = initialize.call_async(&mut *store, &[], &mut []).await
     {
         return Err(fail(&why, store));
     }
-    let mut results = vec![Val::I32(0); takes.results().len()];
+    let callee = function.of(&instance, store).ok_or_else(|| unknown(name, &[]))?;
+    let mut results = vec![Val::I32(0); function.kind.results().len()];
     if let Err(why) = callee.call_async(&mut *store, &arguments, &mut results).await {
         return Err(fail(&why, store));
     }

@@ -1,13 +1,17 @@
 //! A module, read, compiled and linked: what all its instances share.
 
+use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use agentkernel_core::{Error, ErrorKind, FileVersion, ModuleFile, Result};
-use wasmtime::{ExternType, InstancePre, Linker, Module, UnknownImportError};
+use wasmtime::{
+    ExternType, Func, FuncType, Instance, InstancePre, Linker, Module, ModuleExport, Store,
+    UnknownImportError,
+};
 
 use crate::guest::Guest;
 use crate::machine::Machine;
@@ -21,6 +25,23 @@ const WHAT: &str = "load the module";
 pub(crate) struct Program {
     pub(crate) module: Module,
     pub(crate) instances: InstancePre<Guest>,
+    /// What can be called, by name, once somebody calls something: to ask an instance for it by name, and the engine for its
+    /// type, takes a third as long as a whole call.
+    functions: OnceLock<HashMap<String, Function>>,
+}
+
+/// A function that a module exports.
+pub(crate) struct Function {
+    place: ModuleExport,
+    /// What it takes and returns.
+    pub(crate) kind: FuncType,
+}
+
+impl Function {
+    /// That of an instance of its module.
+    pub(crate) fn of(&self, instance: &Instance, store: &mut Store<Guest>) -> Option<Func> {
+        instance.get_module_export(store, &self.place)?.into_func()
+    }
 }
 
 /// The module in this file, as it is now. The file is looked at and not read.
@@ -51,7 +72,20 @@ impl Program {
     pub(crate) fn of(machine: &Machine, wasm: &[u8]) -> Result<Self> {
         let module = compiled(wasm, || machine.cache.module(&machine.engine, wasm))?;
         let instances = linked(&machine.linker, &module)?;
-        Ok(Self { module, instances })
+        Ok(Self { module, instances, functions: OnceLock::new() })
+    }
+
+    /// The function of this name.
+    pub(crate) fn function(&self, name: &str) -> Option<&Function> {
+        let placed = |name: &str, kind: ExternType| match kind {
+            ExternType::Func(kind) => Some(Function { place: self.module.get_export_index(name)?, kind }),
+            _ => None,
+        };
+        let all = || {
+            let exports = self.module.exports();
+            exports.filter_map(|one| Some((one.name().to_owned(), placed(one.name(), one.ty())?))).collect()
+        };
+        self.functions.get_or_init(all).get(name)
     }
 
     /// The functions that it exports, as they are called.
