@@ -6,12 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use agentkernel_core::{Availability, Image, Profile, SandboxName, SandboxSpec};
+use agentkernel_core::{Availability, Image, Profile, SandboxName, SandboxSpec, SandboxSpecBuilder};
+use agentkernel_kvm::KvmLevel;
 use agentkernel_microvm::{MicrovmBackend, MicrovmSettings, setup};
-use agentkernel_testkit::{Finished, TestEnvironment, available_or_skip, random_u64, tool_or_skip};
+use agentkernel_testkit::{
+    Finished, TestEnvironment, available_or_skip, in_kvm_lab, random_u64, tool_or_skip,
+};
 use serde_json::Value;
 
 use crate::attacks::no_attack_works_in;
+use crate::probe;
 use crate::support::PROGRAM;
 
 /// Whose turn it is to look for the kernel: a second setup beside the first is refused.
@@ -190,26 +194,71 @@ const ALLOWED_OPEN: &[(&str, &str)] = &[(
     "debuggers work: a neighbour in one sandbox is the same tenant, and PID 1 is out of reach",
 )];
 
+/// What an emulated host needs to show a Firecracker machine to the attacks, and how long they may take there.
+const LAB_TOOLS: [&str; 4] = ["firecracker", "jailer", "setpriv", "mke2fs"];
+const LAB_DEADLINE: Duration = Duration::from_secs(400);
+
+impl Host {
+    /// Also with what a program of Rust needs to start.
+    fn with_libraries(self) -> Self {
+        for library in [
+            "lib64/ld-linux-x86-64.so.2",
+            "lib/x86_64-linux-gnu/libc.so.6",
+            "lib/x86_64-linux-gnu/libgcc_s.so.1",
+        ] {
+            let place = self.root.join(library);
+            fs::create_dir_all(place.parent().expect("a folder")).expect("made");
+            fs::copy(Path::new("/").join(library), place).expect("copied");
+        }
+        self
+    }
+
+    fn settings(&self, snapshots: bool, hardware: fn() -> Result<(), String>) -> MicrovmSettings {
+        let firecracker = tool_or_skip("firecracker").and_then(|path| Some(path.parent()?.to_owned()));
+        let system = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from);
+        MicrovmSettings {
+            home: Some(self.environment.agentkernel_home().join("microvm")),
+            runtime_dir: self.environment.root().join("run"),
+            search_path: firecracker.into_iter().chain(system).collect(),
+            snapshots,
+            hardware,
+        }
+    }
+
+    fn spec(&self) -> SandboxSpecBuilder {
+        let name = SandboxName::from_random(random_u64());
+        SandboxSpec::builder(name, Profile::Restrictive).image(Image::Rootfs(self.root.clone()))
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_attack_works_in_a_machine() {
-    let Some(host) = Host::new(TestEnvironment::new()) else { return };
-    for library in
-        ["lib64/ld-linux-x86-64.so.2", "lib/x86_64-linux-gnu/libc.so.6", "lib/x86_64-linux-gnu/libgcc_s.so.1"]
-    {
-        let place = host.root.join(library);
-        fs::create_dir_all(place.parent().expect("a folder")).expect("made");
-        fs::copy(Path::new("/").join(library), place).expect("copied");
-    }
-    let backend = MicrovmBackend::qemu(MicrovmSettings {
-        home: Some(host.environment.agentkernel_home().join("microvm")),
-        runtime_dir: host.environment.root().join("run"),
-        search_path: ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from).into(),
-        snapshots: true,
-        hardware: || Err("not asked for".into()),
-    });
-    let name = SandboxName::from_random(random_u64());
-    let spec = SandboxSpec::builder(name, Profile::Restrictive)
-        .image(Image::Rootfs(host.root.clone()))
-        .emulate(true);
+    let Some(host) = Host::new(TestEnvironment::new()).map(Host::with_libraries) else { return };
+    let backend = MicrovmBackend::qemu(host.settings(true, || Err("not asked for".into())));
+    let spec = host.spec().emulate(true);
     no_attack_works_in(&backend, &spec.build().expect("sound"), ALLOWED_OPEN).await;
+}
+
+/// In Firecracker's machines, where its program is: on KVM itself, or in an emulated host that has it.
+#[test]
+fn no_attack_works_in_a_machine_of_firecracker() {
+    let Some(tools) = LAB_TOOLS.map(tool_or_skip).into_iter().collect::<Option<Vec<_>>>() else { return };
+    let Some(host) = Host::new(TestEnvironment::new()).map(Host::with_libraries) else { return };
+    if agentkernel_kvm::probe() == KvmLevel::Hardware {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let backend = MicrovmBackend::firecracker(host.settings(false, agentkernel_kvm::hardware));
+        let spec = host.spec().build().expect("sound");
+        return runtime.block_on(no_attack_works_in(&backend, &spec, ALLOWED_OPEN));
+    }
+    // There is nothing in it that could build the probe.
+    let (probe, tests) = (probe::program(), std::env::current_exe().expect("this program"));
+    let shown = format!("{}:/opt/firecracker", tools[0].parent().expect("a folder").display());
+    let probe = format!("{}={}", probe::BUILT, probe.display());
+    let path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin:/opt/firecracker";
+    let flags = ["--memory", "3G", "--with", &shown, "--env", path, "--env", &probe];
+    let test = "machines::no_attack_works_in_a_machine_of_firecracker";
+    let words = [&*tests.display().to_string(), "--exact", test, "--nocapture"];
+    let said = in_kvm_lab(LAB_DEADLINE, &flags, &words);
+    let is_ok = said.stdout_text().contains("test result: ok. 1 passed");
+    assert!(is_ok && !said.stdout_text().contains("SKIP"), "{}{}", said.stdout_text(), said.stderr_text());
 }
