@@ -24,6 +24,7 @@ mod proof;
 mod report;
 mod resize;
 mod rule;
+mod shared;
 mod signals;
 mod snapshots;
 mod streams;
@@ -40,6 +41,7 @@ pub use options::{Rules, SuiteOptions};
 pub use proof::{Proof, prove};
 pub use report::{Outcome, Report, Verdict};
 pub use rule::{Broken, Rule};
+pub use shared::{INSIDE, Shared};
 
 use context::Context;
 

@@ -72,13 +72,7 @@ pub fn main(args: &Args, environment: &Environment) -> Result<u8, Failure> {
         output::print(&format!("{}\n", started.pid))?;
         return Ok(0);
     }
-    let session = Session {
-        program: command.program(),
-        timeout: command.timeout,
-        limit,
-        interactive: args.flags.interactive,
-        tty: args.flags.tty,
-    };
+    let session = Session::of(&command, &args.flags, limit);
     daemon::ask(environment, async |client| {
         let open = async || {
             let stream = client.exec_stream(&args.name, &request).await;

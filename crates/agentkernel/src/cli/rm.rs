@@ -41,7 +41,7 @@ fn every_id(args: &Args, environment: &Environment) -> Result<Vec<String>, Failu
 }
 
 /// Ends a sandbox, if that was asked for, and forgets it.
-async fn remove(client: &Client, name: &str, force: bool) -> Result<(), Failure> {
+pub async fn remove(client: &Client, name: &str, force: bool) -> Result<(), Failure> {
     let sandbox = match client.sandbox(name).await {
         Err(error) if force && is_unknown(&error) => return Ok(()),
         answer => daemon::told(client, name, answer).await?,

@@ -6,13 +6,14 @@ mod flags;
 pub mod json;
 pub mod report;
 mod request;
+mod snapshot;
 
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use agentkernel_core::{BackendKind, Error, ErrorKind, Image, SandboxName};
+use agentkernel_core::{BackendKind, Error, ErrorKind, Image, SandboxName, SnapshotName};
 use agentkernel_oci::Zygote;
 use agentkernel_runtime::{BackendRequest, RunIo, RunOutput, RunRequest, RunSignal, run};
 use bytes::Bytes;
@@ -54,6 +55,10 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     name: Option<SandboxName>,
 
+    /// Go on from this snapshot, which says what the sandbox is; a daemon does that, and is started if there is none
+    #[arg(long, value_name = "SNAPSHOT", conflicts_with_all = ["no_daemon", "timing", "format"])]
+    snapshot: Option<SnapshotName>,
+
     /// The command, word by word; no shell reads it
     #[arg(value_name = "CMD", required = true, trailing_var_arg = true)]
     command: Vec<OsString>,
@@ -66,6 +71,7 @@ Examples:
   agentkernel run -v .:/workspace/src:ro -w /workspace/src -- python3 -m unittest
   tar c src | agentkernel run -i -- tar t
   agentkernel run --memory 2G --cpus 2 --timeout 5m -v .:/workspace/src -- make -C /workspace/src
+  agentkernel run --snapshot prepared -- ./attempt
   agentkernel run --timeout 10s --format json -- python3 -c 'print(6 * 7)'
 
 Exit codes: that of the command, 128 + n if signal n ended it; or 2 wrong usage, 124 time limit,
@@ -73,6 +79,9 @@ Exit codes: that of the command, 128 + n if signal n ended it; or 2 wrong usage,
 
 /// Runs the command and reports. Returns the exit code.
 pub fn main(args: &Args, began: Instant, environment: &Environment) -> Result<u8, Failure> {
+    if let Some(snapshot) = &args.snapshot {
+        return snapshot::main(args, snapshot, environment);
+    }
     let result = match args.run.format {
         Format::Text => as_text(args, began, environment),
         Format::Json => as_json(args, began, environment),
@@ -93,7 +102,7 @@ impl Args {
         run: RunFlags,
         words: Vec<OsString>,
     ) -> Self {
-        Self { sandbox, flags, run, name: None, command: words }
+        Self { sandbox, flags, run, name: None, snapshot: None, command: words }
     }
 }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentkernel_client::CommandStream;
-use agentkernel_core::{ByteSize, CauseOfDeath, Error, ErrorKind};
+use agentkernel_core::{ByteSize, CauseOfDeath, Command, Error, ErrorKind};
 use agentkernel_runtime::{Ending, OutputCount, RunIo, RunOutput as _, RunSignal, run};
 use tokio::sync::{Notify, mpsc};
 
+use super::command_flags::CommandFlags;
 use crate::errors::{self, Failure};
 use crate::notices::Over;
 use crate::output::HostOutput;
@@ -34,6 +35,12 @@ fn failed(what: &'static str) -> impl Fn(std::io::Error) -> Error {
 }
 
 impl Session {
+    /// That of a command of these flags.
+    pub fn of(command: &Command, flags: &CommandFlags, limit: ByteSize) -> Self {
+        let (program, timeout) = (command.program(), command.timeout);
+        Self { program, timeout, limit, interactive: flags.interactive, tty: flags.tty }
+    }
+
     /// Opens the stream, and hears it to its end. Signals reach the command. Returns the exit code.
     pub async fn hear(
         self,

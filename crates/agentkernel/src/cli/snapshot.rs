@@ -14,8 +14,9 @@ use crate::{output, paint};
 /// Keep sandboxes as they are, list and remove what is kept
 ///
 /// A snapshot has the memory, the files and the running commands of a sandbox at one moment, and the sandbox goes on.
-/// agentkernel create --snapshot makes any number of others that go on from there. Each has a name, an identity and random
-/// numbers of its own; programs that have drawn secrets before share these. Backend qemu keeps snapshots.
+/// agentkernel create --snapshot makes any number of others that go on from there, and run --snapshot one for a command. Each
+/// has a name, an identity and random numbers of its own; programs that have drawn secrets before share these. Backend qemu
+/// keeps snapshots.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {

@@ -166,6 +166,8 @@ fn a_sandbox_in_use_is_kept_and_forked_and_what_is_kept_survives_the_daemon() {
     let refused = host.say(&["create", "--snapshot", "kept", "--memory", "1G"]).assert_code(2);
     assert!(refused.stderr_text().contains("leave the flags out"), "{}", refused.stderr_text());
 
+    runs_of_a_snapshot(&host, "kept");
+
     let pid = fs::read_to_string(host.environment.agentkernel_home().join("daemon.lock")).expect("a daemon");
     let pid = rustix::process::Pid::from_raw(pid.trim().parse().expect("a PID")).expect("a process");
     let life = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("it lives");
@@ -186,6 +188,26 @@ fn a_sandbox_in_use_is_kept_and_forked_and_what_is_kept_survives_the_daemon() {
         fs::read_dir(host.environment.agentkernel_home().join("microvm/kept")).expect("listed").flatten();
     let left: Vec<_> = left.filter(|entry| entry.file_name() != "new").collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// A command of its own in one that goes on from there; the daemon then has what it had.
+fn runs_of_a_snapshot(host: &Host, snapshot: &str) {
+    let names = || host.say(&["ps", "-aq"]).assert_success().stdout_text();
+    let before = names();
+    let run = |words: &[&str]| host.say(&[&["run", "--snapshot", snapshot], words].concat());
+    let said = run(&["--", "sh", "-c", "cat /tmp/file; echo more >/tmp/file; exit 7"]).assert_code(7);
+    assert_eq!(said.stdout_text(), "past\n");
+    assert_eq!(run(&["--", "cat", "/tmp/file"]).assert_success().stdout_text(), "past\n");
+    run(&["--", "no-such-program"]).assert_code(127);
+    // The one that is called so is another's, and lives on.
+    run(&["--name", "web", "--", "id"]).assert_code(125);
+    for (words, why) in
+        [(&["--memory", "1G"][..], "leave the flags out"), (&["--no-daemon"], "cannot be used with")]
+    {
+        let said = run(&[words, &["--", "id"]].concat()).assert_code(2).stderr_text();
+        assert!(said.contains(why), "{said}");
+    }
+    assert_eq!(names(), before);
 }
 
 /// Attempts that say OPEN in a machine, and why that is no way out.

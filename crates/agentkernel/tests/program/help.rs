@@ -140,6 +140,8 @@ fn run_says_what_every_flag_does_with_its_unit_and_default() {
           --no-daemon                     Run it in this very process, even if there is a daemon with
                                           warm sandboxes
           --name <NAME>                   Name of the sandbox: a-z, 0-9 and - [default: random]
+          --snapshot <SNAPSHOT>           Go on from this snapshot, which says what the sandbox is; a
+                                          daemon does that, and is started if there is none
       -h, --help                          Print help (see more with '--help')
     "#);
     let long = Trial::new().say(&["run", "--help"]).assert_success().stdout_text();

@@ -6,8 +6,6 @@ mod measure;
 mod rig;
 #[path = "../machine/root.rs"]
 mod root;
-#[path = "../machine/shared.rs"]
-mod shared;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,13 +13,12 @@ use std::time::Duration;
 
 use agentkernel_core::{Backend as _, CauseOfDeath, Sandbox};
 use agentkernel_kvm::KvmLevel;
-use agentkernel_testkit::conformance::{self, SuiteOptions};
+use agentkernel_testkit::conformance::{self, Shared, SuiteOptions};
 use agentkernel_testkit::leaks::{Marks, Snapshot, describe};
 use agentkernel_testkit::{in_kvm_lab, tool_or_skip};
 use rustix::process::{Pid, Signal, kill_process};
 
 use rig::{Rig, parent, rig, said};
-use shared::Shared;
 
 /// The lab boots in some ten seconds, and none of these tests takes a minute in it. Each has a lab of its own: after some minutes
 /// of nested machines the emulated host's kernel was seen to stand still.

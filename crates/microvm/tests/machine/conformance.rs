@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use agentkernel_core::{Backend, ExitStatus};
-use agentkernel_testkit::conformance::{self, SuiteOptions};
+use agentkernel_testkit::conformance::{self, Shared, SuiteOptions};
 use agentkernel_testkit::leaks::{Marks, Snapshot, describe};
 
 use crate::fixture::{Fixture, fixture};
 use crate::said;
-use crate::shared::Shared;
 
 /// Rules of these groups, each with machines of its own.
 async fn keeps(groups: &[&str]) {

@@ -7,7 +7,6 @@ mod fixture;
 mod forks;
 mod posture;
 mod root;
-mod shared;
 mod snapshots;
 
 use std::time::Instant;

@@ -1,5 +1,6 @@
-//! A backend that hands a machine out again once it was cleaned: for rules of what happens inside, each of which would
-//! otherwise wait for an emulated boot. What is told of booting and stopping is shown by others, on machines of their own.
+//! A backend that hands a sandbox out again once it was cleaned: for rules of what happens inside, each of which would
+//! otherwise wait for a boot that takes seconds. What is told of booting and stopping is shown by others, on sandboxes of
+//! their own.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,9 +9,9 @@ use agentkernel_core::{
     Availability, Backend, BackendKind, Booted, Capabilities, Command, Ended, Files, HostSocket, Posture,
     Process, Result, Sandbox, SandboxName, SandboxSpec, SandboxUsage, Stopped,
 };
-use agentkernel_microvm::MicrovmBackend;
-use agentkernel_testkit::listen;
 use async_trait::async_trait;
+
+use crate::listen;
 
 /// Kills all that runs, waits until it is gone, and removes every file. It says "clean" when it has.
 const CLEAN: &str = "kill -9 -1 2>/dev/null; \
@@ -24,18 +25,34 @@ const CLEAN_DEADLINE: Duration = Duration::from_secs(60);
 
 type Spare = Arc<Mutex<Vec<Box<dyn Sandbox>>>>;
 
+/// The groups of rules of what happens inside.
+pub const INSIDE: [&str; 9] = [
+    "exec.",
+    "signals.",
+    "streams.",
+    "terminal.",
+    "time.a_timeout",
+    "files.",
+    "folders.",
+    "archives.",
+    "isolation.",
+];
+
+/// Hands out what was used before, unless what is asked for has something of its own.
 pub struct Shared<'a> {
-    inner: &'a MicrovmBackend,
+    inner: &'a dyn Backend,
     spare: Spare,
 }
 
 impl<'a> Shared<'a> {
-    pub fn new(inner: &'a MicrovmBackend) -> Self {
+    /// Sandboxes of this backend.
+    #[must_use]
+    pub fn new(inner: &'a dyn Backend) -> Self {
         Self { inner, spare: Spare::default() }
     }
 }
 
-/// Whether a description is that of every other machine.
+/// Whether a description is that of every other sandbox.
 fn is_ordinary(spec: &SandboxSpec, of: &SandboxSpec) -> bool {
     spec.clone().with_name(of.name().clone()) == *of
 }
