@@ -1,8 +1,9 @@
 //! Snapshots of the fake: copies of a workspace. Its commands are processes of the host, and cannot be kept.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::io;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -36,7 +37,13 @@ impl Kept {
             return Err(Error::new(ErrorKind::NameTaken, "take a snapshot of the sandbox", why).on(name));
         }
         let folder = tempfile::tempdir().map_err(failed)?;
-        copy(workspace, folder.path()).map_err(failed)?;
+        copy(workspace, folder.path()).map_err(|why| match why.kind() {
+            // Its folder went while it was copied.
+            io::ErrorKind::NotFound => {
+                Error::new(ErrorKind::SandboxGone, "take a snapshot of the sandbox", "it has ended").on(name)
+            }
+            _ => failed(why),
+        })?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let created_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         let info = SnapshotInfo { name: name.clone(), about: about.to_owned(), created_ms, bytes: 4096 };
@@ -64,23 +71,50 @@ fn missing(name: &SnapshotName) -> Error {
     Error::new(ErrorKind::NoSuchSnapshot, "find the snapshot", "there is none of this name").on(name)
 }
 
-/// Files and folders; the fake's workspaces have nothing else.
+/// Files, folders and links. What goes away meanwhile, as the hidden file of a write that ends, is not there.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            fs::create_dir(&target)?;
-            copy(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
-        }
+        let copied = copy_entry(&entry, &to.join(entry.file_name()));
+        copied.or_else(|why| if why.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(why) })?;
     }
     Ok(())
+}
+
+fn copy_entry(entry: &DirEntry, target: &Path) -> io::Result<()> {
+    let kind = entry.file_type()?;
+    if kind.is_symlink() {
+        return symlink(fs::read_link(entry.path())?, target);
+    }
+    if kind.is_dir() {
+        fs::create_dir(target)?;
+        return copy(&entry.path(), target);
+    }
+    fs::copy(entry.path(), target).map(drop)
 }
 
 /// What a guest would show.
 pub fn evidence() -> Evidence {
     let random = || format!("{:016x}", random_u64());
     Evidence { boot_id: random(), random_sample: random() + &random(), clock_error: Duration::ZERO }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_that_lead_nowhere_are_kept_and_a_workspace_that_is_gone_is_told() {
+        let (kept, workspace) = (Kept::default(), tempfile::tempdir().expect("a folder"));
+        fs::create_dir(workspace.path().join("folder")).expect("made");
+        symlink("nowhere", workspace.path().join("folder/link")).expect("linked");
+        let name = |name: &str| name.parse::<SnapshotName>().expect("a name");
+        kept.keep(&name("one"), "about", workspace.path()).expect("kept");
+        let again = tempfile::tempdir().expect("a folder");
+        kept.fill(&name("one"), again.path()).expect("filled");
+        assert_eq!(fs::read_link(again.path().join("folder/link")).expect("a link"), Path::new("nowhere"));
+        workspace.close().expect("removed");
+        let gone = kept.keep(&name("two"), "about", Path::new("/nonexistent")).expect_err("it is gone");
+        assert_eq!(gone.kind, ErrorKind::SandboxGone);
+    }
 }
