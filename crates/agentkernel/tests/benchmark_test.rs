@@ -41,7 +41,9 @@ const HUNDRED: (&str, u32) = ("--at-once", 100);
 fn machines() -> Option<String> {
     tool_or_skip("qemu-system-x86_64")?;
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-machines").display().to_string();
-    let mut command = TestEnvironment::new().command(env!("CARGO_BIN_EXE_agentkernel"));
+    // Its folder is that of the program, as long as this lives.
+    let environment = TestEnvironment::new();
+    let mut command = environment.command(env!("CARGO_BIN_EXE_agentkernel"));
     let status = command.args(["setup", "microvm"]).env("AGENTKERNEL_HOME", &home).status();
     status.expect("it starts").success().then_some(home)
 }
