@@ -201,6 +201,7 @@ fn runs_of_a_snapshot(host: &Host, snapshot: &str) {
     run(&["--", "no-such-program"]).assert_code(127);
     // The one that is called so is another's, and lives on.
     run(&["--name", "web", "--", "id"]).assert_code(125);
+    host.say(&["run", "--snapshot", "nope", "--name", "web", "--", "id"]).assert_code(125);
     for (words, why) in
         [(&["--memory", "1G"][..], "leave the flags out"), (&["--no-daemon"], "cannot be used with")]
     {
