@@ -6,7 +6,9 @@
 //!       call(name, numbers) ──▶ another ──▶ the function ──▶ its numbers
 //! ```
 //!
-//! The machine is restored after each of them, so that what an instance has leaves with the whole machine.
+//! The machine is restored after each of them, so that what an instance has leaves with the whole machine. Where making an
+//! instance runs nothing of the module, the first one is made before the host takes the snapshot: it is in each restored machine,
+//! as it was made.
 
 mod outside;
 mod work;
@@ -16,7 +18,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use agentkernel_hypercalls::{CALL, Device, RUN};
-use agentkernel_instance::{MODULE, imports, of_machine};
+use agentkernel_instance::{IS_STILL, MODULE, imports, of_machine};
 use tokio::runtime::Builder;
 use wasmtime::{Engine, Module};
 
@@ -37,11 +39,15 @@ fn main() -> ExitCode {
 enum Never {}
 
 fn serve() -> Result<Never, String> {
-    let work = prepare().map_err(|why| format!("{why:#}"))?;
+    let mut work = prepare().map_err(|why| format!("{why:#}"))?;
     let runtime = Builder::new_current_thread().enable_time().build().map_err(|why| why.to_string())?;
+    let mut buffer = work.device.buffer();
     let failed = |why: std::io::Error| format!("/dev/hlcall: {why}");
+    if fs::exists(format!("/{IS_STILL}")).is_ok_and(|is_there| is_there) {
+        runtime.block_on(work.begin());
+    }
     loop {
-        let Some(call) = work.device.next().map_err(failed)? else { continue };
+        let Some(call) = work.device.next(&mut buffer).map_err(failed)? else { continue };
         let result = match call.function.as_str() {
             RUN => runtime.block_on(work.run(&call.text)),
             CALL => runtime.block_on(work.call(&call.text)),
@@ -69,5 +75,6 @@ fn prepare() -> wasmtime::Result<Work> {
     let module = unsafe { Module::deserialize(&engine, &code) }?;
     drop(code);
     let instances = imports(&engine, Guest::wasi)?.instantiate_pre(&module)?;
-    Ok(Work { device, engine, instances, memory_bytes_max: free_bytes().saturating_sub(SPARE_BYTES) })
+    let memory_bytes_max = free_bytes().saturating_sub(SPARE_BYTES);
+    Ok(Work { device, engine, instances, memory_bytes_max, first: None })
 }

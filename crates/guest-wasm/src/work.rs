@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agentkernel_hypercalls::{Device, Words, bytes, host};
 use agentkernel_instance::{Ended, INITIALIZE, START, TABLE_ELEMENTS_MAX, cause, from_text, to_text};
-use wasmtime::{Engine, InstancePre, ResourceLimiter, Result, Store, Val};
+use wasmtime::{Engine, Instance, InstancePre, ResourceLimiter, Result, Store, Val};
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::preview1::WasiP1Ctx;
 
@@ -17,11 +17,14 @@ pub struct Work {
     pub instances: InstancePre<Guest>,
     /// Most memory of an instance.
     pub memory_bytes_max: usize,
+    /// The first instance, if it was made before it was wanted: the machine's snapshot has it.
+    pub first: Option<(Store<Guest>, Instance)>,
 }
 
 /// What belongs to one instance.
 pub struct Guest {
-    wasi: WasiP1Ctx,
+    /// Made when it is first used: what is random in it must not be in a snapshot.
+    wasi: Option<WasiP1Ctx>,
     memory_bytes: usize,
     memory_bytes_max: usize,
     /// It wanted more than that.
@@ -30,7 +33,7 @@ pub struct Guest {
 
 impl Guest {
     pub fn wasi(&mut self) -> &mut WasiP1Ctx {
-        &mut self.wasi
+        self.wasi.get_or_insert_with(|| WasiCtxBuilder::new().build_p1())
     }
 }
 
@@ -51,21 +54,37 @@ impl ResourceLimiter for Guest {
 }
 
 impl Work {
-    fn store(&self, mut wasi: WasiCtxBuilder) -> Store<Guest> {
+    /// Makes the first instance now. If that fails, it fails once more for whoever wants it, and he is told.
+    pub async fn begin(&mut self) {
+        let (store, made) = self.make().await;
+        self.first = made.ok().map(|instance| (store, instance));
+    }
+
+    /// An instance that nobody has used, which has these words and streams, or the store in which it could not be made.
+    async fn instance(&mut self, wasi: Option<WasiP1Ctx>) -> (Store<Guest>, Result<Instance>) {
+        let (mut store, made) = match self.first.take() {
+            Some((store, instance)) => (store, Ok(instance)),
+            None => self.make().await,
+        };
+        store.data_mut().wasi = wasi;
+        (store, made)
+    }
+
+    async fn make(&self) -> (Store<Guest>, Result<Instance>) {
         let memory_bytes_max = self.memory_bytes_max;
-        let guest = Guest { wasi: wasi.build_p1(), memory_bytes: 0, memory_bytes_max, was_denied: false };
+        let guest = Guest { wasi: None, memory_bytes: 0, memory_bytes_max, was_denied: false };
         let mut store = Store::new(&self.engine, guest);
         store.limiter(|guest| guest);
-        store
+        let made = self.instances.instantiate_async(&mut store).await;
+        (store, made)
     }
 
     /// Runs a command: `exit CODE`, `trapped WHY`, or `unmade WHY` if it did not begin.
-    pub async fn run(&self, text: &str) -> String {
-        let Some(wasi) = Words::parse(text).and_then(|words| self.outside(&words)) else {
+    pub async fn run(&mut self, text: &str) -> String {
+        let Some(mut wasi) = Words::parse(text).and_then(|words| self.outside(&words)) else {
             return "garbled".to_owned();
         };
-        let mut store = self.store(wasi);
-        let made = self.instances.instantiate_async(&mut store).await;
+        let (mut store, made) = self.instance(Some(wasi.build_p1())).await;
         let start = made.and_then(|instance| instance.get_typed_func::<(), ()>(&mut store, START));
         let start = match start {
             Ok(start) => start,
@@ -99,12 +118,16 @@ impl Work {
     }
 
     /// Calls a function: `returned NUMBERS`, or `trapped WHY`. What it prints goes nowhere.
-    pub async fn call(&self, text: &str) -> String {
+    pub async fn call(&mut self, text: &str) -> String {
         let words = text.split_once(' ').unwrap_or((text, ""));
         let name = bytes(words.0.as_bytes()).and_then(|name| String::from_utf8(name).ok());
         let (Some(name), Some(arguments)) = (name, from_text(words.1)) else { return "garbled".to_owned() };
-        let mut store = self.store(WasiCtxBuilder::new());
-        match self.perform(&mut store, &name, &arguments).await {
+        let (mut store, made) = self.instance(None).await;
+        let result = match made {
+            Ok(instance) => perform(&mut store, instance, &name, &arguments).await,
+            Err(why) => Err(why),
+        };
+        match result {
             Ok(results) => match to_text(&results) {
                 Some(text) => format!("returned {text}"),
                 None => "garbled".to_owned(),
@@ -112,16 +135,20 @@ impl Work {
             Err(why) => format!("trapped {}", cause(&why, store.data().was_denied)),
         }
     }
+}
 
-    async fn perform(&self, store: &mut Store<Guest>, name: &str, arguments: &[Val]) -> Result<Vec<Val>> {
-        let instance = self.instances.instantiate_async(&mut *store).await?;
-        let missing = || wasmtime::Error::msg("the module exports no such function");
-        let callee = instance.get_func(&mut *store, name).ok_or_else(missing)?;
-        if let Some(initialize) = instance.get_func(&mut *store, INITIALIZE) {
-            initialize.call_async(&mut *store, &[], &mut []).await?;
-        }
-        let mut results = vec![Val::I32(0); callee.ty(&*store).results().len()];
-        callee.call_async(&mut *store, arguments, &mut results).await?;
-        Ok(results)
+async fn perform(
+    store: &mut Store<Guest>,
+    instance: Instance,
+    name: &str,
+    arguments: &[Val],
+) -> Result<Vec<Val>> {
+    let missing = || wasmtime::Error::msg("the module exports no such function");
+    let callee = instance.get_func(&mut *store, name).ok_or_else(missing)?;
+    if let Some(initialize) = instance.get_func(&mut *store, INITIALIZE) {
+        initialize.call_async(&mut *store, &[], &mut []).await?;
     }
+    let mut results = vec![Val::I32(0); callee.ty(&*store).results().len()];
+    callee.call_async(&mut *store, arguments, &mut results).await?;
+    Ok(results)
 }

@@ -32,8 +32,9 @@ const LOOK_SELDOM_MS: i64 = 50;
 /// Serves calls for ever; returns only when the device fails.
 pub fn serve() -> Result<i32, String> {
     let device = Device::open().map_err(|why| format!("/dev/hlcall: {why}"))?;
+    let mut buffer = device.buffer();
     loop {
-        let call = device.next().map_err(|why| format!("/dev/hlcall: {why}"))?;
+        let call = device.next(&mut buffer).map_err(|why| format!("/dev/hlcall: {why}"))?;
         let Some(call) = call else { continue };
         let result = match Order::parse(&call.text) {
             Some(order) => run(&device, &order),

@@ -39,10 +39,15 @@ impl Device {
         Ok(Self { file, call_bytes_max })
     }
 
+    /// Where calls are read to: to be kept, since what is touched of a new one is copied once more in each restored machine.
+    #[must_use]
+    pub fn buffer(&self) -> Vec<u8> {
+        vec![0; self.call_bytes_max]
+    }
+
     /// Waits for the next call; `None` if it was none.
-    pub fn next(&self) -> io::Result<Option<Call>> {
-        let mut call = vec![0; self.call_bytes_max];
-        match (&self.file).read(&mut call) {
+    pub fn next(&self, call: &mut [u8]) -> io::Result<Option<Call>> {
+        match (&self.file).read(call) {
             Ok(count) => Ok(call.get(..count).and_then(Call::parse)),
             Err(why) if why.kind() == ErrorKind::Interrupted => Ok(None),
             Err(why) => Err(why),

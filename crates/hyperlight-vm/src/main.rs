@@ -109,7 +109,7 @@ fn of_module(
             Err(_) => kept.iter().for_each(Kept::discard),
         }
     }
-    let files = root::archive_of_module(module.code(), memory_mib)?;
+    let files = root::archive_of_module(module, memory_mib)?;
     let machine = Machine::of_files(files, memory_mib, shared).map_err(Trouble::Machine)?;
     if let Some(kept) = kept {
         kept.save(machine.snapshot());

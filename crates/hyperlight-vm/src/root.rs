@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use agentkernel_hyperlight::wire::{Root, Trouble};
 use agentkernel_link::GUEST;
-use agentkernel_wasm::MODULE;
+use agentkernel_wasm::{IS_STILL, MODULE, MachineCode};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 /// Where our agent is in a machine.
@@ -48,11 +48,14 @@ const GUEST_WASM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/agentkernel-
 pub const GUEST_WASM_BUILD: &str = env!("AGENTKERNEL_GUEST_WASM_BUILD");
 
 /// The archive of a machine that runs this machine code, which may fill half of so much memory.
-pub fn archive_of_module(code: &[u8], memory_mib: usize) -> Result<File, Trouble> {
+pub fn archive_of_module(module: &MachineCode, memory_mib: usize) -> Result<File, Trouble> {
     let told = |why: io::Error| trouble("archive", &why);
     let mut files = Archive::new(GUEST_WASM, memory_mib).map_err(told)?;
-    files.charge(code.len() as u64)?;
-    files.file(Path::new(MODULE), 0o444, code).map_err(told)?;
+    files.charge(module.code().len() as u64)?;
+    files.file(Path::new(MODULE), 0o444, module.code()).map_err(told)?;
+    if module.is_still() {
+        files.file(Path::new(IS_STILL), 0o444, &[]).map_err(told)?;
+    }
     files.finish().map_err(told)
 }
 

@@ -19,3 +19,6 @@ pub const INITIALIZE: &str = "_initialize";
 
 /// Where a machine has the machine code of its module.
 pub const MODULE: &str = "module";
+
+/// What is beside it if an instance of it does nothing until it is called, and may be made before the machine's snapshot.
+pub const IS_STILL: &str = "module.is-still";

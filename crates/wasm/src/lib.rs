@@ -34,7 +34,7 @@ mod trial;
 mod values;
 mod workers;
 
-pub use agentkernel_instance::MODULE;
+pub use agentkernel_instance::{IS_STILL, MODULE};
 pub use backend::WasmBackend;
 pub use cache::is_ours_alone;
 pub use machine_code::MachineCode;

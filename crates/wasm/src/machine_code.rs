@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use agentkernel_core::{Call, Error, ErrorKind, ModuleFile, Result};
 use agentkernel_instance::{START, from_text, imports, of_machine, to_text};
 use serde_json::Value;
+use wasmparser::{Parser, Payload};
 use wasmtime::{Config, Engine, ExternType, FuncType};
 use wasmtime_wasi::preview1::WasiP1Ctx;
 
@@ -20,6 +21,7 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 pub struct MachineCode {
     code: Vec<u8>,
     functions: BTreeMap<String, FuncType>,
+    is_still: bool,
 }
 
 impl MachineCode {
@@ -48,7 +50,13 @@ impl MachineCode {
             _ => None,
         };
         let functions = module.exports().filter_map(function).collect();
-        Ok(Self { code, functions })
+        Ok(Self { code, functions, is_still: is_still(wasm) })
+    }
+
+    /// Whether an instance does nothing of its own accord while it is made.
+    #[must_use]
+    pub fn is_still(&self) -> bool {
+        self.is_still
     }
 
     /// The code.
@@ -125,6 +133,13 @@ fn features() -> [(&'static str, bool); 0] {
     []
 }
 
+/// Whether this module, which is one, has no function that runs by itself when an instance is made.
+fn is_still(wasm: &[u8]) -> bool {
+    let Ok(wasm) = wat::parse_bytes(wasm) else { return false };
+    let runs = |part| !matches!(part, Ok(payload) if !matches!(payload, Payload::StartSection { .. }));
+    !Parser::new(0).parse_all(&wasm).any(runs)
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -157,5 +172,14 @@ mod tests {
         let import = load("(module (import \"env\" \"f\" (func)))").err().expect("refused");
         assert!(import.why.contains("env") && import.subject.contains("module.wat"), "{import}");
         assert!(load("(module (func (export \"_start\")))").expect("compiled").check_command().is_ok());
+    }
+
+    #[test]
+    fn an_instance_is_made_before_it_is_wanted_only_if_nothing_of_it_runs_by_itself() {
+        let still = "(module (memory 1) (data (i32.const 0) \"x\") (func (export \"_start\")))";
+        assert!(load(still).expect("compiled").is_still());
+        let runs = "(module (func $f (loop br 0)) (start $f))";
+        assert!(!load(runs).expect("compiled").is_still());
+        assert!(!is_still(b"\0asm\x01\0\0\0\xff"), "of what cannot be read nothing is known");
     }
 }

@@ -1,6 +1,7 @@
 //! The hyperlight backend on KVM. Where the processor has none that works, one test boots an emulated host
 //! (`scripts/kvm-lab`) and runs the others there: what they prove is function, and no figure of them means anything.
 
+mod bare;
 mod commands;
 mod leases;
 mod limits;
