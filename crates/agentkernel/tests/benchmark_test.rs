@@ -82,7 +82,7 @@ fn everything() {
             &[FEWER, ("--at-once", 1)],
         );
     }
-    let all = ["--warm", "--vs", "docker,podman,bwrap,runc,runsc"];
+    let all = ["--warm", "--vs", "docker,podman,bwrap,runc,runsc,wasmtime"];
     run(&["startup", "phases"], &all, &[("--iterations", number("BENCH_ITERATIONS", 40)), ("--at-once", 1)]);
     run(&["concurrent"], &["--warm", "--backend", "oci,docker,podman,wasm"], &[FEW, HUNDRED]);
     run(&["stress", "lifecycle"], &all[1..], &[FEW, ("--at-once", 10)]);

@@ -87,7 +87,7 @@ struct RunArgs {
     #[arg(long, value_name = "URL")]
     daemon: Option<String>,
 
-    /// Also these tools of others: docker, podman, bwrap, runc, runsc, and e2b:URL by E2B's client for Python (E2B_API_KEY)
+    /// Also these tools of others: docker, podman, bwrap, runc, runsc, wasmtime, and e2b:URL by E2B's client for Python (E2B_API_KEY)
     #[arg(long, value_name = "TOOL,…", value_delimiter = ',')]
     vs: Vec<String>,
 

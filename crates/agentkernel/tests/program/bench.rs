@@ -1,6 +1,9 @@
 //! Benchmarks that are run, kept and compared.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -19,6 +22,13 @@ pub fn kept(trial: &Trial, folder: &str) -> (PathBuf, Value) {
 pub fn row<'a>(json: &'a Value, benchmark: usize, target: &str) -> &'a Value {
     let rows = json["benchmarks"][benchmark]["rows"].as_array().expect("rows");
     rows.iter().find(|row| row["target"] == target).unwrap_or_else(|| panic!("{target} has no row: {rows:?}"))
+}
+
+/// Has programs looked for in this folder before all others.
+pub fn find_first_in(command: &mut Command, folder: &Path) {
+    let path = command.get_envs().find_map(|(name, value)| (name == "PATH").then_some(value)?);
+    let path = path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
+    command.env("PATH", format!("{}:{path}", folder.display()));
 }
 
 #[test]
@@ -257,4 +267,29 @@ fn wrong_plans_backends_tools_and_results_are_told_by_name() {
     std::fs::write(&file, r#"{"schema":"agentkernel-bench/run","schema_version":9}"#).expect("written");
     let said = trial.say(&["bench", "report", "results.json"]).assert_code(2).stderr_text();
     assert!(said.contains("schema version is 9, and 1 is understood"), "{said}");
+}
+
+#[test]
+fn wasmtimes_own_command_is_measured_beside_ours_and_has_a_row_where_it_is_missing() {
+    let Some(trial) = Trial::alone() else { return };
+    let few = ["--iterations", "2", "--warm-ups", "0", "--at-once", "1"];
+    let words = ["bench", "run", "startup", "exec", "--backend", "wasm", "--vs", "wasmtime"];
+    // A stand-in, which holds the words to what it is told.
+    let tools = trial.environment.work().join("tools");
+    std::fs::create_dir(&tools).expect("made");
+    let script = "#!/bin/sh\n[ \"$1\" = run ] && [ -s \"$2\" ] && [ $# = 3 ] && echo \"$3\"\n";
+    std::fs::write(tools.join("wasmtime"), script).expect("written");
+    std::fs::set_permissions(tools.join("wasmtime"), Permissions::from_mode(0o755)).expect("set");
+    let mut command = trial.command(&[&words[..], &few[..], &["--output", "there"]].concat());
+    find_first_in(&mut command, &tools);
+    let said = command.output().expect("started");
+    assert_eq!(said.status.code(), Some(0), "{}", String::from_utf8_lossy(&said.stderr));
+    let (_, json) = kept(&trial, "there");
+    let itself = row(&json, 0, "wasmtime itself");
+    assert_eq!(itself["samples"].as_array().map(Vec::len), Some(2), "{itself}");
+    let told = |row: &Value| row["could_not_run"].as_str().unwrap_or_default().to_owned();
+    assert!(told(row(&json, 1, "wasmtime itself")).contains("one process for one module"), "{json}");
+    trial.say(&[&words[..3], &words[4..], &few[..], &["--output", "missing"]].concat()).assert_code(0);
+    let missing = row(&kept(&trial, "missing").1, 0, "wasmtime itself").clone();
+    assert!(told(&missing).contains("wasmtime is not installed"), "{missing}");
 }

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use agentkernel_testkit::python_package;
 use serde_json::Value;
 
-use crate::bench::{kept, row};
+use crate::bench::{find_first_in, kept, row};
 use crate::support::Trial;
 
 /// A key of the form that clients check. The stand-in takes any.
@@ -59,9 +59,8 @@ fn bench(trial: &Trial, client: &Path, address: &str, words: &[&str]) -> Command
     let target = format!("e2b:{address}");
     let flags = ["--backend", "wasm", "--iterations", "2", "--warm-ups", "0", "--vs", &target];
     let mut command = trial.command(&[&["bench", "run"], words, &flags].concat());
-    let path = command.get_envs().find_map(|(name, value)| (name == "PATH").then_some(value)?);
-    let path = path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
-    command.env("PATH", format!("{}:{path}", client.display())).env("E2B_API_KEY", KEY);
+    find_first_in(&mut command, client);
+    command.env("E2B_API_KEY", KEY);
     command
 }
 

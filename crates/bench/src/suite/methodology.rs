@@ -63,7 +63,7 @@ const RULES: &[(&str, &str)] = &[
     ),
     (
         "X itself",
-        "another's tool by its own command line; runc and runsc on the bundle of our sandboxes and a root folder of busybox",
+        "another's tool by its own command line; runc and runsc on the bundle of our sandboxes and a root folder of busybox, wasmtime with the module of our own Wasm targets",
     ),
     (
         "emulated in software",

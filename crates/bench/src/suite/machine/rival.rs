@@ -1,4 +1,4 @@
-//! Others' tools that do the same job: container engines and bubblewrap.
+//! Others' tools that do the same job: container engines, bubblewrap and Wasmtime.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::{Site, work};
 use crate::suite::Benchmark;
 
 /// All of them.
-pub const NAMES: [&str; 5] = ["docker", "podman", "bwrap", "runc", "runsc"];
+pub const NAMES: [&str; 6] = ["docker", "podman", "bwrap", "runc", "runsc", "wasmtime"];
 
 /// Where the program that does the work is in a container.
 const INSIDE: &str = "/agentkernel-bench-workload";
@@ -21,6 +21,7 @@ const WAITS: &str = "trap 'exit 0' TERM; while :; do sleep 1000 & wait; done";
 pub fn doer(name: &str) -> Option<Box<dyn Doer>> {
     match NAMES.into_iter().find(|known| *known == name)? {
         "bwrap" => Some(Box::new(Bubblewrap)),
+        "wasmtime" => Some(Box::new(Wasmtime)),
         engine @ ("docker" | "podman") => Some(Box::new(Engine { name: engine })),
         runtime => Raw::named(runtime).map(|raw| Box::new(raw) as Box<dyn Doer>),
     }
@@ -205,6 +206,32 @@ impl Doer for Bubblewrap {
         let facts = Self::around(site)?(words([&work::program(site).display().to_string(), "facts"]));
         let facts = Step::quiet("facts", facts);
         Ok(Proving { course: Course::default(), facts, expects: Expects::Others { own_kernel: false } })
+    }
+
+    fn is_others(&self) -> bool {
+        true
+    }
+}
+
+/// Wasmtime's own command, with the module that our sandboxes are given, and with its cache of machine code as it has it by
+/// default.
+#[derive(Debug)]
+struct Wasmtime;
+
+impl Doer for Wasmtime {
+    fn course(&self, benchmark: Benchmark, site: &Site) -> Result<Course, Missing> {
+        match benchmark {
+            Benchmark::Startup | Benchmark::Concurrent | Benchmark::Stress => {
+                let (program, module) = (site.host_program("wasmtime")?, work::module(site));
+                Ok(Course::one(words([&program, "run", &module.display().to_string(), &site.token]), site))
+            }
+            Benchmark::Phases => Err("it tells no phases".into()),
+            _ => Err("it is one process for one module, and has no programs inside".into()),
+        }
+    }
+
+    fn proof(&self, _site: &Site) -> Result<Proving, Missing> {
+        Err("it has no programs inside that could look".into())
     }
 
     fn is_others(&self) -> bool {
