@@ -17,7 +17,7 @@ const CALLS: usize = 100;
 /// Longer than a machine is restored for.
 const PAUSE: Duration = Duration::from_millis(100);
 const BOOTS: usize = 7;
-const AT_ONCE: usize = 100;
+const AT_ONCE: usize = 20;
 /// So many boot at a time, that none is late where a processor is emulated.
 const BOOTS_AT_ONCE: usize = 4;
 
