@@ -74,6 +74,26 @@ async fn functions_return_what_they_should_and_nothing_passes_from_one_call_to_t
     assert!(number(&*sandbox, "wait(30000000)").await >= 30_000_000);
 }
 
+/// One whose start function asks for something random, which would be the same in each machine if it were asked before the
+/// snapshot.
+const STARTS: &str = "(module
+  (import \"wasi_snapshot_preview1\" \"random_get\" (func $random (param i32 i32) (result i32)))
+  (memory (export \"memory\") 1)
+  (func $begin (drop (call $random (i32.const 0) (i32.const 8))))
+  (start $begin)
+  (func (export \"begun\") (result i64) (i64.load (i32.const 0))))";
+
+#[tokio::test]
+async fn what_a_module_does_when_its_instance_is_made_it_does_in_the_restored_machine() {
+    if !has_kvm() {
+        return;
+    }
+    let booted = cached(home().join("cache")).boot(&spec(module(STARTS), 128)).await;
+    let sandbox = booted.unwrap_or_else(|why| panic!("{why}")).sandbox;
+    let (one, other) = (number(&*sandbox, "begun()").await, number(&*sandbox, "begun()").await);
+    assert!(one != other && one != 0, "{one} twice");
+}
+
 #[tokio::test]
 async fn what_goes_wrong_in_a_call_is_told_and_the_sandbox_lives_on() {
     if !has_kvm() {
