@@ -56,23 +56,25 @@ impl ResourceLimiter for Guest {
 impl Work {
     /// Makes the first instance now. If that fails, it fails once more for whoever wants it, and he is told.
     pub async fn begin(&mut self) {
-        let (store, made) = self.make().await;
+        let (store, made) = self.make(None).await;
         self.first = made.ok().map(|instance| (store, instance));
     }
 
     /// An instance that nobody has used, which has these words and streams, or the store in which it could not be made.
     async fn instance(&mut self, wasi: Option<WasiP1Ctx>) -> (Store<Guest>, Result<Instance>) {
-        let (mut store, made) = match self.first.take() {
-            Some((store, instance)) => (store, Ok(instance)),
-            None => self.make().await,
-        };
-        store.data_mut().wasi = wasi;
-        (store, made)
+        match self.first.take() {
+            Some((mut store, instance)) => {
+                store.data_mut().wasi = wasi;
+                (store, Ok(instance))
+            }
+            None => self.make(wasi).await,
+        }
     }
 
-    async fn make(&self) -> (Store<Guest>, Result<Instance>) {
+    /// What the module does meanwhile, it does with these words and streams.
+    async fn make(&self, wasi: Option<WasiP1Ctx>) -> (Store<Guest>, Result<Instance>) {
         let memory_bytes_max = self.memory_bytes_max;
-        let guest = Guest { wasi: None, memory_bytes: 0, memory_bytes_max, was_denied: false };
+        let guest = Guest { wasi, memory_bytes: 0, memory_bytes_max, was_denied: false };
         let mut store = Store::new(&self.engine, guest);
         store.limiter(|guest| guest);
         let made = self.instances.instantiate_async(&mut store).await;

@@ -98,18 +98,16 @@ fn equipped(builder: SandboxBuilder, shared: &Arc<Shared>) -> SandboxBuilder {
     builder
         .echo_output(false)
         .output_limit(CONSOLE_MAX)
-        .host_function(host::STARTED, move |_| {
-            if starts.starts() { said(&starts.say(&News::Started)) } else { Ok(String::new()) }
-        })
-        .host_function(host::STDOUT, move |digits| said(&out.say(&News::Stdout(written(digits)?))))
-        .host_function(host::STDERR, move |digits| said(&err.say(&News::Stderr(written(digits)?))))
+        .host_function(host::STARTED, move |_| said(&starts.begin()))
+        .host_function(host::STDOUT, move |digits| said(&out.pass_on(&News::Stdout(written(digits)?))))
+        .host_function(host::STDERR, move |digits| said(&err.pass_on(&News::Stderr(written(digits)?))))
         .host_function(host::STDIN, move |wait| {
             let wait = Duration::from_millis(wait.parse().unwrap_or(0).min(WAIT_MS_MAX));
             match input.take(CHUNK, wait) {
                 None => Ok(host::END.into()),
                 Some(bytes) if bytes.is_empty() => Ok(String::new()),
                 Some(bytes) => {
-                    said(&input.say(&News::Took(bytes.len())))?;
+                    said(&input.pass_on(&News::Took(bytes.len())))?;
                     Ok(digits(&bytes))
                 }
             }

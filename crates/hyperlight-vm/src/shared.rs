@@ -101,9 +101,16 @@ impl Shared {
         (!taken.is_empty() || !state.is_stdin_over).then_some(taken)
     }
 
-    /// Whether the machine says for the first time that the program has been executed.
-    pub fn starts(&self) -> bool {
-        !std::mem::replace(&mut self.state().has_started, true)
+    /// The machine says that the program has been executed, which is passed on once.
+    pub fn begin(&self) -> io::Result<()> {
+        let is_first = !std::mem::replace(&mut self.state().has_started, true);
+        if is_first { self.say(&News::Started) } else { Ok(()) }
+    }
+
+    /// Passes on what a command does with its streams. It has begun by that: a module may do it while its instance is made.
+    pub fn pass_on(&self, news: &News) -> io::Result<()> {
+        self.begin()?;
+        self.say(news)
     }
 
     pub fn has_started(&self) -> bool {

@@ -136,8 +136,13 @@ fn features() -> [(&'static str, bool); 0] {
 /// Whether this module, which is one, has no function that runs by itself when an instance is made.
 fn is_still(wasm: &[u8]) -> bool {
     let Ok(wasm) = wat::parse_bytes(wasm) else { return false };
-    let runs = |part| !matches!(part, Ok(payload) if !matches!(payload, Payload::StartSection { .. }));
-    !Parser::new(0).parse_all(&wasm).any(runs)
+    // It comes before all code, which is not read: large modules are mostly that.
+    let decides = |part| match part {
+        Ok(Payload::StartSection { .. }) | Err(_) => Some(false),
+        Ok(Payload::CodeSectionStart { .. } | Payload::End(_)) => Some(true),
+        Ok(_) => None,
+    };
+    Parser::new(0).parse_all(&wasm).find_map(decides).unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -180,6 +185,10 @@ mod tests {
         assert!(load(still).expect("compiled").is_still());
         let runs = "(module (func $f (loop br 0)) (start $f))";
         assert!(!load(runs).expect("compiled").is_still());
+        let by_another = "(module (import \"wasi_snapshot_preview1\" \"sched_yield\" (func $f (result i32)))
+            (func $g (drop (call $f))) (start $g) (func (export \"_start\")))";
+        assert!(!load(by_another).expect("compiled").is_still());
+        assert!(load("(module)").expect("compiled").is_still());
         assert!(!is_still(b"\0asm\x01\0\0\0\xff"), "of what cannot be read nothing is known");
     }
 }

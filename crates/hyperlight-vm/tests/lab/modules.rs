@@ -75,12 +75,17 @@ async fn functions_return_what_they_should_and_nothing_passes_from_one_call_to_t
 }
 
 /// One whose start function asks for something random, which would be the same in each machine if it were asked before the
-/// snapshot.
+/// snapshot, and writes to stdout.
 const STARTS: &str = "(module
   (import \"wasi_snapshot_preview1\" \"random_get\" (func $random (param i32 i32) (result i32)))
+  (import \"wasi_snapshot_preview1\" \"fd_write\" (func $write (param i32 i32 i32 i32) (result i32)))
   (memory (export \"memory\") 1)
-  (func $begin (drop (call $random (i32.const 0) (i32.const 8))))
+  (data (i32.const 16) \"\\20\\00\\00\\00\\06\\00\\00\\00\") (data (i32.const 32) \"begun\\n\")
+  (func $begin
+    (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 24)))
+    (drop (call $random (i32.const 0) (i32.const 8))))
   (start $begin)
+  (func (export \"_start\"))
   (func (export \"begun\") (result i64) (i64.load (i32.const 0))))";
 
 #[tokio::test]
@@ -92,6 +97,12 @@ async fn what_a_module_does_when_its_instance_is_made_it_does_in_the_restored_ma
     let sandbox = booted.unwrap_or_else(|why| panic!("{why}")).sandbox;
     let (one, other) = (number(&*sandbox, "begun()").await, number(&*sandbox, "begun()").await);
     assert!(one != other && one != 0, "{one} twice");
+    let said = say(&*sandbox, &["m"]).await;
+    assert_eq!(
+        (said.text(), said.code()),
+        ("begun".into(), 0),
+        "its streams are the command's from the beginning"
+    );
 }
 
 #[tokio::test]
