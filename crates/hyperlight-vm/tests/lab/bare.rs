@@ -44,7 +44,7 @@ impl Bare {
         assert_eq!(self.machine.call(CALL, &text).expect("called"), "returned i32:42");
     }
 
-    /// Where the time of its calls has gone.
+    /// Where the time of its calls has gone; empty unless HLUK_PROFILE is set, which costs some.
     pub fn profile(&self) -> String {
         self.machine.profile().report()
     }
