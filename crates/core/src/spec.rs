@@ -132,6 +132,23 @@ impl SandboxSpec {
         self.emulate
     }
 
+    /// Whether a sandbox of the one can be given to who asks for the other: they are the same but for what can be changed
+    /// after boot, which is the name on this host, the host's socket and, with `any_size`, memory and processors.
+    #[must_use]
+    pub fn boots_like(&self, other: &Self, any_size: bool) -> bool {
+        // All of them, so that a new field is thought of.
+        #[rustfmt::skip]
+        let Self {
+            name: _, host_socket: _, hostname, image, profile, limits, mounts, user, network, lifetime, emulate,
+        } = self;
+        let size = if any_size { Resize::from(&other.limits) } else { Resize::from(limits) };
+        limits.with_size(size) == other.limits
+            && (profile, user, network, emulate)
+                == (&other.profile, &other.user, &other.network, &other.emulate)
+            && (lifetime, hostname, mounts) == (&other.lifetime, &other.hostname, &other.mounts)
+            && *image == other.image
+    }
+
     /// The same for a sandbox of another name.
     #[must_use]
     pub fn with_name(mut self, name: SandboxName) -> Self {
@@ -149,8 +166,7 @@ impl SandboxSpec {
     /// The same with other memory and processors.
     #[must_use]
     pub fn with_size(mut self, size: Resize) -> Self {
-        self.limits.memory = size.memory;
-        self.limits.cpus = size.cpus;
+        self.limits = self.limits.with_size(size);
         self
     }
 }

@@ -27,16 +27,21 @@ impl Pool {
     pub async fn acquire(&self, spec: &SandboxSpec) -> Result<Lease> {
         let request = Request { spec, began: Instant::now() };
         let shared = &*self.shared;
-        let key = match shared.rules.poolable(spec) {
-            Ok(key) => key,
-            Err(why) => return shared.cold(request, None, Cold::NotPoolable(why)).await,
-        };
-        let (shelf, is_new) = match shared.find(key)? {
+        if let Err(why) = shared.rules.check(spec) {
+            return shared.cold(request, None, Cold::NotPoolable(why)).await;
+        }
+        let (shelf, is_new) = match shared.find_for(spec)? {
             Found::Old(shelf) => (shelf, false),
             Found::New(shelf, _) => (shelf, true),
             Found::NoRoom => return shared.cold(request, None, Cold::NoShelf).await,
         };
-        let slot = shelf.request(request.began, Resize::from(spec.limits()));
+        let slot = match shelf.request(request.began, Resize::from(spec.limits())) {
+            Some(slot) => match shared.at_once(request, &shelf, slot) {
+                Ok(lease) => return Ok(lease),
+                Err(slot) => Some(slot),
+            },
+            None => None,
+        };
         match shared.warm(request, &shelf, slot, request.began).await {
             Ok(lease) => Ok(lease),
             Err(why) => {
@@ -73,6 +78,17 @@ impl Shared {
         }
     }
 
+    /// Gives a sandbox to whoever asked, if there is nothing to wait for; else nothing has happened.
+    fn at_once(&self, request: Request<'_>, shelf: &Shelf, slot: Slot<Warm>) -> Result<Lease, Slot<Warm>> {
+        match slot.still(request.began) {
+            Some(known) if self.is_fit(&slot, known, request.spec) && !self.gate.is_closed() => {
+                self.wake.notify_one();
+                Ok(self.leased(request, shelf, slot, known))
+            }
+            _ => Err(slot),
+        }
+    }
+
     /// Gives a sandbox to whoever asked. One that is not fit for it is his last try: he has waited enough.
     async fn lease(
         &self,
@@ -83,7 +99,9 @@ impl Shared {
     ) -> Result<Lease, Cold> {
         // Whatever becomes of it, also if nobody waits any more: it is no longer on its shelf.
         self.wake.notify_one();
-        if let Err(why) = self.fit(&slot, known, request.spec).await {
+        if !self.is_fit(&slot, known, request.spec)
+            && let Err(why) = self.fit(&slot, known, request.spec).await
+        {
             drop(shelf.discard(slot, Discard::Unhealthy, &why));
             return Err(Cold::Unfit);
         }
@@ -91,12 +109,23 @@ impl Shared {
             drop(shelf.discard(slot, Discard::Drained, ""));
             return Err(Cold::Empty);
         }
+        Ok(self.leased(request, shelf, slot, known))
+    }
+
+    fn leased(&self, request: Request<'_>, shelf: &Shelf, slot: Slot<Warm>, known: Known) -> Lease {
         let slot = slot.lease();
         let acquire = request.began.elapsed();
         shelf.meter.hit(acquire);
         shelf.proven();
         let phases = Phases { acquire: Some(acquire), total: acquire, ..Phases::default() };
-        Ok(Lease::new(slot, Origin::Warm { age: known.age }, phases))
+        Lease::new(slot, Origin::Warm { age: known.age }, phases)
+    }
+
+    /// Whether there is nothing to do before it is given away.
+    fn is_fit(&self, slot: &Slot<Warm>, known: Known, spec: &SandboxSpec) -> bool {
+        known.checked <= self.settings.checked_within
+            && slot.size() == Resize::from(spec.limits())
+            && spec.host_socket().is_none()
     }
 
     /// Makes sure that a sandbox answers, and gives it the size and the socket that were asked for.

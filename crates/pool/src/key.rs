@@ -1,11 +1,10 @@
 //! Which sandboxes are alike: what of a spec is fixed at boot.
 
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::LazyLock;
 
 use agentkernel_core::{
-    Backend, BackendKind, ByteSize, CpuCount, Image, Limit, Limits, Resize, SandboxName, SandboxSpec, User,
+    Backend, BackendKind, CpuCount, Image, Limit, Limits, Resize, SandboxName, SandboxSpec,
 };
 
 /// Everything of a spec that a sandbox cannot change once it has booted.
@@ -70,6 +69,19 @@ impl KeyRules {
 
     /// The key of a spec, or why it has none. A pure function.
     pub fn poolable(&self, spec: &SandboxSpec) -> Result<PoolKey, NotPoolable> {
+        self.check(spec)?;
+        Ok(self.key(spec))
+    }
+
+    /// The key of a spec that has one.
+    pub(crate) fn key(&self, spec: &SandboxSpec) -> PoolKey {
+        let spec = spec.clone().with_name(NOBODY.clone()).without_host_socket();
+        let spec = if self.resize { spec.with_size(ANY_SIZE) } else { spec };
+        PoolKey { backend: self.backend, resize: self.resize, spec }
+    }
+
+    /// Whether a spec has a key.
+    pub(crate) fn check(&self, spec: &SandboxSpec) -> Result<(), NotPoolable> {
         if !spec.mounts().is_empty() && !self.mounts {
             return Err(NotPoolable::Mounts);
         }
@@ -82,13 +94,16 @@ impl KeyRules {
         if spec.has_own_hostname() {
             return Err(NotPoolable::Hostname);
         }
-        let spec = spec.clone().with_name(NOBODY.clone()).without_host_socket();
-        let spec = if self.resize { spec.with_size(ANY_SIZE) } else { spec };
-        Ok(PoolKey { backend: self.backend, resize: self.resize, spec })
+        Ok(())
     }
 }
 
 impl PoolKey {
+    /// Whether it is the key of a spec that has one by the rules that this key was made by, without making that.
+    pub(crate) fn is_of(&self, spec: &SandboxSpec) -> bool {
+        self.spec.boots_like(spec, self.resize)
+    }
+
     /// A spec of this key, for a sandbox of this name.
     pub(crate) fn spec(&self, name: SandboxName, size: Resize) -> SandboxSpec {
         self.spec.clone().with_name(name).with_size(size)
@@ -101,21 +116,6 @@ impl PoolKey {
         } else {
             Resize::from(self.spec.limits())
         }
-    }
-}
-
-/// Not of every field, since hashing all took longer than everything else in a request: keys that differ
-/// in the others alone are told apart when they are compared.
-impl Hash for PoolKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let Limits { cpus, memory, pids, disk, open_files } = *self.spec.limits();
-        let memory = memory.value().map_or(0, ByteSize::get);
-        let cpus = cpus.value().map_or(0, CpuCount::as_milli);
-        let User { uid, gid } = self.spec.user();
-        let pids = pids.value().unwrap_or_default();
-        state.write_u64(memory ^ disk.get().rotate_left(16));
-        state.write_u64((u64::from(cpus) << 32) | u64::from(pids));
-        state.write_u64((u64::from(open_files) << 32) | u64::from(uid ^ gid.rotate_left(16)));
     }
 }
 

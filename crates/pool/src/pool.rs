@@ -139,6 +139,14 @@ impl Drop for Pool {
 }
 
 impl Shared {
+    /// The shelf of a spec for which there is a key.
+    pub(crate) fn find_for(&self, spec: &SandboxSpec) -> Result<Found> {
+        match self.shelves.of(spec) {
+            Some(shelf) => Ok(Found::Old(shelf)),
+            None => self.find(self.rules.key(spec)),
+        }
+    }
+
     /// The shelf of a key. A shelf that has to go for it is being stopped.
     pub(crate) fn find(&self, key: PoolKey) -> Result<Found> {
         let whole = (&self.gate, &self.meter);

@@ -1,9 +1,9 @@
 //! The shelves of all keys, no more than there may be.
 
-use std::collections::HashMap;
+use std::mem;
 use std::sync::Arc;
 
-use agentkernel_core::{Error, ErrorKind};
+use agentkernel_core::{Error, ErrorKind, SandboxSpec};
 
 use crate::key::PoolKey;
 use crate::shelf::Shelf;
@@ -15,9 +15,10 @@ pub(crate) struct Shelves {
     state: Mutex<State>,
 }
 
+/// There are a few, so that looking at each is quicker than a hash of what is looked for.
 #[derive(Default)]
 struct State {
-    shelves: HashMap<PoolKey, Arc<Shelf>>,
+    shelves: Vec<Arc<Shelf>>,
     closed: bool,
 }
 
@@ -36,11 +37,16 @@ impl Shelves {
         Self { keys_max, state: Mutex::default() }
     }
 
+    /// The shelf of a spec that may be kept warm, if there is one.
+    pub(crate) fn of(&self, spec: &SandboxSpec) -> Option<Arc<Shelf>> {
+        lock(&self.state).shelves.iter().find(|shelf| shelf.key.is_of(spec)).cloned()
+    }
+
     /// The shelf of this key. If it has to be made and all places are taken, the shelf that was asked for
     /// longest ago is taken away, but for those whose targets were set.
     pub(crate) fn find(&self, key: PoolKey, make: impl FnOnce(PoolKey) -> Shelf) -> Result<Found, Error> {
         let mut state = lock(&self.state);
-        if let Some(shelf) = state.shelves.get(&key) {
+        if let Some(shelf) = state.shelves.iter().find(|shelf| shelf.key == key) {
             return Ok(Found::Old(Arc::clone(shelf)));
         }
         if state.closed {
@@ -48,25 +54,27 @@ impl Shelves {
         }
         let mut gone = None;
         if state.shelves.len() >= self.keys_max {
-            let Some(key) = state.idlest() else { return Ok(Found::NoRoom) };
-            gone = state.shelves.remove(&key);
+            let Some(idlest) = state.idlest() else { return Ok(Found::NoRoom) };
+            gone = Some(state.shelves.swap_remove(idlest));
         }
-        let shelf = Arc::new(make(key.clone()));
-        state.shelves.insert(key, Arc::clone(&shelf));
+        let shelf = Arc::new(make(key));
+        state.shelves.push(Arc::clone(&shelf));
         Ok(Found::New(shelf, gone))
     }
 
     pub(crate) fn remove(&self, key: &PoolKey) -> Option<Arc<Shelf>> {
-        lock(&self.state).shelves.remove(key)
+        let mut state = lock(&self.state);
+        let at = state.shelves.iter().position(|shelf| shelf.key == *key)?;
+        Some(state.shelves.swap_remove(at))
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Shelf>> {
-        lock(&self.state).shelves.values().cloned().collect()
+        lock(&self.state).shelves.clone()
     }
 
     /// Gives all of them out.
     pub(crate) fn take_all(&self) -> Vec<Arc<Shelf>> {
-        lock(&self.state).shelves.drain().map(|(_, shelf)| shelf).collect()
+        mem::take(&mut lock(&self.state).shelves)
     }
 
     /// Gives all of them out, and makes no more.
@@ -77,9 +85,10 @@ impl Shelves {
 }
 
 impl State {
-    fn idlest(&self) -> Option<PoolKey> {
-        let idle = self.shelves.values().filter_map(|shelf| Some((shelf.idle_since()?, shelf)));
-        idle.min_by_key(|(since, _)| *since).map(|(_, shelf)| shelf.key.clone())
+    fn idlest(&self) -> Option<usize> {
+        let shelves = self.shelves.iter().enumerate();
+        let idle = shelves.filter_map(|(at, shelf)| Some((shelf.idle_since()?, at)));
+        idle.min().map(|(_, at)| at)
     }
 }
 

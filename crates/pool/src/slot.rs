@@ -148,6 +148,11 @@ impl Slot<Warm> {
         self.state.held.watch.as_ref().map_or(Ok(Known::JUST_BOOTED), |watch| watch.verdict(now))
     }
 
+    /// The same, if it can be told at once and there is nothing wrong.
+    pub(crate) fn still(&self, now: Instant) -> Option<Known> {
+        self.state.held.watch.as_ref()?.still(now)
+    }
+
     /// Whether it has lasted until it was asked, and answered.
     pub(crate) fn has_answered(&self) -> bool {
         self.state.held.watch.as_ref().is_some_and(Watch::has_answered)

@@ -54,7 +54,10 @@ pub(crate) struct Known {
 /// A watch. Once it is dropped, nobody but the slot has the sandbox.
 pub(crate) struct Watch {
     post: Arc<Post>,
+    /// Those of the post, which whoever is in a hurry reaches without it.
+    vitals: Arc<Vitals>,
     task: AbortHandle,
+    born: Instant,
     expires: Instant,
 }
 
@@ -94,29 +97,35 @@ impl Watch {
         let vitals = Arc::new(Vitals::new());
         let watching = tokio::task::unconstrained(look_after(sandbox, Arc::clone(&vitals)));
         let state = Mutex::new(State::Watching(Box::pin(watching)));
-        let post = Arc::new(Post { state, vitals });
+        let (born, post) = (vitals.born, Arc::new(Post { state, vitals: Arc::clone(&vitals) }));
         let task = tokio::spawn(task::run(Arc::clone(&post), care, shelf, id)).abort_handle();
-        Self { post, task, expires: care.expires }
+        Self { post, vitals, task, born, expires: care.expires }
     }
 
     /// What is known at this moment, for one who takes the sandbox: it is not looked after any more.
     pub(crate) fn verdict(&self, now: Instant) -> Result<Known, Fate> {
-        let vitals = &self.post.vitals;
-        vitals.claimed.store(true, Ordering::Relaxed);
-        if !vitals.stir.is_still() {
+        self.vitals.claimed.store(true, Ordering::Relaxed);
+        if !self.vitals.stir.is_still() {
             self.post.look()?;
         }
-        if now >= self.expires {
-            return Err(Fate::Aged);
-        }
-        let age = now.saturating_duration_since(vitals.born);
-        let checked = Duration::from_millis(vitals.checked_ms.load(Ordering::Relaxed));
-        Ok(Known { age, checked: age.saturating_sub(checked) })
+        if now >= self.expires { Err(Fate::Aged) } else { Ok(self.known(now)) }
+    }
+
+    /// The same, if it can be told without looking at the sandbox and there is nothing wrong.
+    pub(crate) fn still(&self, now: Instant) -> Option<Known> {
+        self.vitals.claimed.store(true, Ordering::Relaxed);
+        (self.vitals.stir.is_still() && now < self.expires).then(|| self.known(now))
+    }
+
+    fn known(&self, now: Instant) -> Known {
+        let age = now.saturating_duration_since(self.born);
+        let checked = Duration::from_millis(self.vitals.checked_ms.load(Ordering::Relaxed));
+        Known { age, checked: age.saturating_sub(checked) }
     }
 
     /// Whether the sandbox has answered.
     pub(crate) fn has_answered(&self) -> bool {
-        self.post.vitals.checked_ms.load(Ordering::Relaxed) > 0
+        self.vitals.checked_ms.load(Ordering::Relaxed) > 0
     }
 
     /// Something to ask whether it is over, for one who gives the watch away.

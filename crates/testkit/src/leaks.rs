@@ -74,7 +74,10 @@ impl Snapshot {
             (LeakKind::Namespace, processes::namespaces(&processes, marks)),
             (LeakKind::Process, processes::described(&processes)),
             (LeakKind::MemoryFile, processes::memory_files(marks)),
-            (LeakKind::Descriptor, processes::own_descriptors()),
+            (
+                LeakKind::Descriptor,
+                if marks.descriptors { processes::own_descriptors() } else { Found::new() },
+            ),
             (LeakKind::Cgroup, places::cgroups(marks)),
             (LeakKind::Mount, places::mounts(marks)),
             (LeakKind::File, places::files(marks)),

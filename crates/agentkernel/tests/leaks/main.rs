@@ -243,7 +243,8 @@ async fn a_panic_of_ours_while_a_command_runs_leaves_nothing() {
     let _turn = TURN.lock().await;
     let Some(fixture) = fixture().await else { return };
     let spec = spec();
-    let before = Snapshot::take(&Marks::new().word(spec.name().as_str()).folder(fixture.runtime.path()));
+    let marks = Marks::new().descriptors().word(spec.name().as_str()).folder(fixture.runtime.path());
+    let before = Snapshot::take(&marks);
     let registry = Registry::of(vec![Arc::new(fixture.backend)]);
     let request = RunRequest {
         backend: BackendRequest::Auto,

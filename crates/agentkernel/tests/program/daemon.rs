@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use agentkernel_testkit::TestEnvironment;
-use agentkernel_testkit::leaks::{Leak, LeakKind, Marks, Snapshot, describe};
+use agentkernel_testkit::leaks::{Leak, Marks, Snapshot, describe};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{DEADLINE, PROGRAM, comes_true};
@@ -67,7 +67,6 @@ impl Daemon {
         let mut left = Vec::new();
         comes_true(Duration::from_secs(10), || {
             left = Snapshot::take(&marks).leaked_since(&empty);
-            left.retain(|leak| leak.kind != LeakKind::Descriptor);
             left.is_empty()
         });
         left

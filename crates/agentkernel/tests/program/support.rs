@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use agentkernel_core::Availability;
-use agentkernel_testkit::leaks::{Leak, LeakKind, Marks, Snapshot, describe};
+use agentkernel_testkit::leaks::{Marks, Snapshot, describe};
 use agentkernel_testkit::{Finished, TestEnvironment, available_or_skip, random_u64};
 use rustix::event::{Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
@@ -159,12 +159,9 @@ impl Trial {
         let marks = marks.allow(is_no_sandboxs);
         // Nothing was there before: nobody else uses the name.
         let empty = Snapshot::take(&Marks::new());
-        let left = |leaks: Vec<_>| -> Vec<_> {
-            leaks.into_iter().filter(|leak: &Leak| leak.kind != LeakKind::Descriptor).collect()
-        };
         let mut leaks = Vec::new();
         let gone = comes_true(Duration::from_secs(10), || {
-            leaks = left(Snapshot::take(&marks).leaked_since(&empty));
+            leaks = Snapshot::take(&marks).leaked_since(&empty);
             leaks.is_empty()
         });
         assert!(gone, "left behind:{}", describe(&leaks));

@@ -80,6 +80,12 @@ impl Limits {
             open_files,
         }
     }
+
+    /// The same with other memory and processors.
+    #[must_use]
+    pub fn with_size(self, Resize { memory, cpus }: Resize) -> Self {
+        Self { memory, cpus, ..self }
+    }
 }
 
 /// The limits that may change while a sandbox lives.

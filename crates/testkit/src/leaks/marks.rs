@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// What counts as ours. Nothing but the descriptors of this process does, until marks are added.
+/// What counts as ours. Nothing does, until marks are added.
 #[derive(Debug, Clone)]
 pub struct Marks {
     pub(super) words: Vec<String>,
@@ -10,10 +10,11 @@ pub struct Marks {
     pub(super) folders: Vec<PathBuf>,
     pub(super) allowed: fn(&Path) -> bool,
     pub(super) every_namespace: bool,
+    pub(super) descriptors: bool,
 }
 
 impl Marks {
-    /// No mark but this process's descriptors.
+    /// No mark.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -22,6 +23,7 @@ impl Marks {
             folders: Vec::new(),
             allowed: |_| false,
             every_namespace: false,
+            descriptors: false,
         }
     }
 
@@ -32,10 +34,11 @@ impl Marks {
         Self::of_this_process().word("agentkernel").folder("/run/agentkernel")
     }
 
-    /// The descendants of this process: for tests that share the machine with others.
+    /// The descendants and the descriptors of this process: for tests that share the machine with others, and have
+    /// their process for themselves.
     #[must_use]
     pub fn of_this_process() -> Self {
-        Self::new().descendants_of(std::process::id())
+        Self::new().descendants_of(std::process::id()).descriptors()
     }
 
     /// Everything that mentions `word`: processes by command line, environment, cgroup, program, root or
@@ -72,6 +75,14 @@ impl Marks {
     #[must_use]
     pub fn every_namespace(mut self) -> Self {
         self.every_namespace = true;
+        self
+    }
+
+    /// The descriptors of this process. Not where other programs do the work: the descriptors that come meanwhile are
+    /// those of other tests.
+    #[must_use]
+    pub fn descriptors(mut self) -> Self {
+        self.descriptors = true;
         self
     }
 

@@ -19,10 +19,10 @@ fn word() -> String {
 }
 
 fn kinds(leaks: &[Leak]) -> Vec<LeakKind> {
-    leaks.iter().map(|leak| leak.kind).filter(|kind| *kind != LeakKind::Descriptor).collect()
+    leaks.iter().map(|leak| leak.kind).collect()
 }
 
-/// What of these kinds is left; other tests of this process open and close descriptors meanwhile.
+/// What of these kinds is left.
 fn left(before: &Snapshot) -> Vec<LeakKind> {
     kinds(&Snapshot::take(&before.marks).leaked_since(before))
 }
@@ -32,7 +32,7 @@ fn a_process_is_seen_by_its_command_line_and_by_its_ancestor_until_it_has_been_r
     let environment = TestEnvironment::new();
     let word = word();
     let by_word = Snapshot::take(&Marks::new().word(&word));
-    let by_ancestor = Snapshot::take(&Marks::of_this_process());
+    let by_ancestor = Snapshot::take(&Marks::new().descendants_of(std::process::id()));
     let mut child = environment
         .command("/bin/sh")
         .args(["-c", "read x; : \"$0\"", &word])
@@ -80,13 +80,15 @@ fn a_descriptor_is_seen() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(word());
     let is_planted = |leak: &&Leak| leak.what.ends_with(path.to_str().unwrap());
-    let before = Snapshot::take(&Marks::new());
+    let (marks, unmarked) = (Marks::new().descriptors(), Snapshot::take(&Marks::new()));
+    let before = Snapshot::take(&marks);
     // Many, so that other tests cannot close as many meanwhile.
     let files: Vec<File> = (0..100).map(|_| File::create(&path).unwrap()).collect();
-    let leaks = Snapshot::take(&Marks::new()).leaked_since(&before);
+    let leaks = Snapshot::take(&marks).leaked_since(&before);
     assert_eq!(leaks.iter().filter(is_planted).count(), 100);
+    assert_eq!(left(&unmarked), [], "nobody asked for them");
     drop(files);
-    let leaks = Snapshot::take(&Marks::new()).leaked_since(&before);
+    let leaks = Snapshot::take(&marks).leaked_since(&before);
     assert_eq!(leaks.iter().filter(is_planted).count(), 0);
 }
 
