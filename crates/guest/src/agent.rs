@@ -60,6 +60,8 @@ struct Agent {
     busy: bool,
     /// Who renews the machine.
     keeper: Option<Keeper>,
+    /// Where the host calls again when the machine was kept.
+    listener: Option<OwnedFd>,
     /// When the code of the start is let go of.
     rests_ns: Option<u64>,
 }
@@ -82,6 +84,7 @@ pub fn run(taken: TakenOver, started_ns: u64) -> i32 {
         busy: false,
         rests_ns: None,
         keeper: taken.keeper,
+        listener: taken.listener,
     };
     let mut result = agent.greet(started_ns);
     while result.is_ok() {

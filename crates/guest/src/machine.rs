@@ -27,6 +27,7 @@ use crate::confine::confine;
 use crate::group::Group;
 use crate::sys;
 pub use keeper::Keeper;
+pub use renewal::accept;
 use step::Step;
 
 /// What the host has written. The same path is in `agentkernel-microvm`'s layout.
@@ -46,6 +47,8 @@ const DEVICE_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 pub struct Machine {
     /// Leads to the host.
     pub stream: OwnedFd,
+    /// Where the host calls again when its machine was kept, if it is the host who calls.
+    pub listener: Option<OwnedFd>,
     /// The control group of commands.
     pub group: Option<Group>,
     /// Renews it once it is in use.
@@ -64,9 +67,9 @@ pub fn become_machine() -> Result<Machine, String> {
                 .map(|opened| listener = Some(opened))
                 .map_err(|error| sys::errno_of(&error)),
             Step::Renew => {
-                let renewed = match (stream.take(), listener.take()) {
+                let renewed = match (stream.take(), &listener) {
                     (Some(stream), _) => renewal::take(&stream).map(|()| stream),
-                    (None, Some(listener)) => renewal::take_of_a_caller(&listener),
+                    (None, Some(listener)) => renewal::take_of_a_caller(listener),
                     (None, None) => Err("there is no stream yet".into()),
                 };
                 stream = Some(renewed.map_err(failed)?);
@@ -80,7 +83,7 @@ pub fn become_machine() -> Result<Machine, String> {
         done.map_err(|errno| failed(errno.to_string()))?;
     }
     let stream = stream.ok_or_else(|| format!("{DESCRIPTION}: it names no stream"))?;
-    Ok(Machine { stream, group, keeper })
+    Ok(Machine { stream, listener, group, keeper })
 }
 
 fn carry_out(step: &Step<'_>) -> rustix::io::Result<()> {

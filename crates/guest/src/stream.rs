@@ -76,6 +76,13 @@ impl Stream {
         Self::new(both, output)
     }
 
+    /// Goes on over another descriptor, as if nothing had been said or heard.
+    pub fn replace(&mut self, both: OwnedFd) -> rustix::io::Result<()> {
+        self.hang_up();
+        *self = Self::duplex(both)?;
+        Ok(())
+    }
+
     /// Whether there is a host to talk to.
     pub fn is_open(&self) -> bool {
         self.output.is_some()

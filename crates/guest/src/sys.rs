@@ -18,7 +18,7 @@ use rustix::time::{ClockId, clock_gettime};
 pub use entropy::add_entropy;
 pub use fork::fork;
 pub use mapping::touch;
-pub use vsock::listen_vsock;
+pub use vsock::{accept_vsock, listen_vsock};
 
 /// The number of an error of the standard library's.
 pub fn errno_of(error: &io::Error) -> Errno {

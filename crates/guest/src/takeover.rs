@@ -48,6 +48,8 @@ pub struct TakenOver {
     pub group: Option<Group>,
     /// Who renews the machine, where it is one.
     pub keeper: Option<Keeper>,
+    /// Where the host calls again when its machine was kept.
+    pub listener: Option<OwnedFd>,
 }
 
 /// What a source gives.
@@ -56,6 +58,7 @@ struct Opened {
     output: OwnedFd,
     group: Option<Group>,
     keeper: Option<Keeper>,
+    listener: Option<OwnedFd>,
 }
 
 /// Where the stream comes from.
@@ -127,7 +130,13 @@ impl Source<'_> {
         let no_stream = |error: Errno| format!("no stream: {error}");
         let moved = |fd: BorrowedFd<'_>| fcntl_dupfd_cloexec(fd, STREAM_FD_MIN).map_err(no_stream);
         let opened = |input: BorrowedFd<'_>, output: BorrowedFd<'_>| {
-            Ok(Opened { input: moved(input)?, output: moved(output)?, group: None, keeper: None })
+            Ok(Opened {
+                input: moved(input)?,
+                output: moved(output)?,
+                group: None,
+                keeper: None,
+                listener: None,
+            })
         };
         match self {
             Self::Socket => opened(stdin(), stdin()),
@@ -146,7 +155,13 @@ impl Source<'_> {
                     .map(|keeper| keeper.moved(STREAM_FD_MIN))
                     .transpose()
                     .map_err(no_stream)?;
-                Ok(Opened { group, keeper, ..opened(machine.stream.as_fd(), machine.stream.as_fd())? })
+                let listener = machine.listener.map(|listener| moved(listener.as_fd())).transpose()?;
+                Ok(Opened {
+                    group,
+                    keeper,
+                    listener,
+                    ..opened(machine.stream.as_fd(), machine.stream.as_fd())?
+                })
             }
         }
     }
@@ -159,7 +174,7 @@ pub fn take_over(words: Words<'_>) -> Result<TakenOver, String> {
     // our descriptors through /proc.
     let failed = |what: &'static str| move |error: rustix::io::Errno| format!("{what}: {error}");
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("prctl(PR_SET_DUMPABLE)"))?;
-    let Opened { input, output, group, keeper } = source.open()?;
+    let Opened { input, output, group, keeper, listener } = source.open()?;
     let door = door.map(open_door).transpose()?;
     // What a first process says when it fails is heard on the console of its machine, and nowhere else.
     occupy_standard_streams(source != Source::Machine).map_err(failed("standard streams"))?;
@@ -167,6 +182,7 @@ pub fn take_over(words: Words<'_>) -> Result<TakenOver, String> {
     kept.extend(door.as_ref().map(|door| door.wanted().as_raw_fd()));
     kept.extend(group.iter().flat_map(Group::descriptors));
     kept.extend(keeper.as_ref().map(|keeper| keeper.descriptor().as_raw_fd()));
+    kept.extend(listener.as_ref().map(AsRawFd::as_raw_fd));
     sys::close_all_but(&mut kept);
     let children = sys::adopt_signals().map_err(|error| format!("signals: {error}"))?;
     if !getpid().is_init() {
@@ -177,7 +193,7 @@ pub fn take_over(words: Words<'_>) -> Result<TakenOver, String> {
     chdir("/").ok(); // so that no folder is kept busy; where it cannot be, nothing is lost
     let stream = Stream::new(input, output).map_err(failed("stream"))?;
     let descriptors = sys::raise_descriptor_limit();
-    Ok(TakenOver { stream, door, children, descriptors, lends_memory, group, keeper })
+    Ok(TakenOver { stream, door, children, descriptors, lends_memory, group, keeper, listener })
 }
 
 /// The door, moved away from where children have their own descriptors.

@@ -98,22 +98,43 @@ pub async fn renew(stream: &mut (impl DuplexStream + ?Sized), steps: &str) -> st
     encode(0, &ToGuest::Renew(steps.to_owned()), &mut frame).map_err(std::io::Error::other)?;
     stream.write_all(&frame).await?;
     stream.flush().await?;
+    match answer(stream).await? {
+        ToHost::Renewed(evidence) => Ok(evidence),
+        ToHost::Fault(why) => Err(std::io::Error::other(guest_says(&why))),
+        other => Err(unexpected("renewed", &other)),
+    }
+}
+
+/// Hears from a guest that was called again that it holds still: whoever calls it is told so, before it is renewed.
+pub async fn still_held(stream: &mut (impl DuplexStream + ?Sized)) -> std::io::Result<()> {
+    match answer(stream).await? {
+        ToHost::Held(None) => Ok(()),
+        other => Err(unexpected("called", &other)),
+    }
+}
+
+/// Its next word, after which it says nothing.
+async fn answer(stream: &mut (impl DuplexStream + ?Sized)) -> std::io::Result<ToHost> {
     let mut decoder = Decoder::new(Direction::ToHost);
-    let invalid = |why: String| std::io::Error::new(std::io::ErrorKind::InvalidData, why);
     loop {
         if let Some(frame) = decoder.next_frame().map_err(|why| invalid(why.to_string()))? {
             let message = ToHost::try_from(frame).map_err(|why| invalid(why.to_string()))?;
-            return match message {
-                // It says nothing more before it is greeted.
-                ToHost::Renewed(evidence) if decoder.is_between_frames() => Ok(evidence),
-                ToHost::Fault(why) => Err(std::io::Error::other(guest_says(&why))),
-                other => {
-                    Err(invalid(format!("it says {} when it is renewed", printable(&format!("{other:?}")))))
-                }
+            return if decoder.is_between_frames() {
+                Ok(message)
+            } else {
+                Err(unexpected("asked once", &message))
             };
         }
         if stream.read_buf(decoder.buffer()).await? == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
     }
+}
+
+fn invalid(why: String) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::InvalidData, why)
+}
+
+fn unexpected(when: &str, said: &ToHost) -> std::io::Error {
+    invalid(format!("it says {} when it is {when}", printable(&format!("{said:?}"))))
 }

@@ -48,6 +48,6 @@ pub use connect::{HelloOptions, ReadyInfo, connect, reconnect};
 pub use exec::ExecDefaults;
 pub use files::LinkedFiles;
 pub use guest::{GUEST, GUEST_BUILD};
-pub use hold::renew;
+pub use hold::{renew, still_held};
 pub use link::Link;
 pub use sandbox::LinkedSandbox;

@@ -11,6 +11,7 @@ use rustix::process::Pid;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 use crate::plan::firecracker::{API, CALLS, PORT, Request};
 
@@ -19,6 +20,11 @@ const CALL_ANSWER_MAX: usize = 32;
 
 /// How soon one that does not listen yet is called again.
 const CALL_AGAIN: Duration = Duration::from_millis(2);
+
+/// How long an agent that was called again may take to say something before it is called once more: at first, and each time
+/// twice as long, up to this. A machine in an emulated host took a second.
+const ANSWER_AT_FIRST: Duration = Duration::from_secs(1);
+const ANSWER_AT_LAST: Duration = Duration::from_secs(16);
 
 /// The sockets of one machine. Their addresses go by the folder's descriptor, for an address has room for 107 bytes, and a
 /// home may be deeper.
@@ -77,6 +83,23 @@ impl Api {
                 return stream;
             }
             tokio::time::sleep(CALL_AGAIN).await;
+        }
+    }
+
+    /// Calls an agent that has lost its call because its machine was kept, and hears what it has to say first. It is called
+    /// again and again: a kernel ends the calls of before only a moment after it goes on, and one that comes too early with
+    /// them. Never ends by itself.
+    pub(crate) async fn call_back<T>(
+        &self,
+        hear: impl AsyncFn(&mut UnixStream) -> io::Result<T>,
+    ) -> (UnixStream, T) {
+        let mut patience = ANSWER_AT_FIRST;
+        loop {
+            let mut stream = self.call().await;
+            if let Ok(Ok(heard)) = timeout(patience, hear(&mut stream)).await {
+                return (stream, heard);
+            }
+            patience = (patience * 2).min(ANSWER_AT_LAST);
         }
     }
 

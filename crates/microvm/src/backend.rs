@@ -27,6 +27,7 @@ use crate::plan::{Accelerator, VmmKind};
 use crate::probe::{JailTools, Unusable};
 use crate::vmm::End;
 pub(crate) use holdings::Holdings;
+pub(crate) use machine::write as write_snapshot;
 
 /// How long a guest may take from its first instruction until its agent answers. Hardware takes less than a second, and much
 /// longer where the host itself is a guest; an emulator took 3 on an idle machine.
@@ -149,8 +150,7 @@ impl Backend for MicrovmBackend {
             own_kernel: true,
             resize: false,
             host_socket: true,
-            // Firecracker closes its guest's stream when it writes a snapshot.
-            snapshots: self.vmm == VmmKind::Qemu,
+            snapshots: true,
         }
     }
 

@@ -17,13 +17,18 @@ use tokio::time::{Instant, timeout};
 use crate::backend::Holdings;
 use crate::control::Control;
 use crate::kept::{Kept, KeptStore};
+use crate::line::Exchange;
 use crate::plan::VmPlan;
 use crate::posture;
 use crate::renewal::Renewal;
+use crate::snapshot::NewSnapshot;
 use crate::state::State;
 use crate::vmm::{KILL_DEADLINE, Vmm};
 
 const TAKE: &str = "take a snapshot of the sandbox";
+
+/// How long an agent may take to be heard again once its machine was kept.
+const CALL_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long a VMM may take to end when it was asked to.
 const QUIT_DEADLINE: Duration = Duration::from_secs(2);
@@ -44,6 +49,8 @@ pub(crate) struct VmBoundary {
     keeper: JoinHandle<()>,
     /// Where snapshots of it are kept, and what is kept of it beside its memory.
     kept: Option<(KeptStore, Kept)>,
+    /// By which the agent is called anew, where its call ends with each snapshot.
+    exchange: Option<Exchange>,
     /// Given up last, when the VMM is gone or killed.
     holdings: Holdings,
 }
@@ -55,7 +62,8 @@ impl VmBoundary {
         let keeper = tokio::spawn(keep_time(Arc::clone(&vmm), Arc::clone(&cause), sender.subscribe()));
         let (control, state) = (tokio::sync::Mutex::new(control), Mutex::new(State::Booting));
         let name = plan.name.clone();
-        Self { name, plan, vmm, control, state, cause, lifetime: sender, keeper, kept: None, holdings }
+        let (kept, exchange) = (None, None);
+        Self { name, plan, vmm, control, state, cause, lifetime: sender, keeper, kept, exchange, holdings }
     }
 
     /// The same, of which snapshots can be taken.
@@ -64,10 +72,17 @@ impl VmBoundary {
         self
     }
 
+    /// The same, whose agent the host calls.
+    pub(crate) fn called_by(mut self, exchange: Exchange) -> Self {
+        self.exchange = Some(exchange);
+        self
+    }
+
     fn kept(&self) -> Result<(&KeptStore, &Kept)> {
         let refused = || {
-            let why = "this VMM closes its guest's stream when it writes a snapshot";
-            Error::new(ErrorKind::NotSupported, TAKE, why).on(&self.name).hint("use --backend qemu")
+            let hint = "set AGENTKERNEL_HOME to where they are to be";
+            let why = "there is no home to keep any in";
+            Error::new(ErrorKind::NotSupported, TAKE, why).on(&self.name).hint(hint)
         };
         self.kept.as_ref().map(|(store, of)| (store, of)).ok_or_else(refused)
     }
@@ -105,6 +120,29 @@ impl VmBoundary {
         changed.map_err(self.failed(what))?;
         *self.state() = next;
         Ok(())
+    }
+
+    /// Has the machine's files written, and the way to its agent laid anew where that has ended by it.
+    async fn write(
+        &self,
+        store: &KeptStore,
+        name: &SnapshotName,
+        control: &mut Control,
+    ) -> Result<NewSnapshot> {
+        let interruption = self.exchange.as_ref().map(Exchange::interrupt);
+        let written = store.write(name, (&self.plan, &self.holdings), control).await;
+        if let Some(mut interruption) = interruption {
+            // Whatever came of it: what has not ended does now, so that the agent takes the next call.
+            interruption.hang_up();
+            let called = tokio::select! {
+                called = timeout(CALL_DEADLINE, control.call_back()) => called.ok().flatten(),
+                _ = self.vmm.ended() => None,
+            };
+            let lost =
+                || self.failed(TAKE)(io::Error::other("its agent does not take the call that follows"));
+            interruption.connect(called.ok_or_else(lost)?);
+        }
+        written
     }
 
     /// How it has ended.
@@ -205,7 +243,7 @@ impl Boundary for VmBoundary {
         let (store, of) = self.kept()?;
         // Held until it is renewed: one that was paused meanwhile could not be.
         let mut control = self.control.lock().await;
-        let written = store.write(name, &self.plan, &mut control).await;
+        let written = self.write(store, name, &mut control).await;
         let renewal = Renewal::of_the_same().map_err(self.failed(TAKE))?;
         let said = guest.renew(&renewal.lines).await?;
         drop(control);

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use agentkernel_core::Control as Fact;
+use agentkernel_link::still_held;
 use serde_json::{Value, json};
+use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
 use crate::api::Api;
@@ -47,6 +49,14 @@ impl Control {
         match self {
             Self::Qmp(qmp) => qmp.ask("cont", None).await.map(drop),
             Self::Api(api) => api.ask(&("PATCH", "/vm", json!({"state": "Resumed"}))).await.map(drop),
+        }
+    }
+
+    /// Calls the agent of a machine that was kept and goes on, if it is the host who calls. Never ends by itself.
+    pub(crate) async fn call_back(&self) -> Option<UnixStream> {
+        match self {
+            Self::Qmp(_) => None,
+            Self::Api(api) => Some(api.call_back(async |stream| still_held(stream).await).await.0),
         }
     }
 

@@ -2,27 +2,25 @@
 //!
 //! All of the machine is in its memory, for its disk is never written to: the memory is kept, and another name of the disk.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use agentkernel_core::{Error, ErrorKind, Result, SnapshotInfo, SnapshotName};
 use serde::{Deserialize, Serialize};
 
+use crate::backend::{Holdings, write_snapshot};
 use crate::control::Control;
-use crate::plan::VmPlan;
+use crate::plan::firecracker::MEMORY;
+use crate::plan::{VmPlan, VmmKind};
 use crate::snapshot::{Key, NewSnapshot, SnapshotStore};
+use crate::sparse;
 
-/// The machine's memory, and its devices'.
-const MEMORY: &str = "memory";
-
-/// What is known of it.
+/// What is known of it. It is guarded by its digest, as the machine's files are.
 const ABOUT: &str = "about";
-
-/// Both are guarded by their digests.
-const FILES: [&str; 2] = [MEMORY, ABOUT];
 
 /// The disk, whose name among the images is its digest.
 const ROOT: &str = "root";
@@ -63,18 +61,23 @@ impl Fit {
 /// What is written down.
 #[derive(Debug, Serialize, Deserialize)]
 struct About {
+    vmm: String,
     about: String,
     created_ms: u64,
     fit: Fit,
 }
 
-/// The snapshots of one home.
+/// The snapshots of one home, of the machines of one VMM. A name is one machine's, whichever VMM's.
 #[derive(Debug, Clone)]
-pub(crate) struct KeptStore(SnapshotStore);
+pub(crate) struct KeptStore {
+    store: SnapshotStore,
+    vmm: VmmKind,
+}
 
 /// One that can be continued.
 pub(crate) struct Found {
-    pub(crate) memory: PathBuf,
+    /// The machine's.
+    pub(crate) files: Vec<PathBuf>,
     pub(crate) root: PathBuf,
     about: About,
 }
@@ -93,13 +96,33 @@ impl Found {
 }
 
 impl KeptStore {
-    pub(crate) fn below(home: &Path) -> Self {
-        Self(SnapshotStore::of_users(home))
+    pub(crate) fn below(home: &Path, vmm: VmmKind) -> Self {
+        Self { store: SnapshotStore::of_users(home), vmm }
+    }
+
+    /// The files of one whose content is guarded: the machine's, and what is known of it.
+    fn files(&self) -> Vec<&'static str> {
+        self.vmm.snapshot_files().iter().copied().chain([ABOUT]).collect()
+    }
+
+    /// What is written down of one. Nobody has looked whether it is what was written.
+    fn about(&self, key: &Key) -> Option<About> {
+        serde_json::from_slice(&fs::read(self.store.file(key, ABOUT)).ok()?).ok()
+    }
+
+    /// Whether there is one of this name, of a machine of this VMM.
+    fn has(&self, key: &Key) -> bool {
+        let is_of_it = |about: Option<About>| match about {
+            Some(about) => about.vmm == self.vmm.program(),
+            // One that nobody can read any more is known by its files.
+            None => self.vmm.snapshot_files().contains(&MEMORY) == self.store.file(key, MEMORY).exists(),
+        };
+        self.store.has(key) && is_of_it(self.about(key))
     }
 
     /// Whether the name is free.
     pub(crate) fn check_free(&self, name: &SnapshotName) -> Result<()> {
-        if self.0.has(&Key::named(name)) {
+        if self.store.has(&Key::named(name)) {
             return Err(taken(name));
         }
         Ok(())
@@ -109,14 +132,14 @@ impl KeptStore {
     pub(crate) async fn write(
         &self,
         name: &SnapshotName,
-        plan: &VmPlan,
+        of: (&VmPlan, &Holdings),
         control: &mut Control,
     ) -> Result<NewSnapshot> {
         let failed = |why: io::Error| Error::new(ErrorKind::Host, TAKE, why).on(name);
-        let new = self.0.begin(&Key::named(name)).map_err(failed)?.ok_or_else(|| taken(name))?;
+        let new = self.store.begin(&Key::named(name)).map_err(failed)?.ok_or_else(|| taken(name))?;
         // Now nobody else makes it.
         self.check_free(name)?;
-        let written = control.write_snapshot(plan, &new.file(MEMORY)).await;
+        let written = write_snapshot(control, of.0, of.1, &new).await;
         // A machine whose memory was written stands still.
         let resumed = control.resume().await;
         written.and(resumed).map_err(failed)?;
@@ -131,23 +154,29 @@ impl KeptStore {
         about: &str,
         of: Kept,
     ) -> Result<()> {
-        let (store, key, about) = (self.0.clone(), Key::named(name), about.to_owned());
-        let keep = move || {
-            let about = About { about, created_ms: now_ms(), fit: of.fit };
-            fs::write(new.file(ABOUT), serde_json::to_vec(&about)?)?;
-            let root = store.file(&key, ROOT);
-            match fs::hard_link(&of.root, &root) {
-                // Of one whose maker was killed before it counted.
-                Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {
-                    fs::remove_file(&root)?;
-                    fs::hard_link(&of.root, &root)?;
-                }
-                linked => linked?,
-            }
-            new.keep(&FILES).inspect_err(|_| store.forget(&key))
-        };
+        let (kept_in, key, about) = (self.clone(), Key::named(name), about.to_owned());
+        let keep = move || kept_in.keep_now(new, &key, about, of);
         let kept = tokio::task::spawn_blocking(keep).await.map_err(io::Error::other).flatten();
-        kept.map(drop).map_err(|why| Error::new(ErrorKind::Host, TAKE, why).on(name))
+        kept.map_err(|why| Error::new(ErrorKind::Host, TAKE, why).on(name))
+    }
+
+    fn keep_now(&self, new: NewSnapshot, key: &Key, about: String, of: Kept) -> io::Result<()> {
+        if let Some(base) = of.base {
+            let memory = File::options().read(true).write(true).open(new.file(MEMORY))?;
+            sparse::fill_holes(&memory, &base)?;
+        }
+        let about = About { vmm: self.vmm.program().into(), about, created_ms: now_ms(), fit: of.fit };
+        fs::write(new.file(ABOUT), serde_json::to_vec(&about)?)?;
+        let root = self.store.file(key, ROOT);
+        match fs::hard_link(&of.root, &root) {
+            // Of one whose maker was killed before it counted.
+            Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {
+                fs::remove_file(&root)?;
+                fs::hard_link(&of.root, &root)?;
+            }
+            linked => linked?,
+        }
+        new.keep(&self.files()).map(drop).inspect_err(|_| self.store.forget(key))
     }
 
     /// The one of this name. Blocks.
@@ -157,21 +186,24 @@ impl KeptStore {
             let hint = format!("agentkernel snapshot rm {name}");
             Error::new(ErrorKind::Host, FIND, why).on(name).hint(hint)
         };
-        let files = self.0.find(&key, &FILES).map_err(failed)?.ok_or_else(|| missing(name))?;
-        let root = self.0.file(&key, ROOT);
+        if !self.has(&key) {
+            return Err(missing(name));
+        }
+        let files = self.store.find(&key, &self.files()).map_err(failed)?.ok_or_else(|| missing(name))?;
+        let root = self.store.file(&key, ROOT);
         fs::symlink_metadata(&root).map_err(failed)?;
-        let [memory, about] =
-            <[PathBuf; 2]>::try_from(files).map_err(|_| failed(io::ErrorKind::NotFound.into()))?;
-        let about =
-            serde_json::from_slice(&fs::read(about).map_err(failed)?).map_err(|why| failed(why.into()))?;
-        Ok(Found { memory, root, about })
+        let (about, files) = files.split_last().ok_or_else(|| missing(name))?;
+        let about = fs::read(about).and_then(|about| Ok(serde_json::from_slice(&about)?)).map_err(failed)?;
+        Ok(Found { files: files.to_vec(), root, about })
     }
 
     /// All, the oldest first. One that nobody can read any more is told as that.
     pub(crate) fn list(&self) -> Result<Vec<SnapshotInfo>> {
-        let names = self.0.names().map_err(|why| Error::new(ErrorKind::Host, "list the snapshots", why))?;
-        let mut infos: Vec<_> =
-            names.iter().filter_map(|name| name.parse().ok()).map(|name| self.info(name)).collect();
+        let names =
+            self.store.names().map_err(|why| Error::new(ErrorKind::Host, "list the snapshots", why))?;
+        let names = names.iter().filter_map(|name| name.parse().ok());
+        let ours = names.filter(|name| self.has(&Key::named(name)));
+        let mut infos: Vec<_> = ours.map(|name| self.info(name)).collect();
         infos.sort_by(|one, other| (one.created_ms, &one.name).cmp(&(other.created_ms, &other.name)));
         Ok(infos)
     }
@@ -179,21 +211,21 @@ impl KeptStore {
     fn info(&self, name: SnapshotName) -> SnapshotInfo {
         let key = Key::named(&name);
         let bytes =
-            |file: &str| fs::metadata(self.0.file(&key, file)).map_or(0, |facts| facts.blocks() * 512);
-        let read = || serde_json::from_slice::<About>(&fs::read(self.0.file(&key, ABOUT)).ok()?).ok();
+            |file: &str| fs::metadata(self.store.file(&key, file)).map_or(0, |facts| facts.blocks() * 512);
+        let about = self.about(&key);
         let (about, created_ms) =
-            read().map_or_else(Default::default, |about| (about.about, about.created_ms));
+            about.map_or_else(Default::default, |about| (about.about, about.created_ms));
         // The disk is shared with all that were made of it.
-        SnapshotInfo { bytes: FILES.map(bytes).iter().sum(), name, about, created_ms }
+        SnapshotInfo { bytes: self.files().into_iter().map(bytes).sum(), name, about, created_ms }
     }
 
     pub(crate) fn remove(&self, name: &SnapshotName) -> Result<()> {
         let key = Key::named(name);
-        if !self.0.has(&key) {
+        if !self.has(&key) {
             return Err(missing(name));
         }
-        self.0.forget(&key);
-        if self.0.has(&key) {
+        self.store.forget(&key);
+        if self.store.has(&key) {
             let why = "its files cannot be removed";
             return Err(Error::new(ErrorKind::Cleanup, "remove the snapshot", why).on(name));
         }
@@ -206,6 +238,8 @@ impl KeptStore {
 pub(crate) struct Kept {
     pub(crate) fit: Fit,
     pub(crate) root: PathBuf,
+    /// The memory that it continues from, if its own has only what was touched since.
+    pub(crate) base: Option<Arc<File>>,
 }
 
 fn now_ms() -> u64 {

@@ -32,6 +32,7 @@ mod image;
 mod kept;
 mod kernel;
 pub mod layout;
+mod line;
 mod log;
 pub mod plan;
 mod posture;
@@ -41,6 +42,7 @@ mod renewal;
 mod selection;
 pub mod setup;
 mod snapshot;
+mod sparse;
 mod state;
 mod vmm;
 

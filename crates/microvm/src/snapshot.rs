@@ -16,13 +16,12 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use agentkernel_core::SnapshotName;
-use rustix::fs::{SeekFrom, seek};
-use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::folder::{PrivateFolder, make_private};
 use crate::kernel::hex;
+use crate::sparse;
 
 /// Snapshots that are kept: those that were used last. Each has some 70 MB.
 const SNAPSHOTS_MAX: usize = 8;
@@ -256,17 +255,10 @@ fn digest(path: &Path) -> io::Result<String> {
     let mut digest = Sha256::new();
     digest.update(length.to_le_bytes());
     let (mut at, mut buffer) = (0, vec![0; BUFFER]);
-    while at < length {
-        let begin = match seek(&file, SeekFrom::Data(at)) {
-            Ok(begin) => begin,
-            // Behind the last of it.
-            Err(Errno::NXIO) => break,
-            Err(why) => return Err(why.into()),
-        };
-        let end = seek(&file, SeekFrom::Hole(begin))?;
-        at = begin;
-        while at < end {
-            let most = usize::try_from(end - at).map_or(BUFFER, |left| left.min(BUFFER));
+    while let Some(part) = sparse::data(&file, at, length)? {
+        at = part.start;
+        while at < part.end {
+            let most = usize::try_from(part.end - at).map_or(BUFFER, |left| left.min(BUFFER));
             let count = file.read_at(&mut buffer[..most], at)?;
             if count == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());

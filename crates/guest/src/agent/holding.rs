@@ -17,6 +17,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use super::greeting::check_protocol;
 use super::last_words::LastWords;
 use super::{Agent, End};
+use crate::machine;
 use crate::stream::Received;
 
 /// How long the host may take to hear what was said before.
@@ -70,9 +71,20 @@ impl Agent {
             let Some(input) = self.stream.input() else { return Err(End::Asked) };
             poll(&mut [PollFd::from_borrowed_fd(input, PollFlags::IN)], None).ok();
             if let Ok(Received::End) | Err(_) = self.stream.receive() {
-                return Err(End::Asked);
+                self.take_another_call()?;
             }
         }
+    }
+
+    /// A VMM whose host calls ends the call when it keeps the machine, here and in each that continues from it. Whoever calls
+    /// then is told what was said before, by which he knows that his call was not ended as well.
+    fn take_another_call(&mut self) -> Result<(), End> {
+        let listener = self.listener.as_ref().ok_or(End::Asked)?;
+        let call = machine::accept(listener).map_err(|_| End::Asked)?;
+        self.stream.replace(call).map_err(|_| End::Asked)?;
+        self.stream.send(0, &ToHost::Held(None));
+        self.stream.finish(LAST_WORDS_S);
+        Ok(())
     }
 
     /// A host on the same stream that is not the one that has held the machine: it continues elsewhere.

@@ -6,12 +6,11 @@
 //! them out, and tells what it is now. A snapshot is taken while it waits.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, accept_with};
 use rustix::rand::{GetRandomFlags, getrandom};
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 
@@ -47,13 +46,19 @@ pub fn take(stream: &OwnedFd) -> Result<(), String> {
 /// another: in a machine that continues, the call of the first one is over.
 pub fn take_of_a_caller(listener: &OwnedFd) -> Result<OwnedFd, String> {
     loop {
-        let stream = match accept_with(listener, SocketFlags::CLOEXEC) {
-            Ok(stream) => stream,
-            Err(Errno::INTR | Errno::CONNABORTED) => continue,
-            Err(why) => return Err(format!("accept: {why}")),
-        };
+        let stream = accept(listener).map_err(|why| format!("accept: {why}"))?;
         if let Ok(Some(text)) = hear(&stream) {
             return obey(&stream, &text).map(|()| stream);
+        }
+    }
+}
+
+/// Waits for a call of the host's.
+pub fn accept(listener: &OwnedFd) -> std::io::Result<OwnedFd> {
+    loop {
+        match sys::accept_vsock(listener) {
+            Err(why) if matches!(why.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
+            called => return called,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
 use agentkernel_core::{Error, ErrorKind, Result};
+use agentkernel_link::still_held;
 
 use super::MicrovmBackend;
 use super::holdings::Holdings;
@@ -14,13 +15,15 @@ use super::qemu::kvm_group;
 use super::start::{ANSWER_DEADLINE, Launched, WHAT, Way, host};
 use crate::api::Api;
 use crate::control::Control;
-use crate::plan::firecracker::{CALLS, KERNEL, MEMORY, ROOT, STATE};
+use crate::plan::firecracker::{KERNEL, MEMORY, ROOT, STATE};
 use crate::plan::{Beginning, INITRAMFS, VmPlan};
 use crate::probe::JailTools;
+use crate::renewal;
 use crate::vmm::{Given, Jailed, Launch, Vmm};
 
-/// What has no name any more once the machine runs. The API's socket keeps its own: each order is a call on it.
-const READ_ONCE: [&str; 6] = [KERNEL, ROOT, INITRAMFS, STATE, MEMORY, CALLS];
+/// What has no name any more once the machine runs. The sockets keep theirs: each order is a call on the one, and whenever the
+/// machine is kept its agent is called anew on the other.
+const READ_ONCE: [&str; 5] = [KERNEL, ROOT, INITRAMFS, STATE, MEMORY];
 
 impl MicrovmBackend {
     /// Below this are the folders of machines, by the name of their VMM's program.
@@ -48,7 +51,14 @@ impl MicrovmBackend {
             Ok(())
         };
         self.talks(plan, &vmm, told).await?;
-        let stream = self.while_it_boots(plan, &vmm, async { Ok(api.call().await) }).await?;
+        let calls = async {
+            Ok(match way {
+                Way::Boots => api.call().await,
+                Way::ContinuesFrom(_) => api.call_back(async |stream| renewal::wait(stream).await).await.0,
+                Way::GoesOnFrom(_) => api.call_back(async |stream| still_held(stream).await).await.0,
+            })
+        };
+        let stream = self.while_it_boots(plan, &vmm, calls).await?;
         for name in READ_ONCE {
             fs::remove_file(folder.join(name)).or_else(|why| gone(&why)).map_err(host)?;
         }

@@ -40,7 +40,7 @@ impl Holdings {
     }
 
     /// Where Firecracker has its files and sockets: in its jail, if it has one.
-    pub(super) fn folder_of_firecracker(&self, plan: &VmPlan) -> PathBuf {
+    pub(crate) fn folder_of_firecracker(&self, plan: &VmPlan) -> PathBuf {
         if plan.jailed { self.path().join(JAIL) } else { self.path().to_owned() }
     }
 

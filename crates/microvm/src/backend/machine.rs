@@ -16,8 +16,10 @@ use agentkernel_core::{Error, ErrorKind, Result, SandboxSpec};
 use tokio::time::timeout;
 
 use super::MicrovmBackend;
+use super::holdings::Holdings;
 use super::parts::Parts;
 use super::start::{Started, WHAT, Way};
+use crate::control::Control;
 use crate::plan::firecracker::STATE;
 use crate::plan::{VmPlan, VmmKind};
 use crate::renewal;
@@ -83,10 +85,6 @@ impl MicrovmBackend {
 
     async fn continue_from(&self, files: &[PathBuf], spec: &SandboxSpec, parts: &Parts) -> Result<Started> {
         let mut started = self.start(spec, parts, Way::ContinuesFrom(files)).await?;
-        if self.vmm == VmmKind::Firecracker {
-            // It has lost the call that it had, and says to the next caller what it has said before.
-            self.awaits(&mut started).await?;
-        }
         self.renew(&mut started, spec).await?;
         Ok(started)
     }
@@ -103,26 +101,14 @@ impl MicrovmBackend {
         let started = self.start(spec, parts, Way::Boots).await;
         let mut started = started.map_err(NoSnapshot::Machine)?;
         self.awaits(&mut started).await.map_err(NoSnapshot::Machine)?;
-        let written = self.write(&mut started, &new).await;
+        let Started { control, plan, holdings, .. } = &mut started;
+        let written = write(control, plan, holdings, &new).await;
         started.vmm.kill();
         // Its name is free when this is dropped, and nobody writes to the file any more.
         started.vmm.ended().await;
         drop(started);
         written.map_err(NoSnapshot::Snapshot)?;
         keep(new, self.vmm.snapshot_files()).await.map(Some).map_err(NoSnapshot::Snapshot)
-    }
-
-    /// Has its files written, and put where a new snapshot's are: Firecracker writes them into its own folder.
-    async fn write(&self, started: &mut Started, new: &NewSnapshot) -> io::Result<()> {
-        let Started { control, plan, holdings, .. } = started;
-        control.write_snapshot(plan, &new.file(STATE)).await?;
-        if self.vmm == VmmKind::Firecracker {
-            let folder = holdings.folder_of_firecracker(plan);
-            for name in self.vmm.snapshot_files() {
-                fs::rename(folder.join(name), new.file(name))?;
-            }
-        }
-        Ok(())
     }
 
     /// Waits until a machine that boots waits for us.
@@ -166,6 +152,29 @@ impl MicrovmBackend {
         let last = vmm.end().last_words().await;
         Err(Error::new(kind, WHAT, format!("{why}{last}")).on(&plan.name))
     }
+}
+
+/// Has the files of a machine that waits written, and put where a new snapshot's are: Firecracker writes them into its own
+/// folder.
+pub(crate) async fn write(
+    control: &mut Control,
+    plan: &VmPlan,
+    holdings: &Holdings,
+    new: &NewSnapshot,
+) -> io::Result<()> {
+    let written = control.write_snapshot(plan, &new.file(STATE)).await;
+    if plan.vmm == VmmKind::Qemu {
+        return written;
+    }
+    let folder = holdings.folder_of_firecracker(plan);
+    for name in plan.vmm.snapshot_files() {
+        match &written {
+            Ok(()) => fs::rename(folder.join(name), new.file(name))?,
+            // What there is of it takes room that somebody may need.
+            Err(_) => drop(fs::remove_file(folder.join(name))),
+        }
+    }
+    written
 }
 
 async fn keep(new: NewSnapshot, names: &'static [&'static str]) -> io::Result<Vec<PathBuf>> {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use agentkernel_core::{Error, ErrorKind, Image, Result, SandboxName, SandboxSpec};
+use rustix::fs::statvfs;
 
 use super::MicrovmBackend;
 use crate::image::ImageStore;
@@ -45,9 +46,15 @@ impl Parts {
     /// What it has in common with all that may continue from it once it is used.
     pub(super) fn fit(&self, plan: &VmPlan) -> Fit {
         let plan = VmPlan { name: no_name(), user: 0, beginning: Beginning::Restore, ..plan.clone() };
+        let mut words = plan.argv().join("\0");
+        if plan.vmm == VmmKind::Firecracker {
+            words.extend(
+                VmPlan { beginning: Beginning::Boot, ..plan }.requests().iter().map(|one| format!("{one:?}")),
+            );
+        }
         let Tools { program, version, .. } = &self.tools;
         let (program, version) = (program.clone(), version.clone());
-        Fit { program, version, processor: processor(&self.cpuinfo), words: plan.argv().join("\0") }
+        Fit { program, version, processor: processor(&self.cpuinfo), words }
     }
 
     /// What the VMM is asked for.
@@ -97,18 +104,22 @@ impl MicrovmBackend {
 
     fn parts_of(tools: Tools, size: Size, root: PathBuf, initramfs: Vec<u8>) -> Parts {
         let told = |file: &str| fs::read_to_string(file).unwrap_or_default();
-        let sparse = knows_what_was_touched(&tools.version, &told("/proc/meminfo"));
+        let block = statvfs(&tools.home).map_or(u64::MAX, |facts| facts.f_frsize);
+        let sparse = knows_what_was_touched(&tools.version, &told("/proc/meminfo"), block);
         Parts { tools, size, root, initramfs, cpuinfo: told("/proc/cpuinfo"), sparse }
     }
 }
 
-/// Whether Firecracker knows which memory its guest has touched: it asks the kernel what is in memory (1.13), which is not all of
-/// it where there is swap.
-fn knows_what_was_touched(version: &str, meminfo: &str) -> bool {
+/// The least part of a machine's memory that is touched or not, bytes.
+const PAGE: u64 = 4096;
+
+/// Whether Firecracker knows which memory its guest has touched, and a file can show it: it asks the kernel what is in memory
+/// (1.13), which is not all of it where there is swap; and a file whose blocks are larger than pages holds data around each.
+fn knows_what_was_touched(version: &str, meminfo: &str, block: u64) -> bool {
     let mut numbers = version.split('.').map_while(|number| number.parse::<u32>().ok());
     let is_new = numbers.next().zip(numbers.next()).is_some_and(|version| version >= (1, 13));
     let swap = meminfo.lines().find_map(|line| line.strip_prefix("SwapTotal:"));
-    is_new && swap.is_some_and(|swap| swap.trim() == "0 kB")
+    is_new && block <= PAGE && swap.is_some_and(|swap| swap.trim() == "0 kB")
 }
 
 /// Frequency of the time stamp counter, kHz: Linux tells its own loops, of which there are two in each of its ticks, in
@@ -138,11 +149,11 @@ mod tests {
     #[test]
     fn what_was_touched_is_known_by_new_versions_where_nothing_is_swapped() {
         let without = "MemTotal: 1 kB\nSwapTotal:             0 kB\n";
-        assert!(knows_what_was_touched("1.13.0", without) && knows_what_was_touched("2.0.1", without));
-        assert!(!knows_what_was_touched("1.12.9", without));
-        assert!(
-            !knows_what_was_touched("1.13.0", "SwapTotal: 4 kB\n") && !knows_what_was_touched("1.13.0", "")
-        );
+        let knows = |version, meminfo| knows_what_was_touched(version, meminfo, PAGE);
+        assert!(knows("1.13.0", without) && knows("2.0.1", without));
+        assert!(!knows("1.12.9", without));
+        assert!(!knows("1.13.0", "SwapTotal: 4 kB\n") && !knows("1.13.0", ""));
+        assert!(!knows_what_was_touched("1.13.0", without, 2 * PAGE), "blocks that are larger than pages");
     }
 
     #[test]

@@ -12,20 +12,20 @@ use super::{MicrovmBackend, defaults, proven, with_last_words};
 use crate::backend::parts::Parts;
 use crate::boundary::VmBoundary;
 use crate::kept::{Kept, KeptStore};
+use crate::line;
 use crate::plan::{Beginning, VmmKind};
 use crate::renewal;
 
 impl MicrovmBackend {
-    /// Where snapshots are; nowhere for a VMM that takes none, and without a home.
+    /// Where snapshots are; nowhere without a home.
     pub(super) fn kept(&self) -> Option<KeptStore> {
-        let home = self.settings.home.as_deref().filter(|_| self.vmm == VmmKind::Qemu);
-        home.map(KeptStore::below)
+        self.settings.home.as_deref().map(|home| KeptStore::below(home, self.vmm))
     }
 
     pub(super) fn kept_or_refused(&self, what: &'static str, name: &SnapshotName) -> Result<KeptStore> {
         self.kept().ok_or_else(|| {
-            let why = format!("{} keeps no snapshots of sandboxes in use", self.vmm.backend());
-            Error::new(ErrorKind::NotSupported, what, why).on(name).hint("use --backend qemu")
+            let hint = "set AGENTKERNEL_HOME to where they are";
+            Error::new(ErrorKind::NotSupported, what, "there is no home to keep any in").on(name).hint(hint)
         })
     }
 
@@ -35,14 +35,20 @@ impl MicrovmBackend {
         started: Started,
         parts: &Parts,
     ) -> (Box<dyn Boundary>, Box<dyn DuplexStream>) {
-        let Started { holdings, plan, vmm, control, stream } = started;
-        let of = Kept { fit: parts.fit(&plan), root: parts.root.clone() };
+        let Started { holdings, plan, vmm, control, stream, base } = started;
+        let of = Kept { fit: parts.fit(&plan), root: parts.root.clone(), base };
         let boundary = VmBoundary::new(plan, vmm, control, holdings);
         let boundary = match self.kept() {
             Some(store) => boundary.kept_in(store, of),
             None => boundary,
         };
-        (Box::new(boundary), Box::new(stream))
+        match self.vmm {
+            VmmKind::Qemu => (Box::new(boundary), Box::new(stream)),
+            VmmKind::Firecracker => {
+                let (line, exchange) = line::lay(stream);
+                (Box::new(boundary.called_by(exchange)), Box::new(line))
+            }
+        }
     }
 
     /// One machine more of a snapshot.
@@ -53,8 +59,7 @@ impl MicrovmBackend {
         let found = found.map_err(|why| Error::new(ErrorKind::Internal, WHAT, why))??;
         let parts = self.parts_in_use(spec, found.root.clone())?;
         found.check(from, &parts.fit(&parts.plan(self.vmm, spec, 0, Beginning::Restore)))?;
-        let files = [found.memory];
-        let mut started = self.start(spec, &parts, Way::ContinuesFrom(&files)).await?;
+        let mut started = self.start(spec, &parts, Way::GoesOnFrom(&found.files)).await?;
         let Started { plan, vmm, stream, .. } = &mut started;
         let evidence = self.while_it_boots(plan, vmm, renewal::renew_in_use(stream, spec)).await?;
         let hello = self.hello(started.plan.accelerator)?;

@@ -1,7 +1,9 @@
 //! From a description to a machine that waits to be renewed.
 
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentkernel_core::{Error, ErrorKind, Result, SandboxSpec};
@@ -31,6 +33,8 @@ pub(super) struct Started {
     pub(super) vmm: Vmm,
     pub(super) control: Control,
     pub(super) stream: UnixStream,
+    /// The memory that it continues from, where a snapshot of it has only what was touched since.
+    pub(super) base: Option<Arc<File>>,
 }
 
 /// Where a machine comes from.
@@ -38,8 +42,10 @@ pub(super) struct Started {
 pub(super) enum Way<'a> {
     /// It boots.
     Boots,
-    /// It continues from the snapshot in these files.
+    /// It continues from the snapshot in these files, of a machine that nobody has used.
     ContinuesFrom(&'a [PathBuf]),
+    /// It goes on from the snapshot in these files, of a machine in use.
+    GoesOnFrom(&'a [PathBuf]),
 }
 
 impl Way<'_> {
@@ -47,7 +53,7 @@ impl Way<'_> {
     pub(super) fn files(&self) -> &[PathBuf] {
         match self {
             Self::Boots => &[],
-            Self::ContinuesFrom(files) => files,
+            Self::ContinuesFrom(files) | Self::GoesOnFrom(files) => files,
         }
     }
 }
@@ -66,11 +72,14 @@ impl MicrovmBackend {
         let holdings = Holdings::take(&above, spec.name())?;
         let beginning = if way.files().is_empty() { Beginning::Boot } else { Beginning::Restore };
         let plan = parts.plan(self.vmm, spec, holdings.user(), beginning);
+        // Others may forget it as soon as the machine has it.
+        let base = way.files().last().filter(|_| plan.sparse && self.vmm == VmmKind::Firecracker);
+        let base = base.map(File::open).transpose().map_err(host)?.map(Arc::new);
         let Launched { vmm, control, stream } = match self.vmm {
             VmmKind::Qemu => self.launch_qemu(&plan, parts, &holdings, way).await?,
             VmmKind::Firecracker => self.launch_firecracker(&plan, parts, &holdings, way).await?,
         };
-        Ok(Started { holdings, plan, vmm, control, stream })
+        Ok(Started { holdings, plan, vmm, control, stream, base })
     }
 
     /// Where the folders of its machines are: Firecracker's hold names of what is kept, and so are on the same file system.

@@ -98,8 +98,10 @@ impl VmPlan {
     /// What has its snapshot written, once it waits.
     #[must_use]
     pub fn snapshot_requests(&self) -> Vec<Request> {
-        let (state, memory) = (place(self, STATE), place(self, MEMORY));
-        // One that differs from nothing is whole, and leaves out what was never touched.
+        // Never over those that it continues from, which it is given under the same names.
+        let boots = Self { beginning: Beginning::Boot, ..self.clone() };
+        let (state, memory) = (place(&boots, STATE), place(&boots, MEMORY));
+        // Of one that has booted it is whole, and leaves out what was never touched; of another, what was not since.
         let kind = if self.sparse { "Diff" } else { "Full" };
         let create = json!({"snapshot_type": kind, "snapshot_path": state, "mem_file_path": memory});
         vec![("PATCH", "/vm", json!({"state": "Paused"})), ("PUT", "/snapshot/create", create)]

@@ -3,6 +3,8 @@
 //! prove is function, and no figure of them means anything.
 
 mod measure;
+#[path = "../machine/past.rs"]
+mod past;
 mod rig;
 #[path = "../machine/root.rs"]
 mod root;
@@ -31,9 +33,11 @@ const TOOLS: [&str; 6] = ["firecracker", "jailer", "qemu-system-x86_64", "busybo
 const SYSTEM: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The tests besides this one.
-const TESTS: [&str; 7] = [
+const TESTS: [&str; 9] = [
     "a_jailed_machine_runs_commands_and_stands_still_and_leaves_nothing",
     "machines_of_one_snapshot_share_no_secret_and_no_name",
+    "what_goes_on_from_a_machine_that_has_booted_has_its_past_and_a_life_of_its_own",
+    "what_goes_on_from_a_machine_of_a_snapshot_has_its_past_and_a_life_of_its_own",
     "whatever_is_killed_of_it_takes_the_rest_along",
     "commands_hold",
     "streams_hold",
@@ -139,6 +143,23 @@ async fn machines_of_one_snapshot_share_no_secret_and_no_name() {
         let kinds = files.filter_map(|entry| entry.path().extension()?.to_str().map(str::to_owned));
         assert_eq!(kinds.collect::<BTreeSet<_>>(), ["json", "memory", "state"].map(str::to_owned).into());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_on_from_a_machine_that_has_booted_has_its_past_and_a_life_of_its_own() {
+    keeps_its_past(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_on_from_a_machine_of_a_snapshot_has_its_past_and_a_life_of_its_own() {
+    keeps_its_past(true).await;
+}
+
+async fn keeps_its_past(snapshots: bool) {
+    let Some(rig) = rig() else { return };
+    let backend = rig.backend(snapshots);
+    past::have_their_past_and_a_life_of_their_own(&past::Maker { backend: &backend, spec: &Rig::builder })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use agentkernel_core::{
-    Availability, Command, ExitStatus, Image, Profile, Sandbox, SandboxName, SandboxSpec,
+    Availability, Command, ExitStatus, Image, Profile, Sandbox, SandboxName, SandboxSpec, SandboxSpecBuilder,
 };
 use agentkernel_kvm::KvmLevel;
 use agentkernel_microvm::{MicrovmBackend, MicrovmSettings, setup};
@@ -77,9 +77,13 @@ impl Rig {
         Image::Rootfs(root().expect("made before"))
     }
 
-    pub fn spec() -> SandboxSpec {
+    pub fn builder() -> SandboxSpecBuilder {
         let name = SandboxName::from_random(random_u64());
-        SandboxSpec::builder(name, Profile::Restrictive).image(Self::image()).build().expect("sound")
+        SandboxSpec::builder(name, Profile::Restrictive).image(Self::image())
+    }
+
+    pub fn spec() -> SandboxSpec {
+        Self::builder().build().expect("sound")
     }
 }
 

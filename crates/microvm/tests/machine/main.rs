@@ -5,20 +5,17 @@ mod faults;
 mod firecracker;
 mod fixture;
 mod forks;
+mod past;
 mod posture;
 mod root;
 mod snapshots;
 
 use std::time::Instant;
 
-use agentkernel_core::{Backend as _, Command, ExitStatus, Sandbox};
-use agentkernel_testkit::{Said, listen};
+use agentkernel_core::{Backend as _, ExitStatus};
 
 use fixture::fixture;
-
-async fn said(sandbox: &dyn Sandbox, words: &[&str]) -> Said {
-    listen(sandbox.exec(&Command::new(words.iter().copied())).await.expect("started")).await.expect("heard")
-}
+use past::said;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_runs_in_a_machine_with_a_kernel_of_its_own() {

@@ -10,7 +10,7 @@ use agentkernel_microvm::MicrovmBackend;
 
 use crate::faults::vmm_of;
 use crate::fixture::{Fixture, fixture};
-use crate::said;
+use crate::past::{own, said};
 
 /// A home of its own, with the kernel of the fixture's.
 pub struct Home {
@@ -46,18 +46,6 @@ impl Home {
         let is_state = |path: &PathBuf| path.extension().is_some_and(|kind| kind == "state");
         files.map(|entry| entry.path()).filter(is_state).collect()
     }
-}
-
-/// What every machine must have for itself alone.
-pub async fn own(sandbox: &dyn Sandbox) -> [String; 4] {
-    let mut told = Vec::new();
-    for command in
-        ["cat /etc/machine-id", "cat /proc/sys/kernel/random/boot_id", "head -c 32 /dev/urandom | sha256sum"]
-    {
-        told.push(said(sandbox, &["sh", "-c", command]).await.text());
-    }
-    told.push(said(sandbox, &["cat", "/proc/sys/kernel/hostname"]).await.text());
-    told.try_into().expect("four")
 }
 
 #[tokio::test(flavor = "multi_thread")]
