@@ -12,9 +12,20 @@ use sha2::{Digest as _, Sha256};
 
 use crate::plan::VmmKind;
 
-/// Drivers that a machine needs, where the kernel has them as modules: the bus, the port, the disk, randomness, the layers.
-const MODULES: [&str; 6] =
-    ["virtio_mmio", "virtio_console", "virtio_blk", "virtio_rng", "overlay", "vmw_vsock_virtio_transport"];
+/// Drivers that a machine needs, where the kernel has them as modules: the bus, the port, the disk, randomness, the layers, the
+/// host's calls, and what gives memory back.
+const MODULES: [&str; 7] = [
+    "virtio_mmio",
+    "virtio_console",
+    "virtio_blk",
+    "virtio_rng",
+    "overlay",
+    "vmw_vsock_virtio_transport",
+    "virtio_balloon",
+];
+
+/// What tells the host which memory is free.
+const BALLOON: &str = "virtio_balloon.ko";
 
 /// Those of a device that machines of the other VMM alone have, with what only they need.
 const OF_QEMU: [&str; 1] = ["virtio_console.ko"];
@@ -43,8 +54,16 @@ pub struct Kernel {
 impl Kernel {
     /// Whether its host can call its guest. What it has no modules for is built in.
     pub(crate) fn has_vsock(&self) -> bool {
-        self.modules.is_empty()
-            || OF_FIRECRACKER.iter().all(|name| self.modules.iter().any(|module| module == name))
+        self.has(&OF_FIRECRACKER)
+    }
+
+    /// Whether its guest gives memory back. One of an earlier setup may not.
+    pub(crate) fn has_balloon(&self) -> bool {
+        self.has(&[BALLOON])
+    }
+
+    fn has(&self, names: &[&str]) -> bool {
+        self.modules.is_empty() || names.iter().all(|name| self.modules.iter().any(|module| module == name))
     }
 }
 

@@ -101,6 +101,8 @@ pub struct VmPlan {
     pub counter_khz: Option<u64>,
     /// Whether its snapshot leaves out memory that was never touched.
     pub sparse: bool,
+    /// Whether its guest tells which memory is free, which is the host's again then.
+    pub gives_back: bool,
     /// Memory of the guest, MiB.
     pub memory_mib: u64,
     /// Processors of the guest.
@@ -128,7 +130,7 @@ impl VmPlan {
             // The kernel is in the snapshot, as all of its memory is.
             Beginning::Restore => words_of(&["-incoming", &format!("fd:{SNAPSHOT_FD}")]),
         });
-        words.extend(Self::devices());
+        words.extend(self.devices());
         words.extend(Self::control());
         words
     }
@@ -198,14 +200,14 @@ impl VmPlan {
         arguments.join(" ")
     }
 
-    /// No network, no screen, no USB: a disk that cannot be written to, a port, a source of randomness.
-    fn devices() -> Vec<String> {
+    /// No network, no screen, no USB: a disk that cannot be written to, a port, a source of randomness, a balloon.
+    fn devices(&self) -> Vec<String> {
         let file = format!(
             "driver=file,node-name=file,filename={},read-only=on,auto-read-only=off,locking=off",
             given(ROOT_FD)
         );
         let stream = format!("socket,id=stream,path={}", in_folder(STREAM));
-        words_of(&[
+        let mut words = words_of(&[
             // The devices' present form, which ACPI's table of them speaks of.
             "-global",
             "virtio-mmio.force-legacy=false",
@@ -227,7 +229,11 @@ impl VmPlan {
             "rng-random,id=random,filename=/dev/urandom",
             "-device",
             "virtio-rng-device,rng=random",
-        ])
+        ]);
+        if self.gives_back {
+            words.extend(words_of(&["-device", "virtio-balloon-device,free-page-reporting=on"]));
+        }
+        words
     }
 
     /// Where the machine is controlled, and where its kernel complains.

@@ -66,12 +66,18 @@ impl Parts {
             accelerator: self.tools.accelerator,
             counter_khz: counter_khz(&self.cpuinfo),
             sparse: self.sparse,
+            gives_back: gives_back(vmm, &self.tools),
             memory_mib: self.size.memory_mib,
             processors: self.size.processors,
             user,
             beginning,
         }
     }
+}
+
+/// Whether a guest can tell which memory is free: Firecracker hears it since 1.14.
+fn gives_back(vmm: VmmKind, tools: &Tools) -> bool {
+    tools.kernel.has_balloon() && (vmm == VmmKind::Qemu || is_since(&tools.version, (1, 14)))
 }
 
 /// Of any machine.
@@ -116,10 +122,14 @@ const PAGE: u64 = 4096;
 /// Whether Firecracker knows which memory its guest has touched, and a file can show it: it asks the kernel what is in memory
 /// (1.13), which is not all of it where there is swap; and a file whose blocks are larger than pages holds data around each.
 fn knows_what_was_touched(version: &str, meminfo: &str, block: u64) -> bool {
-    let mut numbers = version.split('.').map_while(|number| number.parse::<u32>().ok());
-    let is_new = numbers.next().zip(numbers.next()).is_some_and(|version| version >= (1, 13));
     let swap = meminfo.lines().find_map(|line| line.strip_prefix("SwapTotal:"));
-    is_new && block <= PAGE && swap.is_some_and(|swap| swap.trim() == "0 kB")
+    is_since(version, (1, 13)) && block <= PAGE && swap.is_some_and(|swap| swap.trim() == "0 kB")
+}
+
+/// Whether a version is this one or a later one.
+fn is_since(version: &str, first: (u32, u32)) -> bool {
+    let mut numbers = version.split('.').map_while(|number| number.parse().ok());
+    numbers.next().zip(numbers.next()).is_some_and(|version| version >= first)
 }
 
 /// Frequency of the time stamp counter, kHz: Linux tells its own loops, of which there are two in each of its ticks, in

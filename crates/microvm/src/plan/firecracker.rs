@@ -62,7 +62,7 @@ impl VmPlan {
             let load = json!({"snapshot_path": place(STATE), "mem_backend": memory, "resume_vm": true});
             return vec![("PUT", "/snapshot/load", load)];
         }
-        vec![
+        let mut requests = vec![
             // A thread of a processor is shared with nobody else of ours, and so is none of its siblings.
             (
                 "PUT",
@@ -91,8 +91,14 @@ impl VmPlan {
             ),
             ("PUT", "/vsock", json!({"guest_cid": GUEST_CID, "uds_path": place(CALLS)})),
             ("PUT", "/entropy", json!({})),
-            ("PUT", "/actions", json!({"action_type": "InstanceStart"})),
-        ]
+        ];
+        if self.gives_back {
+            // Nothing is taken from the guest: it tells what is free.
+            let balloon = json!({"amount_mib": 0, "deflate_on_oom": true, "free_page_reporting": true});
+            requests.push(("PUT", "/balloon", balloon));
+        }
+        requests.push(("PUT", "/actions", json!({"action_type": "InstanceStart"})));
+        requests
     }
 
     /// What has its snapshot written, once it waits.

@@ -8,6 +8,7 @@ fn plan(accelerator: Accelerator) -> VmPlan {
         accelerator,
         counter_khz: Some(2_596_140),
         sparse: false,
+        gives_back: false,
         memory_mib: 640,
         processors: 2,
         user: 2_147_352_577,
@@ -112,6 +113,25 @@ fn a_jailed_machine_of_firecrackers_is_these_requests_and_no_others() {
 fn a_snapshot_of_firecrackers_leaves_out_what_was_never_touched_where_that_can_be_known() {
     let plan = VmPlan { sparse: true, ..firecracker(true, Beginning::Boot) };
     assert!(said(&plan.snapshot_requests()).contains("\"snapshot_type\":\"Diff\""));
+}
+
+#[test]
+fn a_snapshot_of_firecrackers_is_never_written_over_what_its_machine_continues_from() {
+    for jailed in [false, true] {
+        let [booted, restored] = [Beginning::Boot, Beginning::Restore].map(|way| firecracker(jailed, way));
+        assert_eq!(said(&restored.snapshot_requests()), said(&booted.snapshot_requests()));
+    }
+}
+
+#[test]
+fn a_guest_that_can_tell_what_is_free_has_a_balloon_for_that() {
+    let requests = said(&VmPlan { gives_back: true, ..firecracker(true, Beginning::Boot) }.requests());
+    assert!(
+        requests
+            .contains(r#"PUT /balloon {"amount_mib":0,"deflate_on_oom":true,"free_page_reporting":true}"#)
+    );
+    let argv = VmPlan { gives_back: true, ..plan(Accelerator::Tcg) }.argv().join(" ");
+    assert!(argv.contains("-device virtio-balloon-device,free-page-reporting=on"), "{argv}");
 }
 
 #[test]

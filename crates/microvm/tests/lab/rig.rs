@@ -12,7 +12,7 @@ use agentkernel_microvm::{MicrovmBackend, MicrovmSettings, setup};
 use agentkernel_testkit::{available_or_skip, listen, random_u64, tool_or_skip};
 use tempfile::TempDir;
 
-use crate::root::{home as kept, root};
+use crate::root::{has_kernel, home as kept, root};
 
 fn search_path() -> Vec<PathBuf> {
     let folder = tool_or_skip("firecracker").and_then(|path| Some(path.parent()?.to_owned()));
@@ -22,9 +22,8 @@ fn search_path() -> Vec<PathBuf> {
 
 /// Makes what an emulated host cannot: it has no network.
 pub fn prepare() -> bool {
-    let (home, about) = (kept(), kept().join("kernel/about.json"));
-    if !fs::read_to_string(about).is_ok_and(|about| about.contains("vsock"))
-        && let Err(error) = setup::from_debian(&home, &search_path(), &mut |_| {})
+    if !has_kernel()
+        && let Err(error) = setup::from_debian(&kept(), &search_path(), &mut |_| {})
     {
         let hint = error.hint.clone().unwrap_or_default();
         assert!(!available_or_skip("qemu", &Availability::Unavailable { needs: error.to_string(), hint }));

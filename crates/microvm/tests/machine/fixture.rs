@@ -10,7 +10,7 @@ use agentkernel_testkit::{available_or_skip, random_u64};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::root::{home, root};
+use crate::root::{has_kernel, home, root};
 
 /// The feature that a run may require.
 pub const FEATURE: &str = "qemu";
@@ -66,7 +66,7 @@ pub async fn fixture() -> Option<Fixture> {
 
 /// The kernel, unless it is there; why it cannot be had.
 fn download() -> Option<Availability> {
-    if home().join("kernel/about.json").exists() {
+    if has_kernel() {
         return None;
     }
     let error = setup::from_debian(&home(), &search_path(), &mut |_| {}).err()?;

@@ -18,6 +18,12 @@ use fixture::fixture;
 use past::said;
 
 #[tokio::test(flavor = "multi_thread")]
+async fn memory_that_a_guest_frees_is_the_hosts_again() {
+    let Some(fixture) = fixture().await else { return };
+    past::give_memory_back(&past::Maker { backend: &fixture.backend, spec: &|| fixture.spec() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_command_runs_in_a_machine_with_a_kernel_of_its_own() {
     let Some(fixture) = fixture().await else { return };
     let began = Instant::now();

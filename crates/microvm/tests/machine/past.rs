@@ -1,7 +1,7 @@
 //! What goes on from a snapshot of a machine in use is itself, with all that ran in it: whichever VMM's it is.
 
 use std::collections::BTreeSet;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use agentkernel_core::{
     Backend as _, Command, ExitStatus, OutputStream, Process, ProcessEvent, Restored, Sandbox, SandboxName,
@@ -166,4 +166,27 @@ fn share_nothing_but_their_past(drawn: &[Vec<Vec<u8>>]) {
         let again = of[past..].iter().filter(|block| !seen.insert(*block)).count();
         assert_eq!(again, 0, "of {} blocks somebody else has drawn some too", of.len() - past);
     }
+}
+
+/// What a guest frees is the host's again: its VMM holds on to little of it.
+pub async fn give_memory_back(maker: &Maker<'_>) {
+    const TAKEN_MIB: u64 = 128;
+    const MOST_OF_IT: u64 = (TAKEN_MIB << 20) / 4 * 3;
+    let sandbox = maker.booted().await;
+    let held = async || sandbox.usage().await.expect("told").memory_bytes.expect("a VMM holds memory");
+    let least = held().await;
+    let take = format!("dd if=/dev/zero of=/tmp/large bs=1M count={TAKEN_MIB}");
+    assert_eq!(said(&*sandbox, &["sh", "-c", &take]).await.exited.status, ExitStatus::Code(0));
+    let most = held().await;
+    assert!(most >= least + MOST_OF_IT, "it held {least} bytes, and holds {most}");
+    assert_eq!(said(&*sandbox, &["rm", "/tmp/large"]).await.exited.status, ExitStatus::Code(0));
+    let (began, mut now) = (Instant::now(), most);
+    // A guest tells what is free two seconds later, and once more whenever that has come to something.
+    while now + MOST_OF_IT > most && began.elapsed() < Duration::from_secs(60) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        now = held().await;
+    }
+    println!("held {least} bytes, then {most}, and {now} after {:?}", began.elapsed());
+    assert!(now + MOST_OF_IT <= most, "it held {most} bytes, has freed {TAKEN_MIB} MiB, and holds {now}");
+    sandbox.stop().await.expect("stopped");
 }

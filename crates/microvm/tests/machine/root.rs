@@ -12,6 +12,11 @@ pub fn home() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("microvm")
 }
 
+/// Whether there is a kernel with all the modules that machines use.
+pub fn has_kernel() -> bool {
+    fs::read_to_string(home().join("kernel/about.json")).is_ok_and(|about| about.contains("virtio_balloon"))
+}
+
 /// A small system: busybox and all its words.
 pub fn root() -> Option<PathBuf> {
     let busybox = tool_or_skip("busybox")?;
