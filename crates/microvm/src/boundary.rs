@@ -1,6 +1,5 @@
 //! One machine, held.
 
-use std::fs;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,6 +22,7 @@ use crate::posture;
 use crate::renewal::Renewal;
 use crate::snapshot::NewSnapshot;
 use crate::state::State;
+use crate::usage::{processor_time, status_bytes};
 use crate::vmm::{KILL_DEADLINE, Vmm};
 
 const TAKE: &str = "take a snapshot of the sandbox";
@@ -32,9 +32,6 @@ const CALL_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long a VMM may take to end when it was asked to.
 const QUIT_DEADLINE: Duration = Duration::from_secs(2);
-
-/// Units of the kernel's clock in `/proc/PID/stat`: 100 a second for every program on Linux (`USER_HZ`).
-const TICK: Duration = Duration::from_millis(10);
 
 /// A machine that runs.
 pub(crate) struct VmBoundary {
@@ -286,20 +283,4 @@ impl Boundary for VmBoundary {
             memory_peak_bytes,
         })
     }
-}
-
-/// A size in `/proc/PID/status`.
-fn status_bytes(pid: i32, name: &str) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kib * 1024)
-}
-
-fn processor_time(pid: i32) -> Option<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Fields 14 and 15 (proc(5)); the second is a name in parentheses, which may hold anything.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
-    let ticks = fields.next()?.parse::<u32>().ok()?.checked_add(fields.next()?.parse().ok()?)?;
-    Some(TICK * ticks)
 }

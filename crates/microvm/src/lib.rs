@@ -20,7 +20,8 @@
 //! - There is no network device, and no way to ask for one.
 //! - A machine without hardware virtualisation is no security boundary: it is made only where that was asked for.
 //! - No machine is handed out that has not shown that it was renewed, and none of which a snapshot was taken.
-//! - The VMM ends with the thread that holds it, by the kernel's hand; its sockets have no names once it has called.
+//! - The VMM ends with the thread that holds it, by the kernel's hand; QEMU's sockets have no names once it has called,
+//!   and Firecracker's lie where nobody else may enter.
 
 mod api;
 mod backend;
@@ -44,6 +45,7 @@ pub mod setup;
 mod snapshot;
 mod sparse;
 mod state;
+mod usage;
 mod vmm;
 
 pub use backend::{MicrovmBackend, MicrovmSettings};

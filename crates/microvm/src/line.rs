@@ -125,11 +125,11 @@ impl AsyncWrite for Line {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        lock(&self.0).poll(context, Wire::writer, |stream, context| stream.poll_flush(context))
+        lock(&self.0).poll(context, Wire::writer, AsyncWrite::poll_flush)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        lock(&self.0).poll(context, Wire::writer, |stream, context| stream.poll_shutdown(context))
+        lock(&self.0).poll(context, Wire::writer, AsyncWrite::poll_shutdown)
     }
 }
 

@@ -35,13 +35,14 @@ impl Pool {
             Found::New(shelf, _) => (shelf, true),
             Found::NoRoom => return shared.cold(request, None, Cold::NoShelf).await,
         };
-        let slot = match shelf.request(request.began, Resize::from(spec.limits())) {
-            Some(slot) => match shared.at_once(request, &shelf, slot) {
-                Ok(lease) => return Ok(lease),
-                Err(slot) => Some(slot),
-            },
-            None => None,
-        };
+        let mut slot = shelf.request(request.began, Resize::from(spec.limits()));
+        let known = slot.as_ref().and_then(|slot| shared.needs_nothing(request, slot));
+        if let Some(known) = known
+            && let Some(slot) = slot.take()
+        {
+            shared.wake.notify_one();
+            return Ok(shared.leased(request, &shelf, slot, known));
+        }
         match shared.warm(request, &shelf, slot, request.began).await {
             Ok(lease) => Ok(lease),
             Err(why) => {
@@ -78,15 +79,10 @@ impl Shared {
         }
     }
 
-    /// Gives a sandbox to whoever asked, if there is nothing to wait for; else nothing has happened.
-    fn at_once(&self, request: Request<'_>, shelf: &Shelf, slot: Slot<Warm>) -> Result<Lease, Slot<Warm>> {
-        match slot.still(request.began) {
-            Some(known) if self.is_fit(&slot, known, request.spec) && !self.gate.is_closed() => {
-                self.wake.notify_one();
-                Ok(self.leased(request, shelf, slot, known))
-            }
-            _ => Err(slot),
-        }
+    /// What is known of a sandbox that can be given away at once.
+    fn needs_nothing(&self, request: Request<'_>, slot: &Slot<Warm>) -> Option<Known> {
+        let known = slot.still(request.began)?;
+        (self.is_fit(slot, known, request.spec) && !self.gate.is_closed()).then_some(known)
     }
 
     /// Gives a sandbox to whoever asked. One that is not fit for it is his last try: he has waited enough.

@@ -15,8 +15,8 @@ use crate::{output, paint};
 ///
 /// A snapshot has the memory, the files and the running commands of a sandbox at one moment, and the sandbox goes on.
 /// agentkernel create --snapshot makes any number of others that go on from there, and run --snapshot one for a command. Each
-/// has a name, an identity and random numbers of its own; programs that have drawn secrets before share these. Backend qemu
-/// keeps snapshots.
+/// has a name, an identity and random numbers of its own; programs that have drawn secrets before share these. Backends
+/// firecracker and qemu keep snapshots.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
@@ -59,7 +59,7 @@ enum Words {
 /// Make sandboxes that go on from where one is, and print their names
 ///
 /// They have its memory, its files and its running commands, and each has a name, an identity and random numbers of its own.
-/// The sandbox goes on as well. All of them are made, or none. Backend qemu can do this.
+/// The sandbox goes on as well. All of them are made, or none. Backends firecracker and qemu can do this.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = FORK_EXAMPLES)]
 pub struct ForkArgs {

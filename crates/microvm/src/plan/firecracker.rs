@@ -56,12 +56,19 @@ impl VmPlan {
     /// What makes the machine run.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
-        let place = |name| place(self, name);
-        if self.beginning == Beginning::Restore {
-            let memory = json!({"backend_type": "File", "backend_path": place(MEMORY)});
-            let load = json!({"snapshot_path": place(STATE), "mem_backend": memory, "resume_vm": true});
-            return vec![("PUT", "/snapshot/load", load)];
+        match self.beginning {
+            Beginning::Boot => self.boot_requests(),
+            Beginning::Restore => {
+                let memory = json!({"backend_type": "File", "backend_path": place(self, MEMORY)});
+                let load =
+                    json!({"snapshot_path": place(self, STATE), "mem_backend": memory, "resume_vm": true});
+                vec![("PUT", "/snapshot/load", load)]
+            }
         }
+    }
+
+    fn boot_requests(&self) -> Vec<Request> {
+        let place = |name| place(self, name);
         let mut requests = vec![
             // A thread of a processor is shared with nobody else of ours, and so is none of its siblings.
             (
