@@ -30,6 +30,9 @@ pub struct Pool {
     pub memory_promised_bytes: u64,
     /// The most that it may be.
     pub memory_max_bytes: u64,
+    /// Whether nothing is booted before somebody asks for it, because the host has too little memory left.
+    #[serde(default)]
+    pub short_of_memory: bool,
     /// What has happened, those kinds that are gone included.
     pub total: PoolCounts,
     /// Each kind of sandbox.

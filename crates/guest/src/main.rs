@@ -44,6 +44,7 @@ mod terminal;
 mod tree;
 
 use std::ffi::{CStr, c_char, c_int};
+use std::io::Write as _;
 
 use takeover::Words;
 
@@ -66,8 +67,8 @@ extern "C" fn main(count: c_int, arguments: *const *const c_char) -> c_int {
         _ => serve(&words, started_ns),
     };
     done.unwrap_or_else(|reason| {
-        // Whoever started it by hand made the mistake, and may read this.
-        eprintln!("agentkernel-guest: {reason}");
+        // Whoever started it by hand made the mistake, and may read this. In a machine it is the console, which may be broken.
+        writeln!(std::io::stderr(), "agentkernel-guest: {reason}").ok();
         2
     })
 }

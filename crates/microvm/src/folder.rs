@@ -75,6 +75,11 @@ impl PrivateFolder {
     }
 }
 
+/// What is not there need not be removed.
+pub(crate) fn gone(why: &io::Error) -> io::Result<()> {
+    if why.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(io::Error::from(why.kind())) }
+}
+
 impl Drop for PrivateFolder {
     fn drop(&mut self) {
         // What cannot be removed now is by the next who makes one.

@@ -1,4 +1,7 @@
-//! Gets a kernel: Debian's own, downloaded by its package manager and installed nowhere, or one that the user names.
+//! Gets a kernel: Debian's own, downloaded by its package manager and installed nowhere, one compiled of its source, or one that
+//! the user names.
+
+mod tiny;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,6 +14,7 @@ use agentkernel_process::{Program, locate};
 
 use crate::folder::PrivateFolder;
 use crate::kernel::{Kernel, KernelStore, check_image, module_name, needed};
+pub use tiny::tiny;
 
 /// The smallest of Debian's kernels, which has every driver that a machine needs.
 const PACKAGE: &str = "linux-image-cloud-amd64";
@@ -31,9 +35,7 @@ const LZ4_BLOCK_MAX: usize = 8 << 20;
 pub fn from_debian(home: &Path, search_path: &[PathBuf], say: &mut dyn FnMut(&str)) -> Result<Kernel> {
     let tools = Tools::find(search_path)?;
     let folder = PrivateFolder::make(&home.join("download"), "kernel").map_err(|why| match why.kind() {
-        io::ErrorKind::AlreadyExists => Error::new(ErrorKind::Host, WHAT, "another setup is at work")
-            .on(home.display())
-            .hint("wait for it"),
+        io::ErrorKind::AlreadyExists => at_work(home),
         _ => Error::new(ErrorKind::Host, WHAT, why).on(home.display()),
     })?;
     say("asking for the current kernel");
@@ -46,6 +48,10 @@ pub fn from_debian(home: &Path, search_path: &[PathBuf], say: &mut dyn FnMut(&st
     say("extracting the kernel and its modules");
     let version = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     keep_unpacked(home, &unpacked, &version)
+}
+
+fn at_work(home: &Path) -> Error {
+    Error::new(ErrorKind::Host, WHAT, "another setup is at work").on(home.display()).hint("wait for it")
 }
 
 /// Takes a kernel that is a file: an ELF vmlinux with all its drivers built in.
@@ -179,12 +185,15 @@ impl Tools {
 
 /// Runs a program in a folder, and gives what it prints. These programs look for others of theirs in PATH.
 fn run(folder: &Path, program: &Path, words: &[&str], deadline: Duration) -> Result<String> {
+    in_folder(folder, program, words)?.output(deadline).map_err(failed)
+}
+
+fn in_folder(folder: &Path, program: &Path, words: &[&str]) -> Result<Program> {
     const SCRIPT: &str = "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; cd \"$1\"; shift; exec \"$@\"";
     let shell = Program::new(Path::new("/bin/sh")).map_err(failed)?;
     let (folder, program) = (folder.display().to_string(), program.display().to_string());
     let all = ["-c", SCRIPT, "sh", &folder, &program].into_iter().chain(words.iter().copied());
-    let command = all.fold(shell, Program::argument);
-    command.output(deadline).map_err(failed)
+    Ok(all.fold(shell, Program::argument))
 }
 
 fn failed(why: impl std::fmt::Display) -> Error {

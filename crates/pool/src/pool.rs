@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use agentkernel_core::{Backend, Result, SandboxSpec};
 use tokio::sync::{Notify, Semaphore};
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) meter: Arc<Meter>,
     /// Wakes the refiller.
     pub(crate) wake: Arc<Notify>,
+    /// The host had too little memory left when something was to be booted last.
+    pub(crate) is_short: AtomicBool,
 }
 
 impl Pool {
@@ -59,6 +62,7 @@ impl Pool {
             gate: Arc::default(),
             meter: Arc::default(),
             wake: Arc::default(),
+            is_short: AtomicBool::new(false),
         });
         let refiller = tokio::spawn(refill::run(Arc::clone(&shared))).abort_handle();
         Ok(Self { shared, refiller })
@@ -122,6 +126,7 @@ impl Pool {
             warm_max: self.shared.settings.warm_max,
             memory_promised_bytes: keys.iter().map(|key| key.memory_promised_bytes).sum(),
             memory_max_bytes: self.shared.settings.memory_max.get(),
+            short_of_memory: self.shared.is_short.load(Ordering::Relaxed),
             total: self.shared.meter.counts(),
             keys,
         }

@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agentkernel_core::{Error, ErrorKind, Result};
@@ -10,6 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::plan::{self, Limits};
 use crate::pool::Shared;
+use crate::settings::PoolSettings;
 use crate::shelf::{Order, Snapshot};
 use crate::slot::{Slot, Warm};
 
@@ -43,12 +45,32 @@ impl Shared {
         shelves.iter().for_each(|shelf| shelf.trim(now));
         let seen: Vec<Snapshot> = shelves.iter().map(|shelf| shelf.view(now)).collect();
         let views = seen.iter().map(|snapshot| snapshot.view).collect();
-        for at in plan::choose(views, self.limits(boots.len())) {
-            if let Some(order) = shelves[at].order(seen[at].size) {
-                boots.spawn(Arc::clone(self).fill(order));
+        let chosen = plan::choose(views, self.limits(boots.len()));
+        let is_short = !chosen.is_empty() && self.is_short_of_memory();
+        if !is_short {
+            for at in chosen {
+                if let Some(order) = shelves[at].order(seen[at].size) {
+                    boots.spawn(Arc::clone(self).fill(order));
+                }
             }
         }
-        seen.iter().filter_map(|snapshot| snapshot.changes).min()
+        let looks_again = is_short.then(|| now + self.settings.memory_wait);
+        seen.iter().filter_map(|snapshot| snapshot.changes).chain(looks_again).min()
+    }
+
+    /// Whether the host has too little memory left for what nobody has asked for yet.
+    fn is_short_of_memory(&self) -> bool {
+        let PoolSettings { memory_left, memory_reserve, .. } = *self.settings;
+        let is_short = memory_left().is_some_and(|left| left < memory_reserve);
+        if self.is_short.swap(is_short, Ordering::Relaxed) != is_short {
+            let reserve_mib = memory_reserve.get() >> 20;
+            if is_short {
+                tracing::warn!(reserve_mib, "the host is short of memory: nothing is kept warm anew");
+            } else {
+                tracing::info!("the host has memory again");
+            }
+        }
+        is_short
     }
 
     /// Lets whoever has just leased a sandbox have the processors for himself, as long as there are enough left for those

@@ -8,7 +8,7 @@ use std::time::Duration;
 use agentkernel_core::{ByteSize, Error, ErrorKind, Result};
 
 /// How a pool behaves. Every number is the most, or the longest, that there is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct PoolSettings {
     /// Between how many warm sandboxes the target of a key moves, unless
     /// [`Pool::set_target`](crate::Pool::set_target) says otherwise. From 0: what nobody asks for any
@@ -19,6 +19,12 @@ pub struct PoolSettings {
     /// Memory promised to all of these together. What has been leased is no longer counted, nor what is
     /// being stopped.
     pub memory_max: ByteSize,
+    /// What the host has left, if it tells.
+    pub memory_left: fn() -> Option<ByteSize>,
+    /// As long as the host has less left, nothing is booted before somebody asks for it.
+    pub memory_reserve: ByteSize,
+    /// How soon is looked again whether it has.
+    pub memory_wait: Duration,
     /// Keys; the one that was asked for longest ago makes room for a new one.
     pub keys_max: usize,
     /// Whether specs with mounts are pooled.
@@ -69,6 +75,9 @@ impl Default for PoolSettings {
             target: 0..=8,
             warm_max: 64,
             memory_max: ByteSize::mib(8192),
+            memory_left: || None,
+            memory_reserve: ByteSize::mib(512),
+            memory_wait: Duration::from_secs(1),
             keys_max: 16,
             mounts: false,
             refills_max: cores,

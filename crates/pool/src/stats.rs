@@ -17,6 +17,8 @@ pub struct PoolStats {
     pub memory_promised_bytes: u64,
     /// The most that it may be.
     pub memory_max_bytes: u64,
+    /// Whether nothing is booted before somebody asks for it, because the host has too little memory left.
+    pub short_of_memory: bool,
     /// All keys together, those that are gone included.
     pub total: Counts,
     /// Each key, by name.

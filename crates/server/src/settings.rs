@@ -8,6 +8,8 @@ use agentkernel_api::PoolRequest;
 use agentkernel_core::ByteSize;
 use agentkernel_pool::PoolSettings;
 
+use crate::state::HostMemory;
+
 /// What the program tells the daemon.
 #[derive(Debug, Clone)]
 pub struct ServeSettings {
@@ -29,15 +31,22 @@ impl ServeSettings {
     /// The defaults, in this folder, without TCP.
     #[must_use]
     pub fn new(home: impl Into<PathBuf>) -> Self {
+        let limits = Limits::default();
         Self {
             home: home.into(),
             tcp: None,
             version: env!("CARGO_PKG_VERSION").into(),
-            limits: Limits::default(),
-            pool: PoolSettings::default(),
+            pool: pool(&limits),
+            limits,
             warm: None,
         }
     }
+}
+
+/// Pools stop before requests are refused.
+fn pool(limits: &Limits) -> PoolSettings {
+    let memory_reserve = ByteSize::bytes(limits.memory_reserve.get() * 2).unwrap_or(limits.memory_reserve);
+    PoolSettings { memory_left: HostMemory::left, memory_reserve, ..PoolSettings::default() }
 }
 
 /// The most that there may be of everything. What would pass a limit is refused with 429, 413 or 400.

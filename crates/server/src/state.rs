@@ -31,6 +31,8 @@ mod memory;
 mod owner;
 mod recent;
 
+pub use memory::HostMemory;
+
 use std::sync::Arc;
 
 use agentkernel_api::{CauseOfDeath, Event, EventKind, Sandbox, State as SandboxState};

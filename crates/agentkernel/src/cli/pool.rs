@@ -120,11 +120,12 @@ fn text(stats: &PoolStats) -> String {
     let mut rows = Vec::new();
     for pool in &stats.pools {
         for key in &pool.keys {
+            let waits = pool.short_of_memory && key.warm + key.booting < key.target;
             rows.push(vec![
                 pool.backend.clone(),
                 key.key.clone(),
                 key.warm.to_string(),
-                key.booting.to_string(),
+                if waits { "waits for memory".into() } else { key.booting.to_string() },
                 format!("{} ({}..{})", key.target, key.low, key.high),
                 key.counts.hits.to_string(),
                 key.counts.misses.to_string(),

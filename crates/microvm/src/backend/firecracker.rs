@@ -15,6 +15,7 @@ use super::qemu::kvm_group;
 use super::start::{ANSWER_DEADLINE, Launched, WHAT, Way, host};
 use crate::api::Api;
 use crate::control::Control;
+use crate::folder::gone;
 use crate::plan::firecracker::{KERNEL, MEMORY, ROOT, STATE};
 use crate::plan::{Beginning, INITRAMFS, VmPlan};
 use crate::probe::JailTools;
@@ -121,9 +122,4 @@ impl MicrovmBackend {
         }
         holdings.give().map(|()| folder)
     }
-}
-
-/// What has no name needs to lose none.
-fn gone(why: &io::Error) -> io::Result<()> {
-    if why.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(io::Error::from(why.kind())) }
 }

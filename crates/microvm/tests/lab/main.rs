@@ -33,11 +33,12 @@ const TOOLS: [&str; 6] = ["firecracker", "jailer", "qemu-system-x86_64", "busybo
 const SYSTEM: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The tests besides this one.
-const TESTS: [&str; 10] = [
+const TESTS: [&str; 11] = [
     "a_jailed_machine_runs_commands_and_stands_still_and_leaves_nothing",
     "machines_of_one_snapshot_share_no_secret_and_no_name",
     "what_goes_on_from_a_machine_that_has_booted_has_its_past_and_a_life_of_its_own",
     "what_goes_on_from_a_machine_of_a_snapshot_has_its_past_and_a_life_of_its_own",
+    "a_disk_that_is_full_costs_the_snapshot_and_nothing_else",
     "memory_that_a_guest_frees_is_the_hosts_again",
     "whatever_is_killed_of_it_takes_the_rest_along",
     "commands_hold",
@@ -168,6 +169,17 @@ async fn memory_that_a_guest_frees_is_the_hosts_again() {
     let Some(rig) = rig() else { return };
     let backend = rig.backend(true);
     past::give_memory_back(&past::Maker { backend: &backend, spec: &Rig::builder }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_full_costs_the_snapshot_and_nothing_else() {
+    // Room for the kernel and the root, and not for a machine's memory.
+    let Some(rig) = rig::in_room(Some(64 << 20)) else { return };
+    let backend = rig.backend(false);
+    past::lose_no_more_than_the_snapshot(&past::Maker { backend: &backend, spec: &Rig::builder }).await;
+    let left: Vec<_> = fs::read_dir(rig.home.join("kept")).expect("listed").flatten().collect();
+    assert!(left.iter().all(|entry| entry.file_name() == "new"), "half a snapshot is left: {left:?}");
+    assert_eq!(fs::read_dir(rig.home.join("machines/firecracker")).expect("listed").count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@ use agentkernel_microvm::{MicrovmBackend, MicrovmSettings, setup};
 use agentkernel_testkit::{available_or_skip, listen, random_u64, tool_or_skip};
 use tempfile::TempDir;
 
+use crate::past::Small;
 use crate::root::{has_kernel, home as kept, root};
 
 fn search_path() -> Vec<PathBuf> {
@@ -33,12 +34,19 @@ pub fn prepare() -> bool {
 }
 
 pub struct Rig {
+    /// Before its folder goes.
+    _room: Option<Small>,
     folder: TempDir,
     pub home: PathBuf,
 }
 
 /// A host on which machines run. If not, another test runs this one where they do.
 pub fn rig() -> Option<Rig> {
+    in_room(None)
+}
+
+/// The same with no more than so many bytes for its home.
+pub fn in_room(bytes: Option<u64>) -> Option<Rig> {
     static LEVEL: OnceLock<KvmLevel> = OnceLock::new();
     let level = LEVEL.get_or_init(agentkernel_kvm::probe);
     let needs = format!("KVM on hardware virtualisation: {}", level.describe());
@@ -52,12 +60,16 @@ pub fn rig() -> Option<Rig> {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let home = folder.path().join("home");
+    let room = match bytes {
+        Some(bytes) => Some(Small::at(home.clone(), bytes)?),
+        None => None,
+    };
     fs::create_dir_all(home.join("kernel")).expect("made");
     // The files of a jail are names of those of its home.
     for entry in fs::read_dir(kept().join("kernel")).expect("listed").flatten() {
         fs::copy(entry.path(), home.join("kernel").join(entry.file_name())).expect("copied");
     }
-    Some(Rig { folder, home })
+    Some(Rig { _room: room, folder, home })
 }
 
 impl Rig {

@@ -1,13 +1,11 @@
 //! Snapshots of machines in use.
 
 use std::fs;
-use std::path::PathBuf;
 
-use agentkernel_core::{Availability, Backend as _, ByteSize, ErrorKind, Limit, Limits, Profile, Sandbox};
-use agentkernel_testkit::available_or_skip;
+use agentkernel_core::{Backend as _, ByteSize, ErrorKind, Limit, Limits, Profile, Sandbox};
 
 use crate::fixture::{Fixture, fixture};
-use crate::past::{ADDER, Maker, add, have_their_past_and_a_life_of_their_own, name, said, start};
+use crate::past::{self, Maker, Small, have_their_past_and_a_life_of_their_own, name, said};
 
 async fn booted(fixture: &Fixture) -> Box<dyn Sandbox> {
     Maker { backend: &fixture.backend, spec: &|| fixture.spec() }.booted().await
@@ -49,52 +47,12 @@ async fn a_snapshot_has_a_name_of_its_own_and_fits_its_own_machine() {
     parent.stop().await.expect("stopped");
 }
 
-/// A file system of so many bytes at this place, as long as the value lives.
-struct Small(PathBuf);
-
-impl Small {
-    fn at(place: PathBuf, bytes: u64) -> Option<Self> {
-        fs::create_dir_all(&place).expect("made");
-        let options = std::ffi::CString::new(format!("size={bytes},mode=700")).expect("no NUL");
-        match rustix::mount::mount(
-            "none",
-            &place,
-            "tmpfs",
-            rustix::mount::MountFlags::empty(),
-            Some(&*options),
-        ) {
-            Ok(()) => Some(Self(place)),
-            Err(why) => {
-                let needs = why.to_string();
-                let unavailable = Availability::Unavailable { needs, hint: "run as root".into() };
-                assert!(!available_or_skip("mount", &unavailable));
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH).expect("unmounted");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_is_full_costs_the_snapshot_and_nothing_else() {
     let Some(fixture) = fixture().await else { return };
     let home = crate::snapshots::home(&fixture);
     let Some(_small) = Small::at(home.folder.join("kept"), 16 << 20) else { return };
-    let spec = fixture.spec().build().expect("sound");
-    let parent = home.backend.boot(&spec).await.expect("booted").sandbox;
-    let mut adder = start(&*parent, ADDER).await;
-    let snapshot = name();
-    let full = parent.snapshot(&snapshot, "").await.expect_err("there is no room");
-    assert_eq!(full.kind, ErrorKind::Host, "{full}");
-    assert!(home.backend.snapshots().await.expect("listed").is_empty());
+    past::lose_no_more_than_the_snapshot(&Maker { backend: &home.backend, spec: &|| fixture.spec() }).await;
     let left = fs::read_dir(home.folder.join("kept")).expect("listed").flatten();
     assert!(left.into_iter().all(|entry| entry.file_name() == "new"), "half a snapshot is left");
-    assert_eq!(add(&mut *adder, 3).await, "3", "it goes on");
-    assert!(parent.posture().await.expect("read").holds());
-    parent.stop().await.expect("stopped");
 }

@@ -1,14 +1,15 @@
 //! What goes on from a snapshot of a machine in use is itself, with all that ran in it: whichever VMM's it is.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use agentkernel_core::{
-    Backend as _, Command, ExitStatus, OutputStream, Process, ProcessEvent, Restored, Sandbox, SandboxName,
-    SandboxSpecBuilder, SnapshotName, Stdin,
+    Availability, Backend as _, Command, ErrorKind, ExitStatus, OutputStream, Process, ProcessEvent,
+    Restored, Sandbox, SandboxName, SandboxSpecBuilder, SnapshotName, Stdin,
 };
 use agentkernel_microvm::MicrovmBackend;
-use agentkernel_testkit::{Said, listen, random_u64};
+use agentkernel_testkit::{Said, available_or_skip, listen, random_u64};
 
 /// Adds up what it is told.
 pub const ADDER: &str =
@@ -189,4 +190,47 @@ pub async fn give_memory_back(maker: &Maker<'_>) {
     println!("held {least} bytes, then {most}, and {now} after {:?}", began.elapsed());
     assert!(now + MOST_OF_IT <= most, "it held {most} bytes, has freed {TAKEN_MIB} MiB, and holds {now}");
     sandbox.stop().await.expect("stopped");
+}
+
+/// Where there is no room for its snapshot, a machine goes on, and nothing is kept.
+pub async fn lose_no_more_than_the_snapshot(maker: &Maker<'_>) {
+    let parent = maker.booted().await;
+    let mut adder = start(&*parent, ADDER).await;
+    let full = parent.snapshot(&name(), "").await.expect_err("there is no room");
+    assert_eq!(full.kind, ErrorKind::Host, "{full}");
+    assert!(maker.backend.snapshots().await.expect("listed").is_empty());
+    assert_eq!(add(&mut *adder, 3).await, "3", "it goes on");
+    assert!(parent.posture().await.expect("read").holds());
+    parent.stop().await.expect("stopped");
+}
+
+/// A file system of so many bytes at a place, as long as the value lives.
+pub struct Small(PathBuf);
+
+impl Small {
+    pub fn at(place: PathBuf, bytes: u64) -> Option<Self> {
+        std::fs::create_dir_all(&place).expect("made");
+        let options = std::ffi::CString::new(format!("size={bytes},mode=700")).expect("no NUL");
+        match rustix::mount::mount(
+            "none",
+            &place,
+            "tmpfs",
+            rustix::mount::MountFlags::empty(),
+            Some(&*options),
+        ) {
+            Ok(()) => Some(Self(place)),
+            Err(why) => {
+                let needs = why.to_string();
+                let unavailable = Availability::Unavailable { needs, hint: "run as root".into() };
+                assert!(!available_or_skip("mount", &unavailable));
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH).expect("unmounted");
+    }
 }

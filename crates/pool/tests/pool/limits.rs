@@ -1,5 +1,6 @@
 //! What a pool never has more of.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
@@ -44,6 +45,28 @@ async fn no_more_memory_is_promised_than_there_may_be() {
     until(|| pool.stats().warm == 3).await;
     assert_eq!(stub.living().len(), 4);
     drop(lease);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_short_of_memory_boots_nothing_that_nobody_has_asked_for() {
+    static LEFT_MIB: AtomicU64 = AtomicU64::new(99);
+    let stub = Stub::new();
+    let pool = stub.pool(PoolSettings {
+        memory_left: || Some(ByteSize::mib(LEFT_MIB.load(SeqCst))),
+        memory_reserve: ByteSize::mib(100),
+        ..PoolSettings::default()
+    });
+    set(&pool, 0, 2).await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!((stub.begun(), pool.stats().short_of_memory), (0, true));
+    // Somebody who asks gets what he asks for all the same.
+    let lease = pool.acquire(&spec_of(0)).await.expect("booted");
+    assert!(matches!(lease.origin, Origin::Cold { why: Cold::Empty }), "{:?}", lease.origin);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(stub.begun(), 1);
+    LEFT_MIB.store(100, SeqCst);
+    until(|| pool.stats().warm == 2).await;
+    assert!(!pool.stats().short_of_memory);
 }
 
 #[tokio::test(start_paused = true)]

@@ -34,6 +34,7 @@ fn all(daemon: &Daemon) -> PoolStats {
             warm_max: stats.warm_max as u64,
             memory_promised_bytes: stats.memory_promised_bytes,
             memory_max_bytes: stats.memory_max_bytes,
+            short_of_memory: stats.short_of_memory,
             total: counts(stats.total),
             keys: stats.keys.into_iter().map(key).collect(),
         }

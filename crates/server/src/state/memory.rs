@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use agentkernel_core::ByteSize;
+
 /// Memory of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostMemory {
@@ -15,6 +17,11 @@ impl HostMemory {
     /// Reads it; `None` where the host does not tell.
     pub fn read() -> Option<Self> {
         Self::parse(&fs::read_to_string("/proc/meminfo").ok()?)
+    }
+
+    /// What can be had now.
+    pub fn left() -> Option<ByteSize> {
+        ByteSize::bytes(Self::read()?.available_bytes)
     }
 
     fn parse(text: &str) -> Option<Self> {
