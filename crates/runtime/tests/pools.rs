@@ -1,5 +1,6 @@
 //! The pool on machines of a real QEMU, emulated: the one pool that there is keeps them warm like any other sandbox.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agentkernel_core::{
-    Availability, Backend as _, Command, Image, Profile, Sandbox, SandboxName, SandboxSpec,
+    Availability, Backend as _, ByteSize, Command, Image, Limit, Limits, Profile, Sandbox, SandboxName,
+    SandboxSpec,
 };
 use agentkernel_microvm::{MicrovmBackend, MicrovmSettings, setup};
 use agentkernel_pool::{Lease, Origin, Pool, PoolSettings};
@@ -99,4 +101,56 @@ async fn a_warm_machine_has_one_tenant_and_a_pool_leaves_none() {
     pool.shutdown().await.expect("everything is stopped");
     let held = fs::read_dir(runtime.path().join("microvm")).expect("listed").count();
     assert_eq!(held, 0, "a machine is held still");
+}
+
+/// Machines of the measurement below, and the memory of each.
+const MANY: usize = 100;
+const SMALL: Limit<ByteSize> = Limit::At(ByteSize::mib(64));
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures, with some 10 GB of memory; run it with --release --ignored --nocapture"]
+async fn a_hundred_machines_are_warm_at_once_and_each_serves_one_tenant() {
+    let Some(busybox) = tool_or_skip("busybox") else { return };
+    let runtime: TempDir = tempfile::tempdir().expect("a folder");
+    let Some(backend) = backend(runtime.path()).await else { return };
+    let image = Image::Rootfs(root(&busybox, runtime.path()));
+    let spec = SandboxSpec::builder(SandboxName::from_random(random_u64()), Profile::Restrictive);
+    let limits = Limits { memory: SMALL, ..Limits::of(Profile::Restrictive) };
+    let spec = spec.image(image).limits(limits).emulate(true).build().expect("sound");
+    let settings = PoolSettings { warm_max: MANY, target: MANY..=MANY, ..PoolSettings::default() };
+    let pool = Pool::new(Arc::new(backend), settings).expect("the settings make sense");
+    let key = pool.poolable(&spec).expect("machines are poolable");
+    let began = Instant::now();
+    pool.set_target(&key, MANY..=MANY).expect("set");
+    while pool.stats().warm < MANY {
+        assert!(began.elapsed() < WARM_DEADLINE * 5, "{:?}", pool.stats());
+        tokio::time::sleep(PAUSE).await;
+    }
+    println!("{MANY} are warm after {:?}", began.elapsed());
+    pool.set_target(&key, 0..=0).expect("set");
+    let (pool, spec, began) = (Arc::new(pool), Arc::new(spec), Instant::now());
+    let tenants: Vec<_> =
+        (0..MANY).map(|_| tokio::spawn(tenant(Arc::clone(&pool), Arc::clone(&spec)))).collect();
+    let (mut ids, mut times, mut leases, mut bytes) = (BTreeSet::new(), Vec::new(), Vec::new(), 0);
+    for tenant in tenants {
+        let (lease, id) = tenant.await.expect("no panic");
+        times.push(began.elapsed());
+        ids.insert(id);
+        bytes += lease.sandbox().usage().await.expect("told").memory_bytes.expect("a VMM holds memory");
+        leases.push(lease);
+    }
+    println!("{MANY} commands at once: all after {:?}", times.last().expect("some"));
+    println!("each VMM holds {} MiB", (bytes >> 20) / MANY as u64);
+    assert_eq!(ids.len(), MANY, "two tenants had one machine");
+    drop(leases);
+    pool.shutdown().await.expect("everything is stopped");
+    assert_eq!(fs::read_dir(runtime.path().join("microvm")).expect("listed").count(), 0);
+}
+
+/// Somebody who wants one machine for one command.
+async fn tenant(pool: Arc<Pool>, spec: Arc<SandboxSpec>) -> (Lease, String) {
+    let lease = pool.acquire(&spec).await.expect("leased");
+    assert!(matches!(lease.origin, Origin::Warm { .. }), "{:?}", lease.origin);
+    let id = says(lease.sandbox(), "cat /proc/sys/kernel/random/boot_id").await;
+    (lease, id)
 }

@@ -42,11 +42,16 @@ pub struct Rig {
 
 /// A host on which machines run. If not, another test runs this one where they do.
 pub fn rig() -> Option<Rig> {
-    in_room(None)
+    made(None)
 }
 
-/// The same with no more than so many bytes for its home.
-pub fn in_room(bytes: Option<u64>) -> Option<Rig> {
+/// The same with room for the kernel and a root, and for no machine's memory.
+pub fn in_little_room() -> Option<Rig> {
+    made(Some(14 << 20))
+}
+
+/// One whose home has so many bytes beside the kernel.
+fn made(room: Option<u64>) -> Option<Rig> {
     static LEVEL: OnceLock<KvmLevel> = OnceLock::new();
     let level = LEVEL.get_or_init(agentkernel_kvm::probe);
     let needs = format!("KVM on hardware virtualisation: {}", level.describe());
@@ -60,13 +65,15 @@ pub fn in_room(bytes: Option<u64>) -> Option<Rig> {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let home = folder.path().join("home");
-    let room = match bytes {
-        Some(bytes) => Some(Small::at(home.clone(), bytes)?),
+    let kernel = || fs::read_dir(kept().join("kernel")).expect("listed").flatten();
+    let kernel_bytes: u64 = kernel().map(|entry| entry.metadata().expect("there").len()).sum();
+    let room = match room {
+        Some(bytes) => Some(Small::at(home.clone(), kernel_bytes + bytes)?),
         None => None,
     };
     fs::create_dir_all(home.join("kernel")).expect("made");
     // The files of a jail are names of those of its home.
-    for entry in fs::read_dir(kept().join("kernel")).expect("listed").flatten() {
+    for entry in kernel() {
         fs::copy(entry.path(), home.join("kernel").join(entry.file_name())).expect("copied");
     }
     Some(Rig { _room: room, folder, home })
