@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
-use agentkernel_core::{Backend as _, CauseOfDeath, Sandbox};
+use agentkernel_core::{Backend, CauseOfDeath, Sandbox};
 use agentkernel_kvm::KvmLevel;
 use agentkernel_testkit::conformance::{self, Shared, SuiteOptions};
 use agentkernel_testkit::leaks::{Marks, Snapshot, describe};
@@ -33,7 +33,7 @@ const TOOLS: [&str; 6] = ["firecracker", "jailer", "qemu-system-x86_64", "busybo
 const SYSTEM: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The tests besides this one.
-const TESTS: [&str; 11] = [
+const TESTS: [&str; 14] = [
     "a_jailed_machine_runs_commands_and_stands_still_and_leaves_nothing",
     "machines_of_one_snapshot_share_no_secret_and_no_name",
     "what_goes_on_from_a_machine_that_has_booted_has_its_past_and_a_life_of_its_own",
@@ -45,6 +45,9 @@ const TESTS: [&str; 11] = [
     "streams_hold",
     "files_hold",
     "isolation_holds",
+    "limits_hold",
+    "lives_hold",
+    "snapshots_hold",
 ];
 
 #[test]
@@ -202,14 +205,40 @@ async fn whatever_is_killed_of_it_takes_the_rest_along() {
 async fn keeps_inside(groups: &[&str]) {
     let Some(rig) = rig() else { return };
     let backend = rig.backend(true);
-    let shared = Shared::new(&backend);
-    let mut options = SuiteOptions::for_backend(&shared);
+    judge(&Shared::new(&backend), groups).await;
+}
+
+/// Rules of these groups, each with machines of its own.
+async fn keeps(groups: &[&str]) {
+    let Some(rig) = rig() else { return };
+    judge(&rig.backend(true), groups).await;
+}
+
+async fn judge(backend: &dyn Backend, groups: &[&str]) {
+    let mut options = SuiteOptions::for_backend(backend);
     options.image = Rig::image();
     options.deadline = Duration::from_secs(200);
     options.only = groups.iter().map(|group| (*group).to_owned()).collect();
-    let report = conformance::run(&shared, &options).await;
+    let report = conformance::run(backend, &options).await;
     println!("{report}");
     report.assert_all_held();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_hold() {
+    keeps(&["limits."]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lives_hold() {
+    let begin = ["probe", "boot", "ping", "stop", "drop", "a_failed"].map(|rule| format!("lifecycle.{rule}"));
+    let begin = begin.iter().map(String::as_str);
+    keeps(&begin.chain(["life.", "names.", "time.a_lifetime", "time.no_command"]).collect::<Vec<_>>()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_hold() {
+    keeps(&["snapshots."]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
