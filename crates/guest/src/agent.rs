@@ -62,6 +62,8 @@ struct Agent {
     keeper: Option<Keeper>,
     /// Where the host calls again when the machine was kept.
     listener: Option<OwnedFd>,
+    /// Whether programs are told by us that their terminal has another size.
+    tells_size: bool,
     /// When the code of the start is let go of.
     rests_ns: Option<u64>,
 }
@@ -82,6 +84,7 @@ pub fn run(taken: TakenOver, started_ns: u64) -> i32 {
         chunk: Vec::new(),
         unreaped: false,
         busy: false,
+        tells_size: taken.tells_size,
         rests_ns: None,
         keeper: taken.keeper,
         listener: taken.listener,

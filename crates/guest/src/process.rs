@@ -153,10 +153,16 @@ impl Process {
         }
     }
 
-    /// Changes the size of its terminal, if it has one.
-    pub fn resize(&self, size: WindowSize) {
-        if let (true, Some(master)) = (self.has_terminal, self.stdout.fd()) {
-            terminal::resize(master, size).ok();
+    /// Changes the size of its terminal, if it has one. Where the kernel does not tell who is in its foreground of that, we do.
+    pub fn resize(&self, size: WindowSize, is_told_by_us: bool) {
+        let (true, Some(master)) = (self.has_terminal, self.stdout.fd()) else { return };
+        let is_done = terminal::resize(master, size).is_ok();
+        if is_done
+            && is_told_by_us
+            && let Some(pid) = self.pid()
+        {
+            // A terminal that does not say who that is has its session's first group.
+            sys::kill(-terminal::foreground(master).unwrap_or(pid), libc::SIGWINCH);
         }
     }
 

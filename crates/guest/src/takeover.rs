@@ -29,7 +29,7 @@ const DOOR_FD: RawFd = 3;
 const STDOUT_FD: RawFd = 1;
 
 /// What whoever started it by hand is told.
-pub const USAGE: &str = "usage: agentkernel-guest [--stdio] [--door | --door-on-stdout] [--lend-memory] \
+pub const USAGE: &str = "usage: agentkernel-guest [--stdio] [--door | --door-on-stdout] [--lend-memory] [--tell-size] \
     | await NAME UID FILTERS | pass NAME | report | machine";
 
 /// Everything the agent owns from the start.
@@ -44,6 +44,8 @@ pub struct TakenOver {
     pub descriptors: libc::rlimit,
     /// Whether programs start in the agent's own memory.
     pub lends_memory: bool,
+    /// Whether programs are told by the agent that their terminal has another size.
+    pub tells_size: bool,
     /// The control group of all that the agent starts, where it is not in that itself.
     pub group: Option<Group>,
     /// Who renews the machine, where it is one.
@@ -89,12 +91,14 @@ pub struct Words<'a> {
     door: Option<RawFd>,
     /// A copy of the agent's memory for each command would be dear.
     lends_memory: bool,
+    /// The kernel tells nobody of a terminal's new size.
+    tells_size: bool,
 }
 
 impl<'a> Words<'a> {
     /// Understands it.
     pub fn parse(words: &[&'a [u8]]) -> Result<Self, String> {
-        let mut said = Self { source: Source::Socket, door: None, lends_memory: false };
+        let mut said = Self { source: Source::Socket, door: None, lends_memory: false, tells_size: false };
         if let [b"await", name, user, filters] = words {
             let user = std::str::from_utf8(user).ok().and_then(|user| user.parse().ok()).map(Uid::from_raw);
             let (user, filters) = (user.ok_or(USAGE)?, Path::new(OsStr::from_bytes(filters)));
@@ -109,6 +113,7 @@ impl<'a> Words<'a> {
                 b"--door" if said.door.is_none() => said.door = Some(DOOR_FD),
                 b"--door-on-stdout" if said.door.is_none() => said.door = Some(STDOUT_FD),
                 b"--lend-memory" if !said.lends_memory => said.lends_memory = true,
+                b"--tell-size" if !said.tells_size => said.tells_size = true,
                 _ => return Err(USAGE.into()),
             }
         }
@@ -169,7 +174,7 @@ impl Source<'_> {
 
 /// Takes the process over. Nothing runs in the sandbox before.
 pub fn take_over(words: Words<'_>) -> Result<TakenOver, String> {
-    let Words { source, door, lends_memory } = words;
+    let Words { source, door, lends_memory, tells_size } = words;
     // First of all: from here on, no process of the same user can read our memory, trace us, or open
     // our descriptors through /proc.
     let failed = |what: &'static str| move |error: rustix::io::Errno| format!("{what}: {error}");
@@ -193,7 +198,7 @@ pub fn take_over(words: Words<'_>) -> Result<TakenOver, String> {
     chdir("/").ok(); // so that no folder is kept busy; where it cannot be, nothing is lost
     let stream = Stream::new(input, output).map_err(failed("stream"))?;
     let descriptors = sys::raise_descriptor_limit();
-    Ok(TakenOver { stream, door, children, descriptors, lends_memory, group, keeper, listener })
+    Ok(TakenOver { stream, door, children, descriptors, lends_memory, tells_size, group, keeper, listener })
 }
 
 /// The door, moved away from where children have their own descriptors.

@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use agentkernel_protocol::WindowSize;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::Pid;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{Winsize, tcgetpgrp, tcsetwinsize};
 
 /// The agent's end of a new terminal, which never blocks, and the path of the other end.
 pub fn open(size: WindowSize) -> rustix::io::Result<(OwnedFd, CString)> {
@@ -19,6 +20,11 @@ pub fn open(size: WindowSize) -> rustix::io::Result<(OwnedFd, CString)> {
     resize(&master, size)?;
     let path = ptsname(&master, Vec::new())?;
     Ok((master, path))
+}
+
+/// The group in the foreground of a terminal.
+pub fn foreground(master: impl AsFd) -> Option<i32> {
+    tcgetpgrp(master).ok().map(Pid::as_raw_pid)
 }
 
 /// Changes the size of a terminal; its processes are told by SIGWINCH.

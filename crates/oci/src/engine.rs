@@ -76,8 +76,9 @@ impl Engine {
     pub(crate) fn agent_words(self) -> &'static [&'static str] {
         match self {
             Self::Runc | Self::Crun => &["--door"],
-            // A copy of the agent's memory takes its kernel longer than a whole command takes another one.
-            Self::Gvisor => &["--door-on-stdout", "--lend-memory"],
+            // A copy of the agent's memory takes its kernel longer than a whole command takes another one; and it tells nobody
+            // that a terminal has another size.
+            Self::Gvisor => &["--door-on-stdout", "--lend-memory", "--tell-size"],
         }
     }
 

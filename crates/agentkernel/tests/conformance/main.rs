@@ -41,7 +41,6 @@ async fn report(backend: &dyn Backend) -> Report {
 /// no files without a name, so that a write which is given up leaves its part in a hidden one;
 /// and its orphans go to the first process of all, so that those of a command outlive its timeout until the sandbox ends.
 const BROKEN_IN_GVISOR_2022: &[&str] = &[
-    "terminal.follows_its_size",
     "terminal.control_c_interrupts",
     "files.mode_is_kept",
     "files.stat_tells_the_facts",
@@ -52,7 +51,7 @@ const BROKEN_IN_GVISOR_2022: &[&str] = &[
 ];
 
 /// The same of 2024-07, which Debian 13 has, and of 2026-05 (seen by hand, with AGENTKERNEL_TEST_RUNTIMES).
-const BROKEN_IN_GVISOR_2024: &[&str] = &["terminal.follows_its_size", "files.replacing_is_atomic"];
+const BROKEN_IN_GVISOR_2024: &[&str] = &["files.replacing_is_atomic"];
 
 /// What an engine does not give whose containers have no user namespaces of their own, as Docker's have not unless its
 /// administrator says so: ids in a sandbox are the host's, and all its sandboxes have the same.

@@ -31,8 +31,9 @@ impl Agent {
             ToGuest::Ping(number) => self.stream.send(0, &ToHost::Pong(number)),
             ToGuest::Shutdown => return Err(End::Asked),
             message => {
+                let tells_size = self.tells_size;
                 if let Some(process) = self.find(channel)? {
-                    instruct(process, message).map_err(End::violation)?;
+                    instruct(process, message, tells_size).map_err(End::violation)?;
                 }
             }
         }
@@ -67,13 +68,13 @@ impl Agent {
 }
 
 /// Does what concerns one process; an error says which rule was broken.
-fn instruct(process: &mut Process, message: ToGuest) -> Result<(), &'static str> {
+fn instruct(process: &mut Process, message: ToGuest, tells_size: bool) -> Result<(), &'static str> {
     match message {
         ToGuest::Stdin(bytes) => process.stdin.push(&bytes)?,
         ToGuest::StdinEnd => process.stdin.end(),
         ToGuest::Credit(stream, bytes) => process.credit(stream, bytes, sys::monotonic_ns()),
         ToGuest::Signal(signal) => process.signal(signal),
-        ToGuest::Resize(size) => process.resize(size),
+        ToGuest::Resize(size) => process.resize(size, tells_size),
         // The others concern no process, and were dealt with before.
         ToGuest::Hello(_)
         | ToGuest::Start(_)

@@ -202,7 +202,7 @@ fn the_greeting_is_answered_with_its_token() {
 fn who_starts_it_wrongly_is_told() {
     let output = program().arg("--help").output().expect("it runs");
     assert_eq!(output.status.code(), Some(2));
-    assert_eq!(output.stderr, concat!("agentkernel-guest: usage: agentkernel-guest [--stdio] [--door | --door-on-stdout] [--lend-memory] ", "| await NAME UID FILTERS | pass NAME | report | machine\n").as_bytes());
+    assert_eq!(output.stderr, concat!("agentkernel-guest: usage: agentkernel-guest [--stdio] [--door | --door-on-stdout] [--lend-memory] [--tell-size] ", "| await NAME UID FILTERS | pass NAME | report | machine\n").as_bytes());
 }
 
 #[test]

@@ -24,7 +24,7 @@ const OTHERS: [&str; 6] = ["gcc", "ld", "flex", "bison", "bc", "xz"];
 const HEADER: &str = "/usr/include/libelf.h";
 const PACKAGES: &str = "as root: apt-get install make gcc flex bison bc libelf-dev xz-utils";
 
-/// Files that are compiled: 1,187 of 6.1.192 with these options.
+/// Files that are compiled: 1,177 of 6.1.192 with these options.
 const FILES: usize = 1200;
 
 /// How often it is told how many have been.
