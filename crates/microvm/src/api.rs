@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use agentkernel_http::{Content, Method, NoAnswer, Server};
@@ -34,6 +35,8 @@ pub(crate) struct Api {
     orders: PathBuf,
     calls: PathBuf,
     patience: Duration,
+    /// The process that listens, once it has answered.
+    listener: OnceLock<Pid>,
     _folder: OwnedFd,
 }
 
@@ -43,14 +46,15 @@ impl Api {
         let folder = open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let place = |name: &str| PathBuf::from(format!("/proc/self/fd/{}/{name}", folder.as_raw_fd()));
         let (orders, calls) = (place(API), place(CALLS));
-        Ok(Self { server: Server::new(&orders), orders, calls, patience, _folder: folder })
+        let (server, listener) = (Server::new(&orders), OnceLock::new());
+        Ok(Self { server, orders, calls, patience, listener, _folder: folder })
     }
 
     /// Waits until it answers; says which process does.
     pub(crate) async fn is_there(&self) -> io::Result<Pid> {
         loop {
             match self.server.ask(Method::GET, "/", Content::Nothing, self.patience).await {
-                Ok(_) => return self.listener().await,
+                Ok(_) => return self.listener().await.map(|pid| *self.listener.get_or_init(|| pid)),
                 Err(NoAnswer::Unreachable(_)) => tokio::time::sleep(CALL_AGAIN).await,
                 Err(why) => return Err(io::Error::other(format!("its API: {why}"))),
             }
@@ -106,6 +110,10 @@ impl Api {
     /// One that nobody takes is hung up.
     async fn try_call(&self) -> io::Result<UnixStream> {
         let mut stream = UnixStream::connect(&self.calls).await?;
+        // One that somebody has taken over may have put a link there, to a socket of the host's.
+        if self.listener.get().copied() != stream.peer_cred()?.pid().and_then(Pid::from_raw) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         stream.write_all(format!("CONNECT {PORT}\n").as_bytes()).await?;
         let mut answer = Vec::new();
         while answer.last() != Some(&b'\n') && answer.len() < CALL_ANSWER_MAX {
@@ -125,6 +133,7 @@ mod tests {
     async fn whoever_does_not_take_the_call_is_called_again() {
         let folder = tempfile::tempdir().expect("a folder");
         let api = Api::new(folder.path(), Duration::from_secs(5)).expect("opened");
+        api.listener.get_or_init(rustix::process::getpid);
         let listener = UnixListener::bind(folder.path().join(CALLS)).expect("listens");
         let guest = async {
             for answer in ["", "nonsense\n", "OK 7\nx"] {
@@ -141,5 +150,17 @@ mod tests {
         };
         let (mut stream, _caller) = tokio::join!(api.call(), guest);
         assert_eq!(stream.read_u8().await.expect("what follows is left"), b'x');
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_another_process_listens_on_is_not_called() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let api = Api::new(folder.path(), Duration::from_secs(5)).expect("opened");
+        let listener = UnixListener::bind(folder.path().join(CALLS)).expect("listens");
+        api.listener.get_or_init(|| rustix::process::getppid().expect("a parent"));
+        let called = api.try_call().await.map(drop).expect_err("another one");
+        assert_eq!(called.kind(), io::ErrorKind::PermissionDenied);
+        let (mut caller, _) = listener.accept().await.expect("it was called");
+        assert_eq!(caller.read(&mut [0; 16]).await.expect("read"), 0, "and was told nothing");
     }
 }

@@ -9,7 +9,8 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agentkernel_core::{Error, ErrorKind, Result, SandboxSpec};
@@ -169,12 +170,26 @@ pub(crate) async fn write(
     let folder = holdings.folder_of_firecracker(plan);
     for name in plan.vmm.snapshot_files() {
         match &written {
-            Ok(()) => fs::rename(folder.join(name), new.file(name))?,
+            Ok(()) => {
+                fs::rename(folder.join(name), new.file(name))?;
+                // Where nobody but us can put another one in its place.
+                check_own(&new.file(name))?;
+            }
             // What there is of it takes room that somebody may need.
             Err(_) => drop(fs::remove_file(folder.join(name))),
         }
     }
     written
+}
+
+/// Refuses what is no file of its own. A VMM that somebody has taken over may leave anything in its folder; and what we
+/// open, fill and give other rights, would be whatever a link of its leads to.
+fn check_own(path: &Path) -> io::Result<()> {
+    let facts = fs::symlink_metadata(path)?;
+    if facts.is_file() && facts.nlink() == 1 {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, "the VMM has left something else than a file of its own"))
 }
 
 async fn keep(new: NewSnapshot, names: &'static [&'static str]) -> io::Result<Vec<PathBuf>> {

@@ -86,6 +86,12 @@ class Api(http.server.BaseHTTPRequestHandler):
         if self.path == "/snapshot/create":
             if mode == "cannot-write":
                 return self.answer(400, {"fault_message": "No space left on device"})
+            if mode.startswith("leaves-a-"):
+                # As one that somebody has taken over may: what is behind it is not its own.
+                leave = os.symlink if mode == "leaves-a-link" else os.link
+                for name in ("snapshot_path", "mem_file_path"):
+                    leave(os.path.join(folder, "victim"), body[name])
+                return self.answer(204)
             # Where its calls come in is a part of the state.
             for name, content in (("snapshot_path", Api.calls), ("mem_file_path", "memory")):
                 with open(body[name], "w") as file:

@@ -63,6 +63,21 @@ async fn a_snapshot_of_its_is_two_files_and_one_that_fails_is_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_vmm_that_leaves_something_else_than_its_snapshot_reaches_nothing_by_that() {
+    let Some(host) = host("").await else { return };
+    let victim = host.path("bin/victim");
+    fs::write(&victim, "the host's").expect("written");
+    fs::set_permissions(&victim, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("changed");
+    for mode in ["leaves-a-link", "leaves-a-name"] {
+        fails(&host, mode, true).await;
+        assert_eq!(snapshots(&host), Vec::<String>::new(), "{mode}");
+        let facts = fs::metadata(&victim).expect("there");
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&facts.permissions()) & 0o777, 0o600, "{mode}");
+        assert_eq!(fs::read_to_string(&victim).expect("read"), "the host's", "{mode}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_it_needs_is_named_with_the_way_to_it() {
     let Some(host) = host("").await else { return };
     let told = async |settings: MicrovmSettings| MicrovmBackend::firecracker(settings).probe().await;
