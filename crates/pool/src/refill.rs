@@ -46,7 +46,7 @@ impl Shared {
         let seen: Vec<Snapshot> = shelves.iter().map(|shelf| shelf.view(now)).collect();
         let views = seen.iter().map(|snapshot| snapshot.view).collect();
         let chosen = plan::choose(views, self.limits(boots.len()));
-        let is_short = !chosen.is_empty() && self.is_short_of_memory();
+        let is_short = self.is_short_of_memory_for(&chosen);
         if !is_short {
             for at in chosen {
                 if let Some(order) = shelves[at].order(seen[at].size) {
@@ -58,16 +58,16 @@ impl Shared {
         seen.iter().filter_map(|snapshot| snapshot.changes).chain(looks_again).min()
     }
 
-    /// Whether the host has too little memory left for what nobody has asked for yet.
-    fn is_short_of_memory(&self) -> bool {
+    /// Whether the host has too little memory left for what nobody has asked for yet, if there is something.
+    fn is_short_of_memory_for(&self, chosen: &[usize]) -> bool {
         let PoolSettings { memory_left, memory_reserve, .. } = *self.settings;
-        let is_short = memory_left().is_some_and(|left| left < memory_reserve);
+        let is_short = !chosen.is_empty() && memory_left().is_some_and(|left| left < memory_reserve);
         if self.is_short.swap(is_short, Ordering::Relaxed) != is_short {
             let reserve_mib = memory_reserve.get() >> 20;
             if is_short {
                 tracing::warn!(reserve_mib, "the host is short of memory: nothing is kept warm anew");
             } else {
-                tracing::info!("the host has memory again");
+                tracing::info!("nothing waits for the host's memory any more");
             }
         }
         is_short
