@@ -93,15 +93,15 @@ impl Api {
     /// Calls an agent that has lost its call because its machine was kept, and hears what it has to say first. It is called
     /// again and again: a kernel ends the calls of before only a moment after it goes on, and one that comes too early with
     /// them. Never ends by itself.
-    pub(crate) async fn call_back<T>(
+    pub(crate) async fn call_back(
         &self,
-        hear: impl AsyncFn(&mut UnixStream) -> io::Result<T>,
-    ) -> (UnixStream, T) {
+        hear: impl AsyncFn(&mut UnixStream) -> io::Result<()>,
+    ) -> UnixStream {
         let mut patience = ANSWER_AT_FIRST;
         loop {
             let mut stream = self.call().await;
-            if let Ok(Ok(heard)) = timeout(patience, hear(&mut stream)).await {
-                return (stream, heard);
+            if let Ok(Ok(())) = timeout(patience, hear(&mut stream)).await {
+                return stream;
             }
             patience = (patience * 2).min(ANSWER_AT_LAST);
         }

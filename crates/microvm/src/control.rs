@@ -56,7 +56,7 @@ impl Control {
     pub(crate) async fn call_back(&self) -> Option<UnixStream> {
         match self {
             Self::Qmp(_) => None,
-            Self::Api(api) => Some(api.call_back(async |stream| still_held(stream).await).await.0),
+            Self::Api(api) => Some(api.call_back(async |stream| still_held(stream).await).await),
         }
     }
 

@@ -55,8 +55,8 @@ impl MicrovmBackend {
         let calls = async {
             Ok(match way {
                 Way::Boots => api.call().await,
-                Way::ContinuesFrom(_) => api.call_back(async |stream| renewal::wait(stream).await).await.0,
-                Way::GoesOnFrom(_) => api.call_back(async |stream| still_held(stream).await).await.0,
+                Way::ContinuesFrom(_) => api.call_back(async |stream| renewal::wait(stream).await).await,
+                Way::GoesOnFrom(_) => api.call_back(async |stream| still_held(stream).await).await,
             })
         };
         let stream = self.while_it_boots(plan, &vmm, calls).await?;

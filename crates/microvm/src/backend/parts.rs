@@ -32,10 +32,7 @@ impl Parts {
         // Neither its name nor its user is in the machine.
         let plan = VmPlan { name: no_name(), ..self.plan(vmm, spec, 0, Beginning::Boot) };
         let Tools { version, kernel: about, program, .. } = &self.tools;
-        let mut words = plan.argv().join("\0");
-        if vmm == VmmKind::Firecracker {
-            words.extend(plan.requests().iter().map(|request| format!("{request:?}")));
-        }
+        let words = words(&plan);
         let [root, kernel, program] =
             [&self.root, kernel, program].map(|path| path.as_os_str().as_encoded_bytes());
         let parts = [words.as_bytes(), version.as_bytes(), about.sha256.as_bytes(), root, kernel, program];
@@ -46,12 +43,7 @@ impl Parts {
     /// What it has in common with all that may continue from it once it is used.
     pub(super) fn fit(&self, plan: &VmPlan) -> Fit {
         let plan = VmPlan { name: no_name(), user: 0, beginning: Beginning::Restore, ..plan.clone() };
-        let mut words = plan.argv().join("\0");
-        if plan.vmm == VmmKind::Firecracker {
-            words.extend(
-                VmPlan { beginning: Beginning::Boot, ..plan }.requests().iter().map(|one| format!("{one:?}")),
-            );
-        }
+        let words = words(&plan);
         let Tools { program, version, .. } = &self.tools;
         let (program, version) = (program.clone(), version.clone());
         Fit { program, version, processor: processor(&self.cpuinfo), words }
@@ -78,6 +70,16 @@ impl Parts {
 /// Whether a guest can tell which memory is free: Firecracker hears it since 1.14.
 fn gives_back(vmm: VmmKind, tools: &Tools) -> bool {
     tools.kernel.has_balloon() && (vmm == VmmKind::Qemu || is_since(&tools.version, (1, 14)))
+}
+
+/// All that the VMM is told of the machine: its words, and what Firecracker is asked for when it boots one.
+fn words(plan: &VmPlan) -> String {
+    let mut words = plan.argv().join("\0");
+    if plan.vmm == VmmKind::Firecracker {
+        let boots = VmPlan { beginning: Beginning::Boot, ..plan.clone() };
+        words.extend(boots.requests().iter().map(|request| format!("{request:?}")));
+    }
+    words
 }
 
 /// Of any machine.
