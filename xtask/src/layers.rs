@@ -22,6 +22,7 @@ const PLACES: &[(&str, Place)] = &[
     ("agentkernel-oci", Place::Layer(3)),
     ("agentkernel-container", Place::Layer(3)),
     ("agentkernel-microvm", Place::Layer(3)),
+    ("agentkernel-cgroup", Place::Layer(2)),
     ("agentkernel-http", Place::Layer(2)),
     ("agentkernel-hyperlight", Place::Layer(3)),
     ("agentkernel-wasm", Place::Layer(3)),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use agentkernel_hardening::mountinfo::MountLine;
+use agentkernel_cgroup::mountinfo::MountLine;
 
 /// The folders of a process's control groups: by controller, or one for all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

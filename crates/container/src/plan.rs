@@ -6,8 +6,9 @@ mod refusals;
 
 use std::path::{Path, PathBuf};
 
+use agentkernel_cgroup::{CPU_PERIOD_US, cpu_quota_us};
 use agentkernel_core::{Access, BackendKind, ByteSize, Limit, Limits, Result, SandboxSpec};
-use agentkernel_hardening::limits::{CPU_PERIOD_US, SHM_BYTES, cpu_quota_us};
+use agentkernel_hardening::limits::SHM_BYTES;
 use agentkernel_hardening::lists;
 use serde_json::{Value, json};
 

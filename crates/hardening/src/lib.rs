@@ -7,5 +7,4 @@ pub mod etc;
 pub mod layout;
 pub mod limits;
 pub mod lists;
-pub mod mountinfo;
 pub mod seccomp;

@@ -9,15 +9,6 @@ pub const SIGNALS_MAX: u64 = 4096;
 /// Memory that a process may lock, bytes: the kernel's own default (`MLOCK_LIMIT`) before 5.16.
 pub const LOCKED_MEMORY_MAX: u64 = 64 << 10;
 
-/// 100 ms, the kernel's own default period. Microseconds.
-pub const CPU_PERIOD_US: u64 = 100_000;
-
-/// Processor time in each period, microseconds, for so many thousandths of a processor.
-#[must_use]
-pub fn cpu_quota_us(milli: u64) -> u64 {
-    CPU_PERIOD_US * milli / 1000
-}
-
 /// Size of `/dev/shm`, the 64 MiB that container engines give. Bytes.
 pub const SHM_BYTES: u64 = 64 << 20;
 

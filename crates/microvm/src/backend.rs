@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use agentkernel_cgroup::Hierarchy;
 use agentkernel_core::{
     Availability, Backend, BackendKind, Booted, Capabilities, Error, ErrorKind, Restored, Result, Sandbox,
     SandboxSpec, SnapshotInfo, SnapshotName,
@@ -55,6 +56,7 @@ pub struct MicrovmBackend {
     pub(crate) settings: MicrovmSettings,
     pub(crate) version: OnceLock<Result<String, Unusable>>,
     pub(crate) jail: OnceLock<Result<Option<JailTools>, Unusable>>,
+    hierarchy: OnceLock<Hierarchy>,
     patience: Option<Duration>,
 }
 
@@ -62,7 +64,14 @@ impl MicrovmBackend {
     /// QEMU, as these settings say.
     #[must_use]
     pub fn qemu(settings: MicrovmSettings) -> Self {
-        Self { vmm: VmmKind::Qemu, settings, version: OnceLock::new(), jail: OnceLock::new(), patience: None }
+        Self {
+            vmm: VmmKind::Qemu,
+            settings,
+            version: OnceLock::new(),
+            jail: OnceLock::new(),
+            hierarchy: OnceLock::new(),
+            patience: None,
+        }
     }
 
     /// Firecracker, likewise.
@@ -80,6 +89,11 @@ impl MicrovmBackend {
 
     pub(crate) fn store(&self, home: &Path) -> KernelStore {
         KernelStore::below(home)
+    }
+
+    /// Where the host has its control groups.
+    pub(crate) fn hierarchy(&self) -> &Hierarchy {
+        self.hierarchy.get_or_init(Hierarchy::detect)
     }
 
     /// So long at most.

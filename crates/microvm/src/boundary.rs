@@ -48,12 +48,12 @@ pub(crate) struct VmBoundary {
     kept: Option<(KeptStore, Kept)>,
     /// By which the agent is called anew, where its call ends with each snapshot.
     exchange: Option<Exchange>,
-    /// Given up last, when the VMM is gone or killed.
-    holdings: Holdings,
+    /// Given up when the VMM is gone.
+    holdings: Arc<Holdings>,
 }
 
 impl VmBoundary {
-    pub(crate) fn new(plan: VmPlan, vmm: Vmm, control: Control, holdings: Holdings) -> Self {
+    pub(crate) fn new(plan: VmPlan, vmm: Vmm, control: Control, holdings: Arc<Holdings>) -> Self {
         let (vmm, cause) = (Arc::new(vmm), Arc::new(Mutex::new(None)));
         let sender = watch::Sender::new(None);
         let keeper = tokio::spawn(keep_time(Arc::clone(&vmm), Arc::clone(&cause), sender.subscribe()));
@@ -202,7 +202,7 @@ impl Boundary for VmBoundary {
     async fn posture(&self) -> Result<Posture> {
         self.has_answered();
         let mut control = self.control.lock().await;
-        let read = posture::read(&self.plan, self.vmm.worker(), self.holdings.path(), &mut control).await;
+        let read = posture::read(&self.plan, self.vmm.worker(), &self.holdings, &mut control).await;
         read.map_err(self.failed("read the posture"))
     }
 

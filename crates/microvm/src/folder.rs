@@ -1,5 +1,6 @@
 //! A private folder for the files and sockets with which a machine begins. While it is held, its name is taken.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirEntry, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
@@ -20,12 +21,17 @@ impl PrivateFolder {
     /// Makes the one of this name below `above`, which is made as well, and removes what owners that were killed have left
     /// there. [`io::ErrorKind::AlreadyExists`] while somebody holds that name.
     pub(crate) fn make(above: &Path, name: &str) -> io::Result<Self> {
+        Self::make_after(above, name, &|_| Ok(()))
+    }
+
+    /// The same, where more than a folder is left of an owner that was killed, and is forgotten first.
+    pub(crate) fn make_after(above: &Path, name: &str, forget: Forget<'_>) -> io::Result<Self> {
         make_private(above)?;
         let path = above.join(name);
         // One at a time clears up and makes: nobody sees a folder before its maker has locked it.
         let turn = File::open(above)?;
         turn.lock()?;
-        fs::read_dir(above)?.flatten().for_each(|entry| reap(&entry));
+        fs::read_dir(above)?.flatten().for_each(|entry| reap(&entry, forget));
         fs::DirBuilder::new().mode(0o700).create(&path)?;
         let lock = File::open(&path)?;
         lock.lock()?;
@@ -97,10 +103,13 @@ pub(crate) fn make_private(path: &Path) -> io::Result<()> {
     Err(io::Error::other(format!("{} is not a folder of ours; remove it", path.display())))
 }
 
+/// What is done with the name of a folder that nobody holds, before it is removed. One of which that fails stays.
+pub(crate) type Forget<'a> = &'a dyn Fn(&OsStr) -> io::Result<()>;
+
 /// Removes a folder that nobody holds.
-fn reap(entry: &DirEntry) {
+fn reap(entry: &DirEntry, forget: Forget<'_>) {
     let Ok(folder) = File::open(entry.path()) else { return };
-    if folder.try_lock().is_ok() {
+    if folder.try_lock().is_ok() && forget(&entry.file_name()).is_ok() {
         fs::remove_dir_all(entry.path()).ok();
     }
     // Not earlier: whoever has it locked while its folder is there has it.

@@ -3,8 +3,9 @@
 
 mod refusals;
 
+use agentkernel_cgroup::{CPU_PERIOD_US, cpu_quota_us};
 use agentkernel_core::{HostSocket, Image, Limits, SandboxSpec};
-use agentkernel_hardening::limits::{CPU_PERIOD_US, SHM_BYTES, cpu_quota_us, rlimits, tmpfs_inodes};
+use agentkernel_hardening::limits::{SHM_BYTES, rlimits, tmpfs_inodes};
 use agentkernel_hardening::{etc, lists};
 
 use crate::plan::firecracker::PORT;

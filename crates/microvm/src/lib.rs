@@ -29,6 +29,7 @@ mod boundary;
 mod control;
 mod cpio;
 mod folder;
+mod group;
 mod image;
 mod kept;
 mod kernel;

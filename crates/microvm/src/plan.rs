@@ -28,7 +28,7 @@ pub const STREAM: &str = "stream";
 pub const CONTROL: &str = "control";
 
 /// Memory of an emulator's translated code, MiB. The default grows to a gigabyte.
-const TRANSLATION_MIB: u32 = 256;
+pub(crate) const TRANSLATION_MIB: u32 = 256;
 
 /// The program that makes the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

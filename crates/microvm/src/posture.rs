@@ -11,6 +11,7 @@ use std::path::Path;
 use agentkernel_core::{Control, Posture};
 use rustix::process::Pid;
 
+use crate::backend::Holdings;
 use crate::control;
 use crate::plan::firecracker::JAIL;
 use crate::plan::{VmPlan, VmmKind};
@@ -30,17 +31,18 @@ const PROCESS: [(&str, &str, &str); 5] = [
     ("vmm.seccomp", "Seccomp", "2"),
 ];
 
-/// Every control of a machine whose files are in this folder.
+/// Every control of a machine that holds this.
 pub(crate) async fn read(
     plan: &VmPlan,
     pid: Pid,
-    folder: &Path,
+    holdings: &Holdings,
     control: &mut control::Control,
 ) -> io::Result<Posture> {
     let mut controls = process(plan, pid);
     if plan.jailed {
-        controls.extend(jail(pid, folder));
+        controls.extend(jail(pid, holdings.path()));
     }
+    controls.extend(holdings.group().into_iter().flat_map(|group| group.controls(pid.as_raw_pid())));
     controls.extend(control.facts(plan).await?);
     Ok(Posture { controls })
 }

@@ -107,9 +107,9 @@ impl MicrovmBackend {
     pub(crate) fn availability(&self) -> Availability {
         let tools = match self.tools(false) {
             Ok(tools) if self.vmm == VmmKind::Firecracker && is_root() && tools.jail.is_none() => {
-                return Availability::Limited { facts: tools.facts(), limitation: UNJAILED.into() };
+                return Availability::Limited { facts: self.facts(&tools), limitation: UNJAILED.into() };
             }
-            Ok(tools) => return Availability::Available { facts: tools.facts() },
+            Ok(tools) => return Availability::Available { facts: self.facts(&tools) },
             Err(unusable) => self.tools(true).map_err(|_| unusable),
         };
         match tools {
@@ -117,7 +117,7 @@ impl MicrovmBackend {
             Ok(tools) => {
                 let why = (self.settings.hardware)().err().unwrap_or_default();
                 let limitation = format!("only by --emulate, {EMULATED} (no hardware virtualisation: {why})");
-                Availability::Limited { facts: tools.facts(), limitation }
+                Availability::Limited { facts: self.facts(&tools), limitation }
             }
         }
     }
@@ -125,16 +125,23 @@ impl MicrovmBackend {
 
 const SETUP: &str = "agentkernel setup microvm";
 
-impl Tools {
-    fn facts(&self) -> Vec<(String, String)> {
-        let accelerator = match self.accelerator {
+impl MicrovmBackend {
+    fn facts(&self, tools: &Tools) -> Vec<(String, String)> {
+        let accelerator = match tools.accelerator {
             Accelerator::Kvm => "KVM".to_owned(),
             Accelerator::Tcg => format!("TCG ({EMULATED})"),
         };
+        let hierarchy = self.hierarchy();
+        let limits = if hierarchy.can_limit() {
+            format!("control group ({})", hierarchy.describe())
+        } else {
+            "none but its guest's own: no control group can be made".to_owned()
+        };
         let facts = [
-            ("program", format!("version {} at {}", self.version, self.program.display())),
-            ("kernel", format!("{} (sha256 {:.16})", self.kernel.source, self.kernel.sha256)),
+            ("program", format!("version {} at {}", tools.version, tools.program.display())),
+            ("kernel", format!("{} (sha256 {:.16})", tools.kernel.source, tools.kernel.sha256)),
             ("accelerator", accelerator),
+            ("limits of the VMM", limits),
         ];
         facts.map(|(name, value)| (name.to_owned(), value)).into()
     }

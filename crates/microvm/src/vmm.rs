@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::sync::{OnceLock, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use agentkernel_core::SandboxName;
@@ -13,8 +13,10 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::backend::Holdings;
+use crate::group::{VmmGroup, file_max};
 use crate::log::Log;
-use crate::plan::{FOLDER_FD, KERNEL_FD, ROOT_FD, SNAPSHOT_FD};
+use crate::plan::{FOLDER_FD, KERNEL_FD, ROOT_FD, SNAPSHOT_FD, VmPlan};
 
 /// How long the kernel may take to end one that it has killed.
 pub(crate) const KILL_DEADLINE: Duration = Duration::from_secs(20);
@@ -32,9 +34,10 @@ pub(crate) struct Vmm {
 }
 
 impl Vmm {
-    /// Starts it.
-    pub(crate) fn start(launch: &Launch<'_>, words: &[String]) -> io::Result<Self> {
-        let command = launch.command(words)?;
+    /// Starts it, in its group if it has one. What the machine holds is given up no sooner than it has ended.
+    pub(crate) fn start(launch: &Launch<'_>, plan: &VmPlan, holdings: &Arc<Holdings>) -> io::Result<Self> {
+        let command = launch.command(plan, holdings.group())?;
+        let holdings = Arc::clone(holdings);
         let (started, heard) = mpsc::channel();
         let (end, ended) = watch::channel(None);
         let log = Log::default();
@@ -42,7 +45,7 @@ impl Vmm {
         // The kernel takes the end of the thread that started it for the parent's death.
         std::thread::Builder::new()
             .name("ak-vmm".into())
-            .spawn(move || hold(&command, &held, &started, &end))?;
+            .spawn(move || hold(&command, holdings, &held, &started, &end))?;
         let (pid, process) = heard.recv().map_err(io::Error::other)??;
         Ok(Self { pid, worker: OnceLock::new(), process, log, ended })
     }
@@ -106,6 +109,9 @@ pub(crate) enum Launch<'a> {
     Jailed(Jailed<'a>),
 }
 
+/// A process that writes 0 to a file of a group is in it, and so are all that come of it.
+const ENTER: &str = "while [ \"$1\" != -- ]; do echo 0 >\"$1\" || exit; shift; done; shift; ";
+
 /// A VMM that is given descriptors for what it may not look for.
 pub(crate) struct Given<'a> {
     pub(crate) setpriv: &'a Path,
@@ -133,20 +139,27 @@ pub(crate) struct Jailed<'a> {
 }
 
 impl Launch<'_> {
-    fn command(&self, words: &[String]) -> io::Result<Program> {
-        let all = match self {
+    /// A shell limits itself, and then begins.
+    fn command(&self, plan: &VmPlan, group: Option<&VmmGroup>) -> io::Result<Program> {
+        let (script, words) = match self {
             Self::Given(given) => given.words(),
             Self::Jailed(jailed) => jailed.words(),
         };
+        // Blocks of 512 bytes, as POSIX has them.
+        let limits = format!("ulimit -c 0 && ulimit -f {} || exit; ", file_max(plan) / 512);
+        let mut all = vec!["-c".to_owned(), format!("{limits}{ENTER}{script}"), "sh".into()];
+        let entrances = group.map(VmmGroup::entrances).unwrap_or_default();
+        all.extend(entrances.iter().map(|path| path.display().to_string()));
+        all.push("--".into());
         let shell = Program::new(Path::new("/bin/sh"))?;
-        Ok(all.iter().chain(words).fold(shell, |program, word| program.argument(word)))
+        Ok(all.iter().chain(&words).chain(&plan.argv()).fold(shell, |program, word| program.argument(word)))
     }
 }
 
 impl Given<'_> {
-    /// A shell opens what it is given; then `setpriv` takes every right from it, and has the kernel kill it when its holder
+    /// The shell opens what it is given; then `setpriv` takes every right from it, and has the kernel kill it when its holder
     /// ends: however we end, it does.
-    fn words(&self) -> Vec<String> {
+    fn words(&self) -> (String, Vec<String>) {
         let opened: String = (0..self.snapshot.len())
             .map(|at| format!(" {}<\"${}\"", usize::from(SNAPSHOT_FD) + at, 4 + at))
             .collect();
@@ -154,9 +167,8 @@ impl Given<'_> {
         let script = format!(
             "exec {KERNEL_FD}<\"$1\" {ROOT_FD}<\"$2\" {FOLDER_FD}<\"$3\"{opened} || exit; shift {count}; exec \"$@\""
         );
-        let mut all = vec!["-c".to_owned(), script, "sh".into()];
         let paths = self.given.into_iter().chain(self.snapshot.iter().map(PathBuf::as_path));
-        all.extend(paths.map(|path| path.display().to_string()));
+        let mut all: Vec<String> = paths.map(|path| path.display().to_string()).collect();
         all.extend([self.setpriv.display().to_string(), "--pdeathsig".into(), "KILL".into()]);
         let rights = ["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"];
         all.extend(rights.map(str::to_owned));
@@ -165,7 +177,7 @@ impl Given<'_> {
             all.push(self.group.map_or("--clear-groups".into(), |group| format!("--groups={group}")));
         }
         all.extend(["--".into(), self.program.display().to_string()]);
-        all
+        (script, all)
     }
 }
 
@@ -173,12 +185,12 @@ impl Jailed<'_> {
     /// The jailer changes the user, by which the kernel forgets whose death is to be its: so it runs in a PID namespace whose first
     /// process is a shell that keeps its user. The kernel kills `unshare` when its holder ends, the shell when `unshare` does, and
     /// with the shell all that is in the namespace.
-    fn words(&self) -> Vec<String> {
+    fn words(&self) -> (String, Vec<String>) {
         let path = |path: &Path| path.display().to_string();
-        let kept = "exec \"$0\" --pdeathsig KILL -- \"$@\"";
+        let kept = "setpriv=$1; shift; exec \"$setpriv\" --pdeathsig KILL -- \"$@\"";
         // Not its last word, or the shell would be replaced by it.
         let first = "\"$@\"; exit $?";
-        let mut all = vec!["-c".to_owned(), kept.into(), path(self.setpriv), path(self.unshare)];
+        let mut all = vec![path(self.setpriv), path(self.unshare)];
         let apart = [
             "--pid",
             "--net",
@@ -197,7 +209,7 @@ impl Jailed<'_> {
         all.extend([path(self.jailer), "--id".into(), self.name.to_string(), "--exec-file".into()]);
         all.extend([path(self.program), "--uid".into(), user.clone(), "--gid".into(), user]);
         all.extend(["--chroot-base-dir".into(), path(self.base), "--".into()]);
-        all
+        (kept.to_owned(), all)
     }
 }
 
@@ -209,8 +221,14 @@ impl Drop for Vmm {
 
 type Started = io::Result<(Pid, OwnedFd)>;
 
-/// Starts it, hears what it says, and waits for it.
-fn hold(command: &Program, log: &Log, started: &mpsc::Sender<Started>, end: &watch::Sender<Option<String>>) {
+/// Starts it, hears what it says, and waits for it; then what the machine holds may be given up.
+fn hold(
+    command: &Program,
+    holdings: Arc<Holdings>,
+    log: &Log,
+    started: &mpsc::Sender<Started>,
+    end: &watch::Sender<Option<String>>,
+) {
     let mut child = match command.spawn_attended(&[]) {
         Ok(child) => child,
         Err(why) => {
@@ -229,11 +247,19 @@ fn hold(command: &Program, log: &Log, started: &mpsc::Sender<Started>, end: &wat
     let out = child.stdout.take().and_then(|out| log.hear(out).ok());
     let err = child.stderr.take().and_then(|err| log.hear(err).ok());
     let status = child.wait();
+    let group = holdings.group();
+    let wanted = group.and_then(VmmGroup::out_of_memory);
+    // Whoever it has left behind keeps its words open. What does not die is tried again as the group is given up.
+    if let Some(group) = group {
+        group.kill_all().ok();
+    }
     for words in [out, err].into_iter().flatten() {
         // It has said all; a thread that panicked has heard less.
         words.join().ok();
     }
-    end.send_replace(Some(describe(status)));
+    let how = [Some(describe(status)), wanted].into_iter().flatten().collect::<Vec<_>>().join(": ");
+    drop(holdings);
+    end.send_replace(Some(how));
 }
 
 fn describe(status: io::Result<ExitStatus>) -> String {

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use agentkernel_cgroup::Hierarchy;
 use agentkernel_core::{
     BackendKind, Boundary, ByteSize, CauseOfDeath, Ended, Error, ErrorKind, Posture, Resize, Result,
     SandboxUsage, Stopped,
@@ -13,7 +14,6 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Mutex as AsyncMutex, watch};
 
-use crate::cgroup::Hierarchy;
 use crate::paths::RuntimeDir;
 use crate::record::{self, Record};
 use crate::supervisor::{Ask, Report};

@@ -6,6 +6,7 @@ mod runtime;
 
 use std::path::{Path, PathBuf};
 
+use agentkernel_cgroup::CgroupPlan;
 use agentkernel_core::{
     Access, ByteSize, Error, ErrorKind, HostSocket, Image, Limit, Limits, Profile, Result, SandboxSpec, User,
 };
@@ -16,11 +17,11 @@ use serde_json::{Value, json};
 pub(crate) use agentkernel_hardening::lists::{
     DEVICE_NUMBERS, DEVICES, MASKED_PATHS, READ_ONLY_PATHS, ROOT_CAPABILITIES,
 };
-pub(crate) use limits::{CPU_PERIOD_US, rlimit_values};
+pub(crate) use limits::rlimit_values;
 
 use crate::capability;
 use crate::engine::Runtime;
-use crate::plan::{BindOptions, CgroupPlan, IdMap, Launch, Owners, Plan, Privilege, SeccompPlan, Step};
+use crate::plan::{BindOptions, IdMap, Launch, Owners, Plan, Privilege, SeccompPlan, Step};
 
 /// Where the supervisor mounts the stage, in its own mount namespace. A folder that every Linux has,
 /// and that everybody may pass through: the sandbox's root comes here with an id that owns nothing.

@@ -27,11 +27,12 @@ mod program;
 mod stage;
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use agentkernel_cgroup::GroupDoor;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use serde::{Deserialize, Serialize};
@@ -69,27 +70,6 @@ const MESSAGE_MAX: usize = 4096;
 const UNMAPPED: &[u8] = b"u";
 /// "Now it has."
 const MAPPED: &[u8] = b"m";
-
-/// How the first process gets into its control group.
-pub(crate) enum GroupDoor {
-    /// There is none.
-    None,
-    /// Files of v1 into which the process writes itself.
-    Tasks(Vec<fs::File>),
-    /// The folder of a v2 group, into which the process is cloned.
-    Folder(OwnedFd),
-}
-
-impl GroupDoor {
-    /// A thread that moves itself, by writing 0 to a v1 group's `tasks`, need not wait until no other process on
-    /// the host is in the middle of a fork, as one that moves another must (see docs/adr/0005).
-    fn enter(&mut self) -> io::Result<()> {
-        match self {
-            Self::Tasks(files) => files.iter_mut().try_for_each(|file| file.write_all(b"0")),
-            Self::None | Self::Folder(_) => Ok(()),
-        }
-    }
-}
 
 /// A container that has been made.
 #[derive(Debug)]

@@ -1,11 +1,11 @@
 //! What this host offers to containers.
 
+use agentkernel_cgroup::{self as cgroup, Hierarchy, NEEDED};
 use agentkernel_core::{Availability, SandboxSpec};
 use agentkernel_hardening::layout::program_folders;
 use rustix::process::{Resource, getegid, geteuid, getrlimit};
 
 use crate::bundle::{HostLayout, PlanFacts};
-use crate::cgroup::{self, Hierarchy, NEEDED};
 use crate::idblock::BLOCK_SIZE;
 use crate::kernel_file;
 use crate::plan::Privilege;
@@ -51,7 +51,7 @@ impl HostFacts {
     /// Whether this user may make control groups with all the controllers that limits need.
     #[must_use]
     pub fn can_limit(&self) -> bool {
-        self.hierarchy.missing().is_empty() && self.hierarchy.is_writable()
+        self.hierarchy.can_limit()
     }
 
     /// Whether time can be stopped in a control group.

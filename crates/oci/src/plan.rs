@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+pub use agentkernel_cgroup::CgroupPlan;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Launcher;
@@ -63,19 +64,6 @@ pub enum SeccompPlan {
     Without(Vec<String>),
     /// No filter.
     Off,
-}
-
-/// A control group and what it must allow, to be read back before anything runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CgroupPlan {
-    /// Its path below the hierarchy's root.
-    pub path: String,
-    /// Memory in bytes.
-    pub memory_bytes: Option<u64>,
-    /// Processor time in thousandths of a processor.
-    pub cpu_milli: Option<u64>,
-    /// Processes and threads.
-    pub pids: Option<u64>,
 }
 
 /// What the host side may do, and so how identities inside map to identities outside.

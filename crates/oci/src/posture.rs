@@ -8,16 +8,16 @@ mod process;
 
 use std::path::Path;
 
+use agentkernel_cgroup::{CgroupPlan, DeviceRule, Group, Hierarchy};
 use agentkernel_core::{Control, Limit, Posture, SandboxSpec};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::bundle::{self, PlanFacts};
-use crate::cgroup::{DeviceRule, Group, Hierarchy};
 use crate::engine::Engine;
 use crate::kernel_file;
 use crate::mountinfo::MountLine;
-use crate::plan::{CgroupPlan, Plan, Privilege};
+use crate::plan::{Plan, Privilege};
 use crate::seccomp::SeccompFilters;
 use planned::PlannedMounts;
 
@@ -184,7 +184,7 @@ fn cgroup(plan: &CgroupPlan, group: &Group, processes: &[i32]) -> Vec<Control> {
         Control::exact("limit.pids", show(plan.pids), show(actual.pids)),
     ];
     if plan.memory_bytes.is_some() {
-        let on_host = crate::cgroup::has_swap();
+        let on_host = agentkernel_cgroup::has_swap();
         let none = actual.swap_bytes == Some(0) || !on_host;
         let shown = format!("limit {}, swap on the host: {on_host}", show(actual.swap_bytes));
         controls.push(Control::judged("limit.swap", "none to be had", shown, none));

@@ -7,10 +7,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use agentkernel_cgroup::Hierarchy;
 use agentkernel_core::{BackendKind, Error, ErrorKind, Posture, Result, SandboxName};
 use serde::{Deserialize, Serialize};
 
-use crate::cgroup::Hierarchy;
 use crate::lock::LockFile;
 use crate::paths::{self, RuntimeDir};
 use crate::posture::Expected;

@@ -24,6 +24,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use agentkernel_cgroup::{Group, GroupDoor};
 use agentkernel_core::CauseOfDeath;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde::{Deserialize, Serialize};
@@ -32,8 +33,7 @@ use control::Control;
 pub(crate) use control::{enter, send_with_descriptor};
 use watch::Watch;
 
-use crate::cgroup::Group;
-use crate::container::{self, Failure, GroupDoor, Parts, Running, during};
+use crate::container::{self, Failure, Parts, Running, during};
 use crate::lock::LockFile;
 use crate::plan::{Launch, Plan, SeccompPlan};
 use crate::seccomp::SeccompFilters;

@@ -13,6 +13,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use agentkernel_cgroup::Group;
 use agentkernel_process::{Program, Spawned};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg,
@@ -20,7 +21,6 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::cgroup::Group;
 use crate::lock::LockFile;
 use crate::paths::RuntimeDir;
 use crate::plan::Plan;

@@ -1,8 +1,9 @@
 //! A container in the words of Podman's own API: the one that it shares with Docker cannot say that nothing but what is
 //! named here is to be writable, nor what is to be hidden.
 
+use agentkernel_cgroup::{CPU_PERIOD_US, cpu_quota_us};
 use agentkernel_core::{Access, ByteSize, Limit, Limits, SandboxSpec};
-use agentkernel_hardening::limits::{CPU_PERIOD_US, cpu_quota_us, rlimits};
+use agentkernel_hardening::limits::rlimits;
 use serde_json::{Value, json};
 
 use super::{AGENT_WORDS, Facts, Plan, binds, labels, masked_paths, shm_bytes};

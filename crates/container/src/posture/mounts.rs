@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use agentkernel_cgroup::mountinfo::MountLine;
 use agentkernel_core::{Access, Control, SandboxSpec};
-use agentkernel_hardening::mountinfo::MountLine;
 
 use super::process::read;
 use crate::inside::WORKSPACE;

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use agentkernel_core::{Error, ErrorKind, Result};
 use agentkernel_link::still_held;
@@ -36,7 +37,7 @@ impl MicrovmBackend {
         &self,
         plan: &VmPlan,
         parts: &Parts,
-        holdings: &Holdings,
+        holdings: &Arc<Holdings>,
         way: Way<'_>,
     ) -> Result<Launched> {
         let host = |why: io::Error| host(why).on(holdings.path().display());
@@ -67,7 +68,7 @@ impl MicrovmBackend {
     }
 
     /// Starts its program, in its jail if it has one.
-    fn execute(&self, plan: &VmPlan, parts: &Parts, holdings: &Holdings, way: Way<'_>) -> Result<Vmm> {
+    fn execute(&self, plan: &VmPlan, parts: &Parts, holdings: &Arc<Holdings>, way: Way<'_>) -> Result<Vmm> {
         let (tools, base) = (&parts.tools, self.machines(parts));
         let kernel = self.store(&tools.home).image();
         let launch = match &tools.jail {
@@ -90,7 +91,7 @@ impl MicrovmBackend {
             }),
         };
         let failed = |why: io::Error| Error::new(ErrorKind::Boot, WHAT, why).on(&plan.name);
-        Vmm::start(&launch, &plan.argv()).map_err(failed)
+        Vmm::start(&launch, plan, holdings).map_err(failed)
     }
 
     /// Puts what the VMM needs into its folder, or its jail, and lets it in. In a jail files have names of their own, so that none

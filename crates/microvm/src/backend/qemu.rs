@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
 
 use agentkernel_core::{Error, ErrorKind, Result};
 use tokio::net::{UnixListener, UnixStream};
@@ -21,7 +22,7 @@ impl MicrovmBackend {
         &self,
         plan: &VmPlan,
         parts: &Parts,
-        holdings: &Holdings,
+        holdings: &Arc<Holdings>,
         way: Way<'_>,
     ) -> Result<Launched> {
         let Parts { tools, root, initramfs, .. } = parts;
@@ -42,7 +43,7 @@ impl MicrovmBackend {
             group: kvm_group(tools.accelerator),
         });
         let failed = |why: io::Error| Error::new(ErrorKind::Boot, WHAT, why).on(&plan.name);
-        let vmm = Vmm::start(&launch, &plan.argv()).map_err(failed)?;
+        let vmm = Vmm::start(&launch, plan, holdings).map_err(failed)?;
         // From here on an error drops it, which ends it.
         let both = async {
             let (stream, control) = tokio::try_join!(call_of(&vmm, &stream), call_of(&vmm, &control))?;

@@ -14,6 +14,7 @@ use super::MicrovmBackend;
 use super::holdings::Holdings;
 use super::parts::Parts;
 use crate::control::Control;
+use crate::group::Groups;
 use crate::plan::{Beginning, VmPlan, VmmKind};
 use crate::state::State;
 use crate::vmm::Vmm;
@@ -28,7 +29,7 @@ pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 
 /// A machine that waits to be renewed.
 pub(super) struct Started {
-    pub(super) holdings: Holdings,
+    pub(super) holdings: Arc<Holdings>,
     pub(super) plan: VmPlan,
     pub(super) vmm: Vmm,
     pub(super) control: Control,
@@ -69,9 +70,11 @@ impl MicrovmBackend {
     /// Starts the machine; it waits soon.
     pub(super) async fn start(&self, spec: &SandboxSpec, parts: &Parts, way: Way<'_>) -> Result<Started> {
         let above = self.above(parts);
-        let holdings = Holdings::take(&above, spec.name())?;
+        let groups = Groups::of(self.hierarchy(), &above);
+        let holdings = Holdings::take(&above, spec.name(), groups.as_ref())?;
         let beginning = if way.files().is_empty() { Beginning::Boot } else { Beginning::Restore };
         let plan = parts.plan(self.vmm, spec, holdings.user(), beginning);
+        let holdings = Arc::new(holdings.limited(&plan, groups.as_ref())?);
         // Others may forget it as soon as the machine has it.
         let base = way.files().last().filter(|_| plan.sparse && self.vmm == VmmKind::Firecracker);
         let base = base.map(File::open).transpose().map_err(host)?.map(Arc::new);

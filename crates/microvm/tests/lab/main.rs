@@ -105,13 +105,17 @@ async fn a_jailed_machine_runs_commands_and_stands_still_and_leaves_nothing() {
     let posture = sandbox.posture().await.expect("read");
     assert!(posture.holds(), "{posture:?}");
     let names: BTreeSet<_> = posture.controls.iter().map(|control| control.name.clone()).collect();
-    for name in ["vmm.root", "vmm.namespace.net", "vmm.seccomp", "vmm.user", "machine.network_devices"] {
+    for name in
+        ["vmm.root", "vmm.namespace.net", "vmm.seccomp", "vmm.user", "vmm.group", "machine.network_devices"]
+    {
         assert!(names.contains(name), "{name} in {names:?}");
     }
     // Asked of the kernel, and not of our own posture.
     let pid = vmm_of(spec.name().as_str());
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     assert!(status.contains("CapEff:\t0000000000000000") && status.contains("NoNewPrivs:\t1"), "{status}");
+    let group = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("read");
+    assert!(group.contains(&format!("-{}\n", spec.name())), "{group}");
     let seen = fs::read_dir(format!("/proc/{pid}/root")).expect("listed").flatten();
     let seen: BTreeSet<_> = seen.map(|entry| entry.file_name().display().to_string()).collect();
     assert!(!seen.contains("etc") && !seen.contains("proc") && !seen.contains("kernel"), "{seen:?}");

@@ -39,8 +39,38 @@ def die():
     os._exit(7)
 
 
+def hunger():
+    """Wants more memory than any machine has."""
+    held = []
+    while True:
+        held.append(b"x" * (64 << 20))
+
+
+def breed():
+    """Has children that outlive it, as many as it may."""
+    for count in range(1000):
+        try:
+            if os.fork() == 0:
+                os.setsid()
+                hang()
+        except OSError as why:
+            print(f"fake: no more than {count} children: {why}", flush=True)
+            die()
+
+
+def hoard():
+    """Writes a file that is larger than any snapshot."""
+    try:
+        os.ftruncate(os.open("/proc/self/fd/5/hoard", os.O_CREAT | os.O_WRONLY), 1 << 40)
+    except OSError as why:
+        print(f"fake: {why}", flush=True)
+    die()
+
+
 if mode == "hang-before-calling":
     hang()
+if mode in ("hunger", "breed", "hoard"):
+    globals()[mode]()
 if mode == "die-before-calling":
     die()
 stream, control = call("stream"), call("control").makefile("rw")

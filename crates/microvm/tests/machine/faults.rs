@@ -11,7 +11,7 @@ use agentkernel_core::{
 };
 use agentkernel_microvm::{MicrovmBackend, MicrovmSettings, setup};
 use agentkernel_testkit::leaks::{Marks, Snapshot, describe};
-use agentkernel_testkit::{random_u64, tool_or_skip};
+use agentkernel_testkit::{available_or_skip, random_u64, tool_or_skip};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::sync::MutexGuard;
@@ -130,6 +130,38 @@ async fn a_vmm_that_fails_before_it_has_called_is_told_with_its_last_words() {
         assert!(error.to_string().contains(says), "{mode}: {error}");
         assert!(error.why.contains("fake: "), "{mode}: {error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vmm_that_was_taken_over_gets_no_more_of_the_host_than_a_machine_may_and_leaves_nothing() {
+    if !groups_or_skip() {
+        return;
+    }
+    for (mode, says) in [
+        ("hunger", "signal: 9 (SIGKILL): it wanted more than the 1184 MiB of the host's memory"),
+        // One more is the VMM itself.
+        ("breed", "fake: no more than 96 children: "),
+        ("hoard", "fake: [Errno 27] File too large"),
+    ] {
+        let Some(host) = Host::new(mode).await else { return };
+        let backend = MicrovmBackend::qemu(host.settings()).hasty(20 * PATIENCE);
+        let error = boot_fails(&backend, &host.spec(), mode, &host.path("microvm")).await;
+        assert_eq!(error.kind, ErrorKind::Boot, "{mode}: {error}");
+        assert!(error.to_string().contains(says), "{mode}: {error}");
+    }
+}
+
+/// Whether control groups can be made here.
+pub fn groups_or_skip() -> bool {
+    let hierarchy = agentkernel_cgroup::Hierarchy::detect();
+    let (needs, hint) = (format!("control groups ({})", hierarchy.describe()), "run as root".into());
+    available_or_skip(
+        "cgroups",
+        &match hierarchy.can_limit() {
+            true => Availability::Available { facts: Vec::new() },
+            false => Availability::Unavailable { needs, hint },
+        },
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,9 @@
 //! What a sandbox may use, as a bundle says it: `process.rlimits` and `linux.resources`.
 
+use agentkernel_cgroup::{CPU_PERIOD_US, cpu_quota_us};
 use agentkernel_core::{Limit, SandboxSpec};
-use agentkernel_hardening::limits::{LOCKED_MEMORY_MAX, SIGNALS_MAX, cpu_quota_us};
+use agentkernel_hardening::limits::{LOCKED_MEMORY_MAX, SIGNALS_MAX};
 use serde_json::{Value, json};
-
-pub(crate) use agentkernel_hardening::limits::CPU_PERIOD_US;
 
 use super::runtime::host_pids;
 use super::{DEVICE_NUMBERS, PlanFacts};

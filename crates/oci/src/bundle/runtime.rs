@@ -1,10 +1,10 @@
 //! What a bundle says differently where a container runtime carries it out.
 
+use agentkernel_cgroup::INNER;
 use agentkernel_core::{Error, ErrorKind, Result, User};
 use serde_json::{Value, json};
 
 use super::PlanFacts;
-use crate::cgroup::INNER;
 use crate::engine::{AGENT, Engine, Runtime};
 use crate::plan::Privilege;
 use crate::seccomp;

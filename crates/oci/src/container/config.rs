@@ -3,11 +3,11 @@
 
 mod check;
 
+use agentkernel_cgroup::DeviceRule;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::capability;
-use crate::cgroup::DeviceRule;
 use crate::plan::Plan;
 
 /// `config.json`.

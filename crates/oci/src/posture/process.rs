@@ -4,10 +4,10 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fs;
 
+use agentkernel_cgroup::Group;
 use agentkernel_core::Control;
 
 use super::{Expected, read};
-use crate::cgroup::Group;
 use crate::kernel_file;
 
 /// Every process of the sandbox: those in its control group, and those in its PID namespace. One that is not its

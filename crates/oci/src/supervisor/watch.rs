@@ -4,13 +4,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use agentkernel_cgroup::Group;
 use agentkernel_core::CauseOfDeath;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::control::{Control, Entrance, Heard, send_with_descriptor};
 use super::{Ask, Report};
-use crate::cgroup::Group;
 use crate::container::Running;
 use crate::lock::LockFile;
 use crate::sys;

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use agentkernel_cgroup::mountinfo::MountLine;
 use agentkernel_core::{Access, Control, SandboxSpec};
 use agentkernel_hardening::limits::rlimits;
-use agentkernel_hardening::mountinfo::MountLine;
 
 use crate::inside::WORKSPACE;
 use crate::plan::shm_bytes;

@@ -1,7 +1,8 @@
 //! What a configuration may not say, and what it may not leave out: nothing in it is without effect.
 
+use agentkernel_cgroup::DeviceRule;
+
 use super::{Config, Mount, MountKind, NamespaceKind};
-use crate::cgroup::DeviceRule;
 use crate::plan::Plan;
 
 impl Config {

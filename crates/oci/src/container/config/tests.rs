@@ -102,7 +102,7 @@ fn a_bundle_of_another_plan_is_refused() {
         privilege: crate::plan::Privilege::Root { first_id: 1 },
         stage: Vec::new(),
         config,
-        cgroup: Some(crate::plan::CgroupPlan {
+        cgroup: Some(agentkernel_cgroup::CgroupPlan {
             path: "/agentkernel-x".into(),
             memory_bytes: None,
             cpu_milli: None,

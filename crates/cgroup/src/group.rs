@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
-use crate::{kernel_file, sys};
+use crate::{kernel_file, pause};
 
 /// One sandbox's control group.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) enum Group {
+pub enum Group {
     /// A folder for each controller that limits something.
     V1 {
         /// By controller.
@@ -20,15 +20,16 @@ pub(crate) enum Group {
         /// Where a container runtime makes folders of the same name besides.
         others: Vec<PathBuf>,
     },
+    /// The folder for all of them.
     V2(PathBuf),
 }
 
 /// The group within a sandbox's group that a container runtime makes and removes by itself, so that limits and
 /// counts are still there when it has.
-pub(crate) const INNER: &str = "box";
+pub const INNER: &str = "box";
 
 impl Group {
-    pub(super) fn file(&self, controller: &str, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, controller: &str, name: &str) -> PathBuf {
         match self {
             Self::V1 { folders, .. } => {
                 folders.get(controller).map(|folder| folder.join(name)).unwrap_or_default()
@@ -37,7 +38,7 @@ impl Group {
         }
     }
 
-    pub(super) fn read(&self, controller: &str, name: &str) -> io::Result<String> {
+    pub(crate) fn read(&self, controller: &str, name: &str) -> io::Result<String> {
         let path = self.file(controller, name);
         kernel_file::read_text(&path)
             .map(|text| text.trim().to_owned())
@@ -45,7 +46,7 @@ impl Group {
     }
 
     /// Whether a process is in it, in every tree that it has a folder in. One that has ended is in no group.
-    pub(crate) fn holds(&self, pid: i32, name: &str) -> bool {
+    pub fn holds(&self, pid: i32, name: &str) -> bool {
         let text = match kernel_file::read_text(format!("/proc/{pid}/cgroup")) {
             Ok(text) => text,
             Err(error) => return error.kind() == io::ErrorKind::NotFound,
@@ -71,7 +72,7 @@ impl Group {
     }
 
     /// Processes in it now.
-    pub(crate) fn processes(&self) -> Vec<i32> {
+    pub fn processes(&self) -> Vec<i32> {
         let text = self.read("pids", "cgroup.procs").unwrap_or_default();
         let inner = self.read("pids", "box/cgroup.procs").unwrap_or_default();
         text.lines().chain(inner.lines()).filter_map(|line| line.parse().ok()).collect()
@@ -86,7 +87,7 @@ impl Group {
     }
 
     /// Whether time stands still for all that is in it.
-    pub(crate) fn is_frozen(&self) -> io::Result<bool> {
+    pub fn is_frozen(&self) -> io::Result<bool> {
         match self {
             Self::V1 { .. } => Ok(self.read("freezer", "freezer.state")? == "FROZEN"),
             Self::V2(_) => Ok(self.read("", "cgroup.events")?.lines().any(|line| line == "frozen 1")),
@@ -98,19 +99,19 @@ impl Group {
     ///
     /// On v1 a process that is forked in the wrong moment keeps its group from ever being frozen (the kernel's
     /// freezer-subsystem.rst: "userspace may retry"): the order is given again, and now and then all are let go on first.
-    pub(crate) fn freeze(&self, frozen: bool) -> io::Result<()> {
+    pub fn freeze(&self, frozen: bool) -> io::Result<()> {
         const ATTEMPTS: u32 = 1000;
         let (file, [stop, go_on]) = self.freezer();
         for attempt in 1..=ATTEMPTS {
             if frozen && attempt % 20 == 0 {
                 fs::write(&file, go_on)?;
-                sys::pause(1);
+                pause(1);
             }
             fs::write(&file, if frozen { stop } else { go_on })?;
             if self.is_frozen()? == frozen {
                 return Ok(());
             }
-            sys::pause(if attempt < 10 { 1 } else { 5 });
+            pause(if attempt < 10 { 1 } else { 5 });
         }
         if frozen {
             fs::write(&file, go_on)?;
@@ -120,7 +121,7 @@ impl Group {
 
     /// Kills what is in it, until nothing is. Bounded: a process that a kernel bug keeps alive must
     /// not keep us.
-    pub(crate) fn kill_all(&self) -> io::Result<()> {
+    pub fn kill_all(&self) -> io::Result<()> {
         for attempt in 0..200 {
             let pids = self.processes();
             if pids.is_empty() {
@@ -136,13 +137,13 @@ impl Group {
                     return Err(io::Error::other(format!("not allowed to kill process {pid:?}")));
                 }
             }
-            sys::pause(5);
+            pause(5);
         }
         Err(io::Error::other("its processes do not die"))
     }
 
     /// Removes the group's folders; those that are gone are no error.
-    pub(crate) fn remove(&self) -> io::Result<()> {
+    pub fn remove(&self) -> io::Result<()> {
         // Every folder is tried; the first failure is told.
         let remove =
             |folder: &PathBuf| remove_folder(&folder.join(INNER)).and_then(|()| remove_folder(folder));
@@ -151,7 +152,7 @@ impl Group {
     }
 
     /// The folders that exist, for messages and leak checks.
-    pub(crate) fn exists(&self) -> bool {
+    pub fn exists(&self) -> bool {
         self.all_folders().into_iter().any(|folder| folder.exists())
     }
 
@@ -178,7 +179,7 @@ fn remove_folder(folder: &Path) -> io::Result<()> {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             // The last process has been reaped a moment ago; the kernel lets go of the group next.
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && attempt < 199 => sys::pause(5),
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && attempt < 199 => pause(5),
             Err(error) => {
                 return Err(io::Error::new(error.kind(), format!("{}: {error}", folder.display())));
             }

@@ -1,10 +1,4 @@
-//! Control groups: where a sandbox's group is, what it allows, and its end; on cgroup v1, v2 and the
-//! hybrid of both.
-
-mod enter;
-mod group;
-mod read_back;
-mod usage;
+//! Where the host has its control groups, and which of them are ours to fill.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,17 +6,14 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
-pub(crate) use enter::DeviceRule;
-pub(crate) use group::{Group, INNER};
-pub(crate) use read_back::has_swap;
-
+use crate::group::Group;
 use crate::kernel_file;
 use crate::mountinfo::MountLine;
 
 const ROOT: &str = "/sys/fs/cgroup";
 
 /// Controllers without which a limit cannot be enforced.
-pub(crate) const NEEDED: [&str; 3] = ["memory", "cpu", "pids"];
+pub const NEEDED: [&str; 3] = ["memory", "cpu", "pids"];
 
 /// Controllers of v1 in which a sandbox has a group.
 const USED: [&str; 6] = ["memory", "cpu", "cpuacct", "pids", "devices", "freezer"];
@@ -101,12 +92,12 @@ impl Hierarchy {
     }
 
     /// Whether this controller of v1 has a tree.
-    pub(crate) fn has(&self, controller: &str) -> bool {
+    pub fn has(&self, controller: &str) -> bool {
         matches!(self, Self::V1 { mounts, .. } if mounts.contains_key(controller))
     }
 
     /// The needed controllers that this host does not have.
-    pub(crate) fn missing(&self) -> Vec<&'static str> {
+    pub fn missing(&self) -> Vec<&'static str> {
         let has = |name: &str| match self {
             Self::V2 { base: Some(base) } => base.controllers.iter().any(|controller| controller == name),
             Self::V2 { base: None } => true, // this user's lack, not the host's
@@ -117,7 +108,7 @@ impl Hierarchy {
     }
 
     /// Whether the calling user may make groups where ours go.
-    pub(crate) fn is_writable(&self) -> bool {
+    pub fn is_writable(&self) -> bool {
         match self {
             Self::V2 { base } => base.is_some(),
             Self::V1 { mounts, .. } => {
@@ -127,8 +118,14 @@ impl Hierarchy {
         }
     }
 
+    /// Whether the calling user may make groups with limits.
+    #[must_use]
+    pub fn can_limit(&self) -> bool {
+        self.missing().is_empty() && self.is_writable()
+    }
+
     /// The whole name of a group that we call so: the path that [`Self::group`] wants.
-    pub(crate) fn name(&self, own: &str) -> String {
+    pub fn name(&self, own: &str) -> String {
         match self {
             Self::V2 { base: Some(base) } => Path::new("/").join(&base.path).join(own).display().to_string(),
             _ => format!("/{own}"),
@@ -136,7 +133,7 @@ impl Hierarchy {
     }
 
     /// The group called `name`, which need not exist.
-    pub(crate) fn group(&self, name: &str) -> Group {
+    pub fn group(&self, name: &str) -> Group {
         let name = name.trim_start_matches('/');
         match self {
             Self::V2 { .. } => Group::V2(Path::new(ROOT).join(name)),

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use agentkernel_core::SandboxUsage;
 
-use super::{Group, INNER};
+use crate::group::{Group, INNER};
 
 impl Group {
     /// Processes that the kernel killed in this group for want of memory.
-    pub(crate) fn out_of_memory_kills(&self) -> u64 {
+    pub fn out_of_memory_kills(&self) -> u64 {
         let file = match self {
             Self::V1 { .. } => "memory.oom_control",
             Self::V2(_) => "memory.events",
@@ -27,7 +27,7 @@ impl Group {
     }
 
     /// Most memory that was used at once.
-    pub(crate) fn memory_peak(&self) -> Option<u64> {
+    pub fn memory_peak(&self) -> Option<u64> {
         let file = match self {
             Self::V1 { .. } => "memory.max_usage_in_bytes",
             Self::V2(_) => "memory.peak",
@@ -36,7 +36,7 @@ impl Group {
     }
 
     /// What it uses now.
-    pub(crate) fn usage(&self) -> SandboxUsage {
+    pub fn usage(&self) -> SandboxUsage {
         let number = |controller: &str, file: &str| self.read(controller, file).ok()?.parse::<u64>().ok();
         let (memory, cpu) = match self {
             Self::V1 { .. } => {

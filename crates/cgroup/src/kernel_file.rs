@@ -12,14 +12,14 @@ const LENGTH_MAX: u64 = 64 << 20;
 
 /// Reads one. `std::fs::read` asks for the length first, which is always 0, and then takes bites of 32 bytes and more:
 /// nine system calls for a list of mounts, and here five.
-pub(crate) fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     let mut content = Vec::with_capacity(ROOM);
     File::open(path)?.take(LENGTH_MAX).read_to_end(&mut content)?;
     Ok(content)
 }
 
 /// The same, of one that is text.
-pub(crate) fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
+pub fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
     String::from_utf8(read(path)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 

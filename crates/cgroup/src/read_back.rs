@@ -2,22 +2,26 @@
 
 use std::io;
 
-use super::Group;
+use crate::group::Group;
 use crate::kernel_file;
 use crate::plan::CgroupPlan;
 
 /// What a group allows, as the kernel says it now. `None` is "no limit".
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct ReadBack {
-    pub(crate) memory_bytes: Option<u64>,
-    pub(crate) swap_bytes: Option<u64>,
-    pub(crate) cpu_milli: Option<u64>,
-    pub(crate) pids: Option<u64>,
+pub struct ReadBack {
+    /// Memory in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Swap beside it, in bytes.
+    pub swap_bytes: Option<u64>,
+    /// Processor time in thousandths of a processor.
+    pub cpu_milli: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
 }
 
 impl Group {
     /// Reads the limits back.
-    pub(crate) fn read_back(&self) -> io::Result<ReadBack> {
+    pub fn read_back(&self) -> io::Result<ReadBack> {
         match self {
             Self::V1 { .. } => self.read_back_v1(),
             Self::V2(_) => Ok(ReadBack {
@@ -53,12 +57,12 @@ impl Group {
     /// Whether it has rules for devices. On v2 a program in the kernel would judge them, which only root may load
     /// and which says nothing of what it does: there, mounts without devices and the missing right to make any must
     /// do.
-    pub(crate) fn rules_devices(&self) -> bool {
+    pub fn rules_devices(&self) -> bool {
         matches!(self, Self::V1 { folders, .. } if folders.contains_key("devices"))
     }
 
     /// The devices that may be used in it, as the kernel lists them; in order.
-    pub(crate) fn devices(&self) -> io::Result<Vec<String>> {
+    pub fn devices(&self) -> io::Result<Vec<String>> {
         let mut lines: Vec<String> =
             self.read("devices", "devices.list")?.lines().map(str::to_owned).collect();
         lines.sort_unstable();
@@ -66,7 +70,7 @@ impl Group {
     }
 
     /// Compares what was asked for with what the kernel says.
-    pub(crate) fn prove(&self, plan: &CgroupPlan) -> Result<(), String> {
+    pub fn prove(&self, plan: &CgroupPlan) -> Result<(), String> {
         let actual = self.read_back().map_err(|why| why.to_string())?;
         // The kernel keeps memory limits in whole pages.
         let pages = |bytes: Option<u64>| bytes.map(|bytes| bytes / 4096);
@@ -90,7 +94,7 @@ impl Group {
 }
 
 /// Whether the host has swap space at all.
-pub(crate) fn has_swap() -> bool {
+pub fn has_swap() -> bool {
     // One line is the heading.
     kernel_file::read_text("/proc/swaps").is_ok_and(|text| text.lines().count() > 1)
 }

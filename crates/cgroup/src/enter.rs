@@ -10,20 +10,21 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use agentkernel_hardening::limits::cpu_quota_us;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Group, NEEDED, has_swap};
-use crate::bundle::CPU_PERIOD_US;
-use crate::container::GroupDoor;
-use crate::plan::CgroupPlan;
+use crate::door::GroupDoor;
+use crate::group::Group;
+use crate::hierarchy::NEEDED;
+use crate::plan::{CPU_PERIOD_US, CgroupPlan, cpu_quota_us};
+use crate::read_back::has_swap;
 
 /// One of `linux.resources.devices`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct DeviceRule {
-    pub(crate) allow: bool,
+pub struct DeviceRule {
+    /// Whether it allows, or denies.
+    pub allow: bool,
     /// Without one, all devices are meant.
     #[serde(rename = "type")]
     kind: Option<char>,
@@ -34,13 +35,13 @@ pub(crate) struct DeviceRule {
 
 impl DeviceRule {
     /// Refuses one of which the kernel would read a part.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), String> {
         let is_whole = !self.access.is_empty() && self.access.chars().all(|one| "rwm".contains(one));
         if is_whole { Ok(()) } else { Err(format!("{:?} is no access to a device", self.access)) }
     }
 
     /// As a group of v1 takes it, and lists it.
-    pub(crate) fn line(&self) -> String {
+    pub fn line(&self) -> String {
         let any = |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |number| number.to_string());
         match self.kind {
             None => "a".to_owned(),
@@ -54,7 +55,7 @@ const WISHES: [&str; 3] = ["b *:* m", "c *:* m", "c 10:200 rwm"];
 
 impl Group {
     /// Makes the group with the limits of an OCI configuration's `linux.resources`.
-    pub(crate) fn create(&self, resources: &Value) -> io::Result<()> {
+    pub fn create(&self, resources: &Value) -> io::Result<()> {
         match self {
             Self::V1 { folders, .. } => {
                 for folder in folders.values() {
@@ -82,7 +83,7 @@ impl Group {
     }
 
     /// Gives a group that is in use other limits of memory and processors.
-    pub(crate) fn resize(&self, plan: &CgroupPlan) -> io::Result<()> {
+    pub fn resize(&self, plan: &CgroupPlan) -> io::Result<()> {
         let none = match self {
             Self::V1 { .. } => "-1",
             Self::V2(_) => "max",
@@ -147,12 +148,12 @@ impl Group {
     }
 
     /// Runtimes give their own group these rules as well, and can only have them while the group around it does.
-    pub(crate) fn allow_what_runtimes_want(&self) -> io::Result<()> {
+    pub fn allow_what_runtimes_want(&self) -> io::Result<()> {
         self.each_wish("devices.allow")
     }
 
     /// Takes them away again, from what is inside as well.
-    pub(crate) fn deny_what_runtimes_want(&self) -> io::Result<()> {
+    pub fn deny_what_runtimes_want(&self) -> io::Result<()> {
         self.each_wish("devices.deny")
     }
 
@@ -187,17 +188,28 @@ impl Group {
             .map_err(|error| named(&path, &error))
     }
 
-    /// Opens the way into the group for a process that is about to be made.
-    pub(crate) fn door(&self) -> io::Result<GroupDoor> {
+    /// The files by which a process of one thread gets into it: it writes 0 to each. On v2 it waits there for the rest of
+    /// the host.
+    #[must_use]
+    pub fn entrances(&self) -> Vec<PathBuf> {
         match self {
             Self::V1 { folders, .. } => {
-                let open = |folder: &PathBuf| {
-                    let path = folder.join("tasks");
-                    OpenOptions::new().write(true).open(&path).map_err(|error| named(&path, &error))
-                };
                 // Controllers that are mounted together share a folder.
                 let folders: BTreeSet<&PathBuf> = folders.values().collect();
-                folders.into_iter().map(open).collect::<io::Result<_>>().map(GroupDoor::Tasks)
+                folders.into_iter().map(|folder| folder.join("tasks")).collect()
+            }
+            Self::V2(folder) => vec![folder.join("cgroup.procs")],
+        }
+    }
+
+    /// Opens the way into the group for a process that is about to be made.
+    pub fn door(&self) -> io::Result<GroupDoor> {
+        match self {
+            Self::V1 { .. } => {
+                let open = |path: PathBuf| {
+                    OpenOptions::new().write(true).open(&path).map_err(|error| named(&path, &error))
+                };
+                self.entrances().into_iter().map(open).collect::<io::Result<_>>().map(GroupDoor::Tasks)
             }
             Self::V2(folder) => {
                 let open = File::open(folder).map_err(|error| named(folder, &error))?;
