@@ -64,6 +64,8 @@ pub struct Backend {
     pub host_socket: bool,
     /// Whether sandboxes in use can be kept as snapshots.
     pub snapshots: bool,
+    /// Whether a command can be run in a sandbox once before anybody gets it.
+    pub warm_up: bool,
 }
 
 /// How the daemon is to be stopped. In either way nothing is left.

@@ -63,6 +63,11 @@ pub struct SandboxRequest {
     /// bytes pass, descriptors and credentials do not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unix_socket: Option<UnixSocket>,
+    /// A command, word by word, that it runs once before anybody gets it: a warm sandbox while it waits, another one before
+    /// its first command. It has a minute, no input, and none of the variables below; what it leaves stays. If it fails,
+    /// there is no sandbox.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warm_up: Vec<Word>,
     /// Variables of every command in it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, Word>,

@@ -161,6 +161,7 @@ impl Backend for ContainerBackend {
             resize: true,
             host_socket: true,
             snapshots: false,
+            warm_up: true,
         }
     }
 
@@ -187,7 +188,7 @@ impl Backend for ContainerBackend {
         let posture = posture.map_err(|why| Error::new(ErrorKind::Internal, "read the posture", why))?;
         let sandbox = if self.is_strict { sandbox.proven(&posture).await? } else { sandbox };
         // Not before the proof, by which the agent has nothing open but its stream.
-        let sandbox = sandbox.with_host_socket(spec).await?;
+        let sandbox = sandbox.warmed_up(spec).await?.with_host_socket(spec).await?;
         Ok(Booted { sandbox: Box::new(sandbox), boot, ready: began.elapsed().saturating_sub(boot) })
     }
 }

@@ -68,6 +68,8 @@ pub struct Capabilities {
     pub host_socket: bool,
     /// Sandboxes in use can be kept as snapshots, and continued from them.
     pub snapshots: bool,
+    /// A command can be run in a sandbox once before anybody gets it, and what it leaves stays.
+    pub warm_up: bool,
 }
 
 impl Capabilities {

@@ -23,6 +23,7 @@ mod snapshot;
 mod spec;
 mod suggest;
 mod units;
+mod warm_up;
 
 pub use backend::{Adopted, Availability, Backend, Booted, Boundary, Capabilities, DuplexStream, Ended};
 pub use call::{Call, Returned};
@@ -45,3 +46,4 @@ pub use spec::{
 };
 pub use suggest::{nearest, unknown};
 pub use units::{ByteSize, CpuCount, parse_duration};
+pub use warm_up::warm_up;

@@ -37,6 +37,7 @@ pub struct SandboxSpec {
     network: Network,
     lifetime: Option<Duration>,
     emulate: bool,
+    warm_up: Option<Vec<Vec<u8>>>,
 }
 
 impl SandboxSpec {
@@ -56,6 +57,7 @@ impl SandboxSpec {
                 network: Network::None,
                 lifetime: None,
                 emulate: false,
+                warm_up: None,
             },
         }
     }
@@ -132,6 +134,12 @@ impl SandboxSpec {
         self.emulate
     }
 
+    /// The command that it runs once before anybody gets it, word by word.
+    #[must_use]
+    pub fn warm_up(&self) -> Option<&[Vec<u8>]> {
+        self.warm_up.as_deref()
+    }
+
     /// Whether a sandbox of the one can be given to who asks for the other: they are the same but for what can be changed
     /// after boot, which is the name on this host, the host's socket and, with `any_size`, memory and processors.
     #[must_use]
@@ -139,14 +147,14 @@ impl SandboxSpec {
         // All of them, so that a new field is thought of.
         #[rustfmt::skip]
         let Self {
-            name: _, host_socket: _, hostname, image, profile, limits, mounts, user, network, lifetime, emulate,
+            name: _, host_socket: _, hostname, image, profile, limits, mounts, user, network, lifetime, emulate, warm_up,
         } = self;
         let size = if any_size { Resize::from(&other.limits) } else { Resize::from(limits) };
         limits.with_size(size) == other.limits
             && (profile, user, network, emulate)
                 == (&other.profile, &other.user, &other.network, &other.emulate)
             && (lifetime, hostname, mounts) == (&other.lifetime, &other.hostname, &other.mounts)
-            && *image == other.image
+            && (image, warm_up) == (&other.image, &other.warm_up)
     }
 
     /// The same for a sandbox of another name.
@@ -231,6 +239,13 @@ impl SandboxSpecBuilder {
     #[must_use]
     pub fn emulate(mut self, emulate: bool) -> Self {
         self.spec.emulate = emulate;
+        self
+    }
+
+    /// Run this command once before anybody gets it; none without a word.
+    #[must_use]
+    pub fn warm_up(mut self, argv: Vec<Vec<u8>>) -> Self {
+        self.spec.warm_up = (!argv.is_empty()).then_some(argv);
         self
     }
 

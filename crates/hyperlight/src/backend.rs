@@ -185,6 +185,7 @@ impl Backend for HyperlightBackend {
             resize: false,
             host_socket: false,
             snapshots: false,
+            warm_up: false,
         }
     }
 

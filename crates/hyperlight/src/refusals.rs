@@ -44,6 +44,9 @@ pub(crate) fn plan(spec: &SandboxSpec, cache: Option<&Path>) -> Result<Plan> {
     if spec.host_socket().is_some() {
         return Err(refused("unix socket", "a machine has no way to the host"));
     }
+    if spec.warm_up().is_some() {
+        return Err(refused("warm-up", "each command has a machine in which nothing has run"));
+    }
     let limits = spec.limits();
     if limits.cpus.value().is_some_and(|cpus| cpus.as_milli() < 1000) {
         let why = "a machine has one whole processor while it computes, and less cannot be enforced";

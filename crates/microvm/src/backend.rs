@@ -135,15 +135,20 @@ async fn with_last_words(mut error: Error, end: End) -> Error {
     error
 }
 
-/// A sandbox that can be handed out.
-async fn proven(sandbox: LinkedSandbox, spec: &SandboxSpec) -> Result<Box<dyn Sandbox>> {
+/// A sandbox that is as planned.
+async fn proven(sandbox: LinkedSandbox, spec: &SandboxSpec) -> Result<LinkedSandbox> {
     let posture = sandbox.posture().await?;
     let sandbox = sandbox.proven(&posture).await?;
     if let Some(lifetime) = spec.lifetime() {
         // Its own time begins when it can be used: an emulated machine takes seconds until then.
         sandbox.set_lifetime(lifetime).await?;
     }
-    // Not before the proof, by which the agent has nothing open but its stream.
+    Ok(sandbox)
+}
+
+/// The same with the socket of the host that it is to have: not before the proof, by which the agent has nothing open but its
+/// stream.
+async fn handed_out(sandbox: LinkedSandbox, spec: &SandboxSpec) -> Result<Box<dyn Sandbox>> {
     Ok(Box::new(sandbox.with_host_socket(spec).await?))
 }
 
@@ -165,6 +170,7 @@ impl Backend for MicrovmBackend {
             resize: false,
             host_socket: true,
             snapshots: true,
+            warm_up: true,
         }
     }
 
@@ -191,7 +197,8 @@ impl Backend for MicrovmBackend {
             Ok((sandbox, _ready)) => sandbox,
             Err(error) => return Err(with_last_words(error, end).await),
         };
-        let sandbox = proven(sandbox, spec).await?;
+        let sandbox = proven(sandbox, spec).await?.warmed_up(spec).await?;
+        let sandbox = handed_out(sandbox, spec).await?;
         Ok(Booted { sandbox, boot, ready: began.elapsed().saturating_sub(boot) })
     }
 

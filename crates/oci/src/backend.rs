@@ -179,6 +179,7 @@ impl Backend for OciBackend {
             resize: self.facts.can_limit(),
             host_socket: true,
             snapshots: false,
+            warm_up: true,
         }
     }
 
@@ -228,7 +229,7 @@ impl Backend for OciBackend {
         let ((sandbox, _ready), posture) = (attached?, posture?);
         let sandbox = if self.lenient { sandbox } else { sandbox.proven(&posture).await? };
         // Not before the proof, by which the agent has nothing open but its stream.
-        let sandbox = sandbox.with_host_socket(spec).await?;
+        let sandbox = sandbox.warmed_up(spec).await?.with_host_socket(spec).await?;
         Ok(Booted { sandbox: Box::new(sandbox), boot, ready: began.elapsed().saturating_sub(boot) })
     }
 

@@ -35,6 +35,7 @@ pub fn spec(request: &SandboxRequest, name: SandboxName) -> Outcome<(BackendRequ
         spec = spec.hostname(hostname);
     }
     spec = spec.emulate(request.emulate);
+    spec = spec.warm_up(request.warm_up.iter().map(|word| word.as_bytes().to_vec()).collect());
     for (index, one) in request.mounts.iter().enumerate() {
         spec = spec.mount(mount(index, one)?);
     }

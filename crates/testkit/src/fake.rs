@@ -26,7 +26,7 @@ use std::time::Instant;
 
 use agentkernel_core::{
     Adopted, Availability, Backend, BackendKind, Booted, Capabilities, CauseOfDeath, Error, ErrorKind, Image,
-    Restored, Result, SandboxName, SandboxSpec, SnapshotInfo, SnapshotName,
+    Restored, Result, SandboxName, SandboxSpec, SnapshotInfo, SnapshotName, warm_up,
 };
 use async_trait::async_trait;
 
@@ -95,6 +95,7 @@ impl Backend for FakeBackend {
             resize: true,
             host_socket: false,
             snapshots: true,
+            warm_up: true,
         }
     }
 
@@ -121,6 +122,7 @@ impl Backend for FakeBackend {
         self.names.settle(sandbox.house());
         let boot = begin.elapsed();
         sandbox.prove_exec().await?;
+        warm_up(&sandbox, spec).await?;
         Ok(Booted { sandbox: Box::new(sandbox), boot, ready: begin.elapsed().saturating_sub(boot) })
     }
 

@@ -82,6 +82,7 @@ impl Backend for WasmBackend {
             resize: false,
             host_socket: false,
             snapshots: false,
+            warm_up: false,
         }
     }
 

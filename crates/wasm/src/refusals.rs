@@ -34,6 +34,9 @@ pub(crate) fn wanted(spec: &SandboxSpec) -> Result<Wanted> {
     if spec.host_socket().is_some() {
         return Err(refused("unix socket", "a Wasm module has no sockets"));
     }
+    if spec.warm_up().is_some() {
+        return Err(refused("warm-up", "a module leaves nothing behind that another run of it would find"));
+    }
     let limits = spec.limits();
     let at_once = |limit: Option<u32>| usize::try_from(limit.unwrap_or(u32::MAX)).unwrap_or(usize::MAX);
     let processors = at_once(limits.cpus.value().map(|cpus| cpus.as_milli() / 1000));

@@ -79,6 +79,11 @@ pub struct SandboxFlags {
     #[arg(long, value_name = "SIZE")]
     disk: Option<ByteSize>,
 
+    /// Have /bin/sh run SCRIPT in it once before it is handed out: a warm sandbox while it waits, another before its
+    /// first command. What it leaves stays; if it fails, so does the start
+    #[arg(long, value_name = "SCRIPT")]
+    warm_up: Option<OsString>,
+
     /// What it calls itself: a-z, 0-9 and -. Such a sandbox is never a warm one [default: random]
     #[arg(long, value_name = "NAME")]
     hostname: Option<SandboxName>,
@@ -118,6 +123,7 @@ impl SandboxFlags {
             memory,
             pids,
             disk,
+            warm_up,
             hostname,
             emulate,
         } = self;
@@ -133,6 +139,7 @@ impl SandboxFlags {
             && memory.is_none()
             && pids.is_none()
             && disk.is_none()
+            && warm_up.is_none()
             && hostname.is_none()
             && !emulate
     }
@@ -183,6 +190,10 @@ impl SandboxFlags {
         }
         if let Some(text) = &self.unix_socket {
             spec = spec.host_socket(Some(unix_socket(text, environment)?));
+        }
+        if let Some(script) = &self.warm_up {
+            let words = [b"/bin/sh", &b"-c"[..], script.as_bytes()];
+            spec = spec.warm_up(words.map(<[u8]>::to_vec).to_vec());
         }
         spec.build()
     }

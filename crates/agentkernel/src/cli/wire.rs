@@ -43,6 +43,7 @@ pub fn sandbox(
         disk: Some(limits.disk.to_string()),
         mounts: spec.mounts().iter().map(mount).collect(),
         unix_socket: spec.host_socket().map(unix_socket),
+        warm_up: spec.warm_up().unwrap_or_default().iter().cloned().map(api::Word).collect(),
         ..api::SandboxRequest::default()
     }
 }

@@ -27,6 +27,8 @@ mod streams;
 mod support;
 #[path = "../program/terminal.rs"]
 mod terminal;
+#[path = "../program/warm_up.rs"]
+mod warm_up;
 
 mod background;
 mod containers;

@@ -26,6 +26,26 @@ fn a_pool_is_filled_to_its_size_and_drained() {
 }
 
 #[test]
+fn warm_sandboxes_have_run_what_they_were_to_run_and_go_to_who_asks_for_that() {
+    let Some(trial) = Trial::booting() else { return };
+    let warmed = ["--warm-up", "sleep 0.1; echo warmed >left"];
+    trial.say(&[&["pool", "set", "1..1"], &warmed[..]].concat()).assert_success();
+    let run = |flags: &[&str]| {
+        let words = [&["run", "--format", "json"], flags, &["--", "sh", "-c", "cat left; true"]].concat();
+        let said = trial.say(&words).assert_success();
+        let json: Value = serde_json::from_slice(&said.stdout).expect("JSON");
+        (json["origin"].clone(), json["stdout"].clone())
+    };
+    let warm = comes_true(DEADLINE, || {
+        let (origin, left) = run(&warmed);
+        assert_eq!(left, "warmed\n", "of a sandbox that is {origin}");
+        origin == "warm"
+    });
+    assert!(warm, "the pool does not get warm");
+    assert_eq!(run(&[]).1, "", "who does not ask for it");
+}
+
+#[test]
 fn what_there_is_no_room_for_is_refused_with_the_way_out() {
     let Some(trial) = Trial::booting() else { return };
     let said = trial.say(&["pool", "set", "500..500"]).assert_code(2).stderr_text();

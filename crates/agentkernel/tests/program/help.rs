@@ -120,6 +120,9 @@ fn run_says_what_every_flag_does_with_its_unit_and_default() {
                                           1024; permissive 4096]
           --disk <SIZE>                   Size of each writable place, in bytes or with K, M, G, T
                                           [default: 1G; moderate 4G; permissive 16G]
+          --warm-up <SCRIPT>              Have /bin/sh run SCRIPT in it once before it is handed out: a
+                                          warm sandbox while it waits, another before its first command.
+                                          What it leaves stays; if it fails, so does the start
           --hostname <NAME>               What it calls itself: a-z, 0-9 and -. Such a sandbox is never
                                           a warm one [default: random]
           --emulate                       With --backend qemu: emulate the machine in software, without

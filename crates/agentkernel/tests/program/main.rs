@@ -22,6 +22,7 @@ mod streams;
 mod support;
 mod terminal;
 mod usage;
+mod warm_up;
 
 /// Whether a daemon runs the commands: `tests/daemon` includes these very files with `true`.
 const BY_DAEMON: bool = false;

@@ -227,6 +227,7 @@ impl Backend for AppleBackend {
             resize: false,
             host_socket: true,
             snapshots: false,
+            warm_up: true,
         }
     }
 
@@ -256,7 +257,7 @@ impl Backend for AppleBackend {
             }
         };
         // Not before the proof, by which the agent has nothing open but its stream.
-        let sandbox = sandbox.with_host_socket(spec).await?;
+        let sandbox = sandbox.warmed_up(spec).await?.with_host_socket(spec).await?;
         Ok(Booted { sandbox: Box::new(sandbox), boot, ready: began.elapsed().saturating_sub(boot) })
     }
 }

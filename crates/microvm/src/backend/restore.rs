@@ -8,7 +8,7 @@ use agentkernel_core::{
 use agentkernel_link::LinkedSandbox;
 
 use super::start::{Started, WHAT, Way};
-use super::{MicrovmBackend, defaults, proven, with_last_words};
+use super::{MicrovmBackend, defaults, handed_out, proven, with_last_words};
 use crate::backend::parts::Parts;
 use crate::boundary::VmBoundary;
 use crate::kept::{Kept, KeptStore};
@@ -70,7 +70,7 @@ impl MicrovmBackend {
             Ok((sandbox, _ready, commands)) => (sandbox, commands),
             Err(error) => return Err(with_last_words(error, end).await),
         };
-        let sandbox = proven(sandbox, spec).await?;
+        let sandbox = handed_out(proven(sandbox, spec).await?, spec).await?;
         Ok(Restored { sandbox, commands, evidence, ready: began.elapsed() })
     }
 }

@@ -107,6 +107,15 @@ fn an_emulated_machine_is_no_other_ones_and_says_what_it_is() {
 }
 
 #[test]
+fn a_sandbox_that_has_run_something_is_no_other_ones_and_says_what_it_was() {
+    let warmed = |word: &str| builder("one").warm_up(vec![b"sh".to_vec(), word.as_bytes().to_vec()]);
+    assert!(alike(RIGID, warmed("a"), warmed("a")));
+    assert!(!alike(RIGID, warmed("a"), warmed("b")) && !alike(RIGID, warmed("a"), builder("one")));
+    let line = key(RIGID, warmed("a\nb")).to_string();
+    assert!(line.contains(", warmed up by sh a\\nb, "), "{line}");
+}
+
+#[test]
 fn a_key_reads_as_one_line() {
     let spec = SandboxSpec::builder("one".parse().expect("a name"), Profile::Restrictive).build();
     let spec = spec.expect("valid");

@@ -46,6 +46,7 @@ pub async fn info(State(daemon): State<Arc<Daemon>>) -> axum::Json<Info> {
             resize: can.resize,
             host_socket: can.host_socket,
             snapshots: can.snapshots,
+            warm_up: can.warm_up,
         }
     });
     axum::Json(Info {

@@ -48,6 +48,12 @@ pub const RULES: &[Rule] = &[
         "A boot that fails leaves nothing on the host."
     ),
     rule!(
+        "lifecycle.a_warm_up_has_run_once",
+        Needs::WarmUp,
+        warm_up,
+        "What is to be run once has run before the first command, and is not run again; if it fails, there is no sandbox."
+    ),
+    rule!(
         "lifecycle.twenty_cycles_leave_nothing",
         Needs::Nothing,
         cycles,
@@ -143,6 +149,25 @@ async fn failed_boot(context: &Context<'_>) -> Kept {
     context.nothing_left(&before).await?;
     // The name is free again.
     stop(context.boot_named(&name).await?).await.map(drop)
+}
+
+async fn warm_up(context: &Context<'_>) -> Kept {
+    let words = |script: &str| sh(script).argv;
+    let name = context.fresh_name();
+    // As it runs, it has a stream of output that nobody reads.
+    let leaves = "yes | head -c 300000; echo ran >>warmed; (sleep 1000 >/dev/null 2>&1 &)";
+    let spec = context.spec(&name).warm_up(words(leaves));
+    let sandbox = context.boot_spec(spec).await?.sandbox;
+    for _ in 0..2 {
+        same("what it has left", text_of(&*sandbox, "cat warmed 2>/dev/null; true").await?.trim(), "ran")?;
+    }
+    stop(sandbox).await?;
+    let before = context.snapshot(&[&name]);
+    let fails = context.boot_spec(context.spec(&name).warm_up(words("echo bad news >&2; exit 3"))).await;
+    let Err(error) = fails else { return Err(Broken("it booted though its warm-up failed".into())) };
+    let told = error.0;
+    ensure!(told.contains("exit code 3: bad news"), "its failure is told as {told:?}");
+    context.nothing_left(&before).await
 }
 
 async fn cycles(context: &Context<'_>) -> Kept {

@@ -107,6 +107,8 @@ pub struct Rules {
     pub adopt: bool,
     /// Its sandboxes can be kept as snapshots.
     pub snapshots: bool,
+    /// A command can be run in its sandboxes once before anybody gets them.
+    pub warm_up: bool,
 }
 
 impl Rules {
@@ -128,6 +130,7 @@ impl Rules {
             pause: capabilities.pause,
             adopt: capabilities.adopt,
             snapshots: capabilities.snapshots,
+            warm_up: capabilities.warm_up,
         }
     }
 
@@ -146,6 +149,7 @@ impl Rules {
             Needs::ResizeCpus => (self.resize_cpus, "processors of a live sandbox cannot be changed here"),
             Needs::Pause => (self.pause, "time cannot be stopped here"),
             Needs::Adopt => (self.adopt, "sandboxes do not outlive their holder here"),
+            Needs::WarmUp => (self.warm_up, "nothing that a command leaves would be found by the next"),
             Needs::Snapshots => (self.snapshots, "sandboxes cannot be kept as snapshots"),
             Needs::PauseAndAdopt => {
                 (self.pause && self.adopt, "a paused sandbox does not outlive its holder here")

@@ -34,6 +34,7 @@ pub enum Needs {
     Adopt,
     PauseAndAdopt,
     Snapshots,
+    WarmUp,
 }
 
 /// A rule's function. It is done when the rule holds.

@@ -18,6 +18,9 @@ pub fn bent(spec: &SandboxSpec, fault: Fault) -> Result<SandboxSpec> {
         Fault::CpuLimitIsIgnored => Limits { cpus: Limit::At(CpuCount::whole(4)), ..limits },
         Fault::LifetimeIsIgnored => return copy(spec, spec.name().clone()).lifetime(None).build(),
         Fault::MountIsIgnored => return without_mounts(spec),
+        Fault::WarmUpIsIgnored => {
+            return with_mounts(copy(spec, spec.name().clone()), spec).warm_up(Vec::new()).build();
+        }
         _ => return Ok(spec.clone()),
     };
     with_mounts(copy(spec, spec.name().clone()).limits(other), spec).build()
@@ -40,6 +43,7 @@ fn copy(spec: &SandboxSpec, name: SandboxName) -> SandboxSpecBuilder {
         .user(spec.user())
         .lifetime(spec.lifetime())
         .host_socket(spec.host_socket().cloned())
+        .warm_up(spec.warm_up().unwrap_or_default().to_vec())
 }
 
 fn with_mounts(builder: SandboxSpecBuilder, spec: &SandboxSpec) -> SandboxSpecBuilder {

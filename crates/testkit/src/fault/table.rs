@@ -141,6 +141,8 @@ pub enum Fault {
     FailedBootLeaves,
     /// A mount that cannot be made is left out.
     MountIsIgnored,
+    /// The command that is to be run once is not.
+    WarmUpIsIgnored,
     /// Every boot leaves a file open.
     LeaksDescriptor,
     /// Commands that run when the sandbox is stopped never end.
@@ -265,6 +267,7 @@ pub const EXPECTATIONS: &[Expectation] = &[
     expect(Fault::DropLeavesProcesses, "lifecycle.drop_leaves_nothing", "left on the host"),
     expect(Fault::FailedBootLeaves, "lifecycle.a_failed_boot_leaves_nothing", "left on the host"),
     expect(Fault::MountIsIgnored, "lifecycle.a_failed_boot_leaves_nothing", "it booted"),
+    expect(Fault::WarmUpIsIgnored, "lifecycle.a_warm_up_has_run_once", "what it has left"),
     expect(Fault::LeaksDescriptor, "lifecycle.twenty_cycles_leave_nothing", "/dev/null"),
     expect(Fault::StopHidesTheEnd, "lifecycle.stop_ends_running_commands", "did not end"),
     expect(Fault::OneSandboxAtATime, "lifecycle.ten_live_at_once", "did not end"),

@@ -1,0 +1,56 @@
+//! The command that a sandbox runs once before anybody gets it.
+
+use std::time::Duration;
+
+use crate::{Command, Error, ErrorKind, Exited, OutputStream, ProcessEvent, Result, Sandbox, SandboxSpec};
+
+/// How long it may take. A sandbox that waits for ever to be handed out is of no use to anybody.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Most of its complaint that is told, bytes: the end of it.
+const COMPLAINT_MAX: usize = 512;
+
+/// Runs what the description wants to have run once, as the sandbox's user, without input; what it leaves, files and
+/// processes, stays. Does nothing where nothing is wanted.
+///
+/// # Errors
+/// It cannot be started, fails, or takes longer than a minute. The sandbox is then none that may be handed out.
+pub async fn warm_up(sandbox: &dyn Sandbox, spec: &SandboxSpec) -> Result<()> {
+    let Some(argv) = spec.warm_up() else { return Ok(()) };
+    let failed = |why: String| {
+        let error = Error::new(ErrorKind::Boot, "warm the sandbox up", why);
+        let words: Vec<_> = argv.iter().map(|word| word.escape_ascii().to_string()).collect();
+        error.on(words.join(" ")).hint("run it as a command, to see all that it says")
+    };
+    let command = Command { timeout: Some(DEADLINE), ..Command::new(argv.iter().cloned()) };
+    let (exited, complaint) = run(sandbox, &command).await.map_err(|error| failed(error.to_string()))?;
+    if exited.timed_out {
+        return Err(failed(format!("it takes longer than {} s{complaint}", DEADLINE.as_secs())));
+    }
+    if !exited.status.is_success() {
+        return Err(failed(format!("it ended with {}{complaint}", exited.status)));
+    }
+    Ok(())
+}
+
+/// Runs it to its end, and keeps the end of what it complains of, behind a colon.
+async fn run(sandbox: &dyn Sandbox, command: &Command) -> Result<(Exited, String)> {
+    let mut process = sandbox.exec(command).await?;
+    let mut complaint = Vec::new();
+    loop {
+        match process.next().await? {
+            ProcessEvent::Output(OutputStream::Stderr, bytes) => {
+                complaint.extend_from_slice(&bytes);
+                let surplus = complaint.len().saturating_sub(COMPLAINT_MAX);
+                complaint.drain(..surplus);
+            }
+            ProcessEvent::Exited(exited) => {
+                let said = String::from_utf8_lossy(&complaint);
+                let said = said.trim();
+                let told = if said.is_empty() { String::new() } else { format!(": {said}") };
+                return Ok((exited, told));
+            }
+            ProcessEvent::Output(OutputStream::Stdout, _) => {}
+        }
+    }
+}
