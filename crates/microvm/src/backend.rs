@@ -8,6 +8,7 @@ mod parts;
 mod qemu;
 mod restore;
 mod start;
+mod warmed;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -29,6 +30,8 @@ use crate::probe::{JailTools, Unusable};
 use crate::vmm::End;
 pub(crate) use holdings::Holdings;
 pub(crate) use machine::write as write_snapshot;
+use parts::Parts;
+pub(crate) use restore::Keeping;
 
 /// How long a guest may take from its first instruction until its agent answers. Hardware takes less than a second, and much
 /// longer where the host itself is a guest; an emulator took 3 on an idle machine.
@@ -120,6 +123,28 @@ impl MicrovmBackend {
     }
 }
 
+impl MicrovmBackend {
+    /// A sandbox that is as planned, and how long its machine took since it was begun.
+    async fn boot_as_planned(
+        &self,
+        spec: &SandboxSpec,
+        parts: &Parts,
+        keeping: &Keeping,
+        began: Instant,
+    ) -> Result<(LinkedSandbox, Duration)> {
+        let started = self.machine(spec, parts).await?;
+        let boot = began.elapsed();
+        let hello = self.hello(started.plan.accelerator)?;
+        let end = started.vmm.end();
+        let (boundary, stream) = self.boundary(started, parts, keeping);
+        let sandbox = match LinkedSandbox::attach(spec, boundary, stream, hello, defaults()).await {
+            Ok((sandbox, _ready)) => sandbox,
+            Err(error) => return Err(with_last_words(error, end).await),
+        };
+        Ok((proven(sandbox, spec).await?, boot))
+    }
+}
+
 /// How commands are run where none says otherwise.
 fn defaults() -> ExecDefaults {
     let rehearsal = Some(vec![format!("/{AGENT}").into_bytes(), b"--rehearse".to_vec()]);
@@ -186,19 +211,14 @@ impl Backend for MicrovmBackend {
     }
 
     async fn boot(&self, spec: &SandboxSpec) -> Result<Booted> {
+        if spec.warm_up().is_some() && self.settings.snapshots {
+            return self.boot_warmed(spec).await;
+        }
         let began = Instant::now();
         let parts = self.parts(spec).await?;
-        let started = self.machine(spec, &parts).await?;
-        let boot = began.elapsed();
-        let hello = self.hello(started.plan.accelerator)?;
-        let end = started.vmm.end();
-        let (boundary, stream) = self.boundary(started, &parts);
-        let sandbox = match LinkedSandbox::attach(spec, boundary, stream, hello, defaults()).await {
-            Ok((sandbox, _ready)) => sandbox,
-            Err(error) => return Err(with_last_words(error, end).await),
-        };
-        let sandbox = proven(sandbox, spec).await?.warmed_up(spec).await?;
-        let sandbox = handed_out(sandbox, spec).await?;
+        let keeping = Keeping::new(self.kept());
+        let (sandbox, boot) = self.boot_as_planned(spec, &parts, &keeping, began).await?;
+        let sandbox = handed_out(sandbox.warmed_up(spec).await?, spec).await?;
         Ok(Booted { sandbox, boot, ready: began.elapsed().saturating_sub(boot) })
     }
 

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::backend::Holdings;
+use crate::backend::Keeping;
 use crate::control::Control;
 use crate::kept::{Kept, KeptStore};
 use crate::line::Exchange;
@@ -45,7 +46,7 @@ pub(crate) struct VmBoundary {
     lifetime: watch::Sender<Option<Instant>>,
     keeper: JoinHandle<()>,
     /// Where snapshots of it are kept, and what is kept of it beside its memory.
-    kept: Option<(KeptStore, Kept)>,
+    kept: Option<(Keeping, Kept)>,
     /// By which the agent is called anew, where its call ends with each snapshot.
     exchange: Option<Exchange>,
     /// Given up when the VMM is gone.
@@ -64,8 +65,8 @@ impl VmBoundary {
     }
 
     /// The same, of which snapshots can be taken.
-    pub(crate) fn kept_in(mut self, store: KeptStore, of: Kept) -> Self {
-        self.kept = Some((store, of));
+    pub(crate) fn kept_in(mut self, keeping: Keeping, of: Kept) -> Self {
+        self.kept = Some((keeping, of));
         self
     }
 
@@ -75,13 +76,14 @@ impl VmBoundary {
         self
     }
 
-    fn kept(&self) -> Result<(&KeptStore, &Kept)> {
+    fn kept(&self) -> Result<(KeptStore, &Kept)> {
         let refused = || {
             let hint = "set AGENTKERNEL_HOME to where they are to be";
             let why = "there is no home to keep any in";
             Error::new(ErrorKind::NotSupported, TAKE, why).on(&self.name).hint(hint)
         };
-        self.kept.as_ref().map(|(store, of)| (store, of)).ok_or_else(refused)
+        let kept = self.kept.as_ref().and_then(|(keeping, of)| Some((keeping.store()?, of)));
+        kept.ok_or_else(refused)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -240,7 +242,7 @@ impl Boundary for VmBoundary {
         let (store, of) = self.kept()?;
         // Held until it is renewed: one that was paused meanwhile could not be.
         let mut control = self.control.lock().await;
-        let written = self.write(store, name, &mut control).await;
+        let written = self.write(&store, name, &mut control).await;
         let renewal = Renewal::of_the_same().map_err(self.failed(TAKE))?;
         let said = guest.renew(&renewal.lines).await?;
         drop(control);

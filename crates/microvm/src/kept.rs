@@ -100,6 +100,11 @@ impl KeptStore {
         Self { store: SnapshotStore::of_users(home), vmm }
     }
 
+    /// Those of machines that have run what they were to run once: they are made anew where they are not there.
+    pub(crate) fn warmed(home: &Path, vmm: VmmKind) -> Self {
+        Self { store: SnapshotStore::warmed(home), vmm }
+    }
+
     /// The files of one whose content is guarded: the machine's, and what is known of it.
     fn files(&self) -> Vec<&'static str> {
         self.vmm.snapshot_files().iter().copied().chain([ABOUT]).collect()

@@ -52,6 +52,10 @@ impl Key {
         Self(hex(&digest.finalize()))
     }
 
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// What somebody calls it.
     pub(crate) fn named(name: &SnapshotName) -> Self {
         Self(name.to_string())
@@ -94,6 +98,11 @@ impl SnapshotStore {
     /// Those that somebody has taken of a machine in use, until he removes them.
     pub(crate) fn of_users(home: &Path) -> Self {
         Self { folder: home.join("kept"), is_cache: false }
+    }
+
+    /// Those of machines that have run what they were to run once.
+    pub(crate) fn warmed(home: &Path) -> Self {
+        Self { folder: home.join("snapshots/warmed"), is_cache: true }
     }
 
     /// The names of all.

@@ -9,6 +9,7 @@ mod past;
 mod posture;
 mod root;
 mod snapshots;
+mod warmed;
 
 use std::time::Instant;
 
