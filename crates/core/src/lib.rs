@@ -46,4 +46,4 @@ pub use spec::{
 };
 pub use suggest::{nearest, unknown};
 pub use units::{ByteSize, CpuCount, parse_duration};
-pub use warm_up::warm_up;
+pub use warm_up::{WarmUp, warm_up};

@@ -21,7 +21,7 @@ pub use profile::Profile;
 pub use socket::HostSocket;
 pub use user::User;
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, WarmUp};
 
 /// A checked description of one sandbox. A backend enforces every field or refuses with its name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -37,7 +37,7 @@ pub struct SandboxSpec {
     network: Network,
     lifetime: Option<Duration>,
     emulate: bool,
-    warm_up: Option<Vec<Vec<u8>>>,
+    warm_up: Option<WarmUp>,
 }
 
 impl SandboxSpec {
@@ -134,10 +134,10 @@ impl SandboxSpec {
         self.emulate
     }
 
-    /// The command that it runs once before anybody gets it, word by word.
+    /// The command that it runs once before anybody gets it.
     #[must_use]
-    pub fn warm_up(&self) -> Option<&[Vec<u8>]> {
-        self.warm_up.as_deref()
+    pub fn warm_up(&self) -> Option<&WarmUp> {
+        self.warm_up.as_ref()
     }
 
     /// Whether a sandbox of the one can be given to who asks for the other: they are the same but for what can be changed
@@ -244,8 +244,8 @@ impl SandboxSpecBuilder {
 
     /// Run this command once before anybody gets it; none without a word.
     #[must_use]
-    pub fn warm_up(mut self, argv: Vec<Vec<u8>>) -> Self {
-        self.spec.warm_up = (!argv.is_empty()).then_some(argv);
+    pub fn warm_up(mut self, warm_up: Option<WarmUp>) -> Self {
+        self.spec.warm_up = warm_up.filter(|warm_up| !warm_up.argv.is_empty());
         self
     }
 

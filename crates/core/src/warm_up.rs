@@ -1,5 +1,6 @@
 //! The command that a sandbox runs once before anybody gets it.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::{Command, Error, ErrorKind, Exited, OutputStream, ProcessEvent, Result, Sandbox, SandboxSpec};
@@ -10,19 +11,36 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Most of its complaint that is told, bytes: the end of it.
 const COMPLAINT_MAX: usize = 512;
 
+/// A command that a sandbox runs once before anybody gets it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WarmUp {
+    /// Its words.
+    pub argv: Vec<Vec<u8>>,
+    /// For whom: what it draws at random is no secret to whoever gets another sandbox that goes on from this one, and those
+    /// are his alone.
+    pub owner: String,
+}
+
+/// In one line, for a person.
+impl fmt::Display for WarmUp {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<_> = self.argv.iter().map(|word| word.escape_ascii().to_string()).collect();
+        out.write_str(&words.join(" "))
+    }
+}
+
 /// Runs what the description wants to have run once, as the sandbox's user, without input; what it leaves, files and
 /// processes, stays. Does nothing where nothing is wanted.
 ///
 /// # Errors
 /// It cannot be started, fails, or takes longer than a minute. The sandbox is then none that may be handed out.
 pub async fn warm_up(sandbox: &dyn Sandbox, spec: &SandboxSpec) -> Result<()> {
-    let Some(argv) = spec.warm_up() else { return Ok(()) };
+    let Some(warm_up) = spec.warm_up() else { return Ok(()) };
     let failed = |why: String| {
         let error = Error::new(ErrorKind::Boot, "warm the sandbox up", why);
-        let words: Vec<_> = argv.iter().map(|word| word.escape_ascii().to_string()).collect();
-        error.on(words.join(" ")).hint("run it as a command, to see all that it says")
+        error.on(warm_up).hint("run it as a command, to see all that it says")
     };
-    let command = Command { timeout: Some(DEADLINE), ..Command::new(argv.iter().cloned()) };
+    let command = Command { timeout: Some(DEADLINE), ..Command::new(warm_up.argv.iter().cloned()) };
     let (exited, complaint) = run(sandbox, &command).await.map_err(|error| failed(error.to_string()))?;
     if exited.timed_out {
         return Err(failed(format!("it takes longer than {} s{complaint}", DEADLINE.as_secs())));

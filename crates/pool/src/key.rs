@@ -132,9 +132,8 @@ impl fmt::Display for PoolKey {
         if self.spec.emulate() {
             write!(out, ", emulated: not a security boundary")?;
         }
-        if let Some(words) = self.spec.warm_up() {
-            let words: Vec<_> = words.iter().map(|word| word.escape_ascii().to_string()).collect();
-            write!(out, ", warmed up by {}", words.join(" "))?;
+        if let Some(warm_up) = self.spec.warm_up() {
+            write!(out, ", warmed up for {} by {warm_up}", warm_up.owner)?;
         }
         if !self.resize {
             write!(out, ", memory {memory}, cpus {cpus}")?;

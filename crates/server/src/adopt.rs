@@ -39,7 +39,7 @@ async fn get_back(daemon: &Arc<Daemon>, row: &Row) -> Result<(), String> {
         return Err("the daemon was restarted while it was being made".into());
     };
     let name: SandboxName = host_name.parse()?;
-    let (request, spec) = convert::spec(&row.request, name).map_err(words)?;
+    let (request, spec) = convert::spec(&row.request, name, &row.sandbox.owner).map_err(words)?;
     let kind = daemon.registry.all().iter().map(|backend| backend.kind());
     let kind = kind.into_iter().find(|kind| kind.as_str() == row.sandbox.backend);
     let kind = kind.ok_or_else(|| {

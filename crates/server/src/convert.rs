@@ -13,7 +13,7 @@ use agentkernel_api as api;
 use agentkernel_api::{CommandRequest, CommandResult, SandboxRequest, StdinMode, Word};
 use agentkernel_core::{
     Access, BindMount, CauseOfDeath, Command, CommandUser, ExitStatus, Exited, HostSocket, Image, Limits,
-    Phases, Profile, SandboxName, SandboxSpec, Stdin, TerminalSize, Usage, User,
+    Phases, Profile, SandboxName, SandboxSpec, Stdin, TerminalSize, Usage, User, WarmUp,
 };
 use agentkernel_runtime::BackendRequest;
 use agentkernel_runtime::config::{self, Layer};
@@ -24,8 +24,12 @@ use crate::failure::{Failure, Outcome};
 /// A century: more is a mistake, and would overflow clocks further down.
 const TIME_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// What a sandbox is to be, and in which backend. Time is kept by the daemon, and so no part of it.
-pub fn spec(request: &SandboxRequest, name: SandboxName) -> Outcome<(BackendRequest, SandboxSpec)> {
+/// What a sandbox of this owner's is to be, and in which backend. Time is kept by the daemon, and so no part of it.
+pub fn spec(
+    request: &SandboxRequest,
+    name: SandboxName,
+    owner: &str,
+) -> Outcome<(BackendRequest, SandboxSpec)> {
     let settings = config::Files::default().resolve(&Layer::default(), &layer(request)?);
     let mut spec = SandboxSpec::builder(name, settings.profile).image(settings.image).limits(settings.limits);
     if let Some(user) = word("sandbox.user", request.user.as_deref())? {
@@ -35,7 +39,8 @@ pub fn spec(request: &SandboxRequest, name: SandboxName) -> Outcome<(BackendRequ
         spec = spec.hostname(hostname);
     }
     spec = spec.emulate(request.emulate);
-    spec = spec.warm_up(request.warm_up.iter().map(|word| word.as_bytes().to_vec()).collect());
+    let argv = request.warm_up.iter().map(|word| word.as_bytes().to_vec()).collect();
+    spec = spec.warm_up(Some(WarmUp { argv, owner: owner.to_owned() }));
     for (index, one) in request.mounts.iter().enumerate() {
         spec = spec.mount(mount(index, one)?);
     }

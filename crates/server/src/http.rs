@@ -2,7 +2,7 @@
 
 mod archive;
 mod body;
-mod caller;
+pub mod caller;
 mod calls;
 mod check;
 mod events;

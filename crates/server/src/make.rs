@@ -75,7 +75,7 @@ async fn plan(daemon: &Daemon, order: Order) -> Outcome<(Plan, api::Sandbox)> {
     check_size(daemon, &request)?;
     let id = id.map_or_else(|| run::random_name().map_err(Failure::from), |id| convert::name(&id))?;
     let name = request.name.as_deref().map(convert::name).transpose()?.unwrap_or_else(|| id.clone());
-    let (backend, spec) = convert::spec(&request, id.clone())?;
+    let (backend, spec) = convert::spec(&request, id.clone(), &owner)?;
     let timeout = convert::time("sandbox.timeout_ms", request.timeout_ms)?;
     let idle_timeout = convert::time("sandbox.idle_timeout_ms", request.idle_timeout_ms)?;
     let (choice, from) = match from {

@@ -6,7 +6,9 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
-use agentkernel_core::{Access, BindMount, ByteSize, CpuCount, Error, ErrorKind, Image, Limit, Profile};
+use agentkernel_core::{
+    Access, BindMount, ByteSize, CpuCount, Error, ErrorKind, Image, Limit, Profile, WarmUp,
+};
 use agentkernel_core::{BackendKind, HostSocket, Result, SandboxName, SandboxSpec, User};
 use agentkernel_runtime::config::{self, Layer, Settings};
 use agentkernel_runtime::{BackendRequest, run};
@@ -193,7 +195,9 @@ impl SandboxFlags {
         }
         if let Some(script) = &self.warm_up {
             let words = [b"/bin/sh", &b"-c"[..], script.as_bytes()];
-            spec = spec.warm_up(words.map(<[u8]>::to_vec).to_vec());
+            // As a daemon calls him who asks it over its socket.
+            let owner = format!("uid:{}", rustix::process::geteuid());
+            spec = spec.warm_up(Some(WarmUp { argv: words.map(<[u8]>::to_vec).to_vec(), owner }));
         }
         spec.build()
     }

@@ -43,7 +43,7 @@ pub fn sandbox(
         disk: Some(limits.disk.to_string()),
         mounts: spec.mounts().iter().map(mount).collect(),
         unix_socket: spec.host_socket().map(unix_socket),
-        warm_up: spec.warm_up().unwrap_or_default().iter().cloned().map(api::Word).collect(),
+        warm_up: spec.warm_up().map(|warm_up| words(&warm_up.argv)).unwrap_or_default(),
         ..api::SandboxRequest::default()
     }
 }
@@ -65,10 +65,14 @@ fn unix_socket(socket: &HostSocket) -> api::UnixSocket {
     api::UnixSocket { host_path: bytes_of(socket.path()), name: socket.name().to_owned() }
 }
 
+fn words(words: &[Vec<u8>]) -> Vec<api::Word> {
+    words.iter().cloned().map(api::Word).collect()
+}
+
 /// A command.
 pub fn command(command: &Command, output_limit: Option<u64>) -> Result<api::CommandRequest> {
     Ok(api::CommandRequest {
-        argv: command.argv.iter().cloned().map(api::Word).collect(),
+        argv: words(&command.argv),
         env: variables(&command.env)?,
         cwd: command.cwd.clone().map(api::Word),
         user: command.user.map(|CommandUser { uid, gid }| format!("{uid}:{gid}")),

@@ -83,8 +83,8 @@ impl MicrovmBackend {
         let machine = parts.key(self.vmm, spec, &kernel);
         let fit = parts.fit(&parts.plan(self.vmm, spec, 0, Beginning::Restore));
         let fit = format!("{fit:?}");
-        let words = spec.warm_up().unwrap_or_default().iter().map(Vec::as_slice);
-        let all = [machine.as_str().as_bytes(), fit.as_bytes()].into_iter().chain(words);
+        let warm_up = format!("{:?}", spec.warm_up());
+        let all = [machine.as_str(), &fit, &warm_up].map(str::as_bytes);
         let digest = Key::of(all);
         let name = digest.as_str().get(..NAME_LENGTH).unwrap_or_default();
         name.parse().map_err(|why| Error::new(ErrorKind::Internal, "name the machine", why))

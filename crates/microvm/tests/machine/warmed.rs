@@ -5,7 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
 
-use agentkernel_core::{Backend as _, ErrorKind, SandboxSpec};
+use agentkernel_core::{Backend as _, ErrorKind, SandboxSpec, WarmUp};
 use agentkernel_microvm::{MicrovmBackend, MicrovmSettings};
 
 use crate::faults::vmm_of;
@@ -17,8 +17,12 @@ use crate::snapshots::{Home, home};
 const SCRIPT: &str = "cat /proc/sys/kernel/random/uuid >>drawn; sleep 1000 >/dev/null 2>&1 &";
 
 fn spec(fixture: &Fixture, script: &str) -> SandboxSpec {
-    let words = ["/bin/sh", "-c", script].map(|word| word.as_bytes().to_vec());
-    fixture.spec().warm_up(words.into()).build().expect("sound")
+    spec_of(fixture, script, "me")
+}
+
+fn spec_of(fixture: &Fixture, script: &str, owner: &str) -> SandboxSpec {
+    let argv = ["/bin/sh", "-c", script].map(|word| word.as_bytes().to_vec()).into();
+    fixture.spec().warm_up(Some(WarmUp { argv, owner: owner.into() })).build().expect("sound")
 }
 
 /// What is kept of machines that were warmed up: their memory.
@@ -55,7 +59,9 @@ async fn the_first_is_warmed_up_and_those_that_follow_go_on_from_there_each_as_i
     }
     // Another command is another machine, and is in nobody's list of snapshots.
     assert_ne!(drawn(&home.backend, &spec(&fixture, &format!("{SCRIPT} :")), &mut seen).await, first);
-    assert_eq!((kept(&home).len(), home.backend.snapshots().await.expect("listed").len()), (2, 0));
+    // And so is another's, to whom what was drawn would be known.
+    assert_ne!(drawn(&home.backend, &spec_of(&fixture, SCRIPT, "you"), &mut seen).await, first);
+    assert_eq!((kept(&home).len(), home.backend.snapshots().await.expect("listed").len()), (3, 0));
     // Without snapshots each is warmed up.
     let settings =
         MicrovmSettings { home: Some(home.folder.clone()), snapshots: false, ..fixture.backend_settings() };

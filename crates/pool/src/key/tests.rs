@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use agentkernel_core::{ByteSize, Image, Profile, SandboxSpecBuilder, User};
+use agentkernel_core::{ByteSize, Image, Profile, SandboxSpecBuilder, User, WarmUp};
 
 use super::*;
 
@@ -108,11 +108,16 @@ fn an_emulated_machine_is_no_other_ones_and_says_what_it_is() {
 
 #[test]
 fn a_sandbox_that_has_run_something_is_no_other_ones_and_says_what_it_was() {
-    let warmed = |word: &str| builder("one").warm_up(vec![b"sh".to_vec(), word.as_bytes().to_vec()]);
-    assert!(alike(RIGID, warmed("a"), warmed("a")));
-    assert!(!alike(RIGID, warmed("a"), warmed("b")) && !alike(RIGID, warmed("a"), builder("one")));
-    let line = key(RIGID, warmed("a\nb")).to_string();
-    assert!(line.contains(", warmed up by sh a\\nb, "), "{line}");
+    let warmed = |word: &str, owner: &str| {
+        let argv = vec![b"sh".to_vec(), word.as_bytes().to_vec()];
+        builder("one").warm_up(Some(WarmUp { argv, owner: owner.to_owned() }))
+    };
+    assert!(alike(RIGID, warmed("a", "me"), warmed("a", "me")));
+    for other in [warmed("b", "me"), warmed("a", "you"), builder("one")] {
+        assert!(!alike(RIGID, warmed("a", "me"), other));
+    }
+    let line = key(RIGID, warmed("a\nb", "me")).to_string();
+    assert!(line.contains(", warmed up for me by sh a\\nb, "), "{line}");
 }
 
 #[test]

@@ -80,13 +80,13 @@ pub async fn set(
     Json(request): Json<PoolRequest>,
 ) -> Outcome<axum::Json<PoolStats>> {
     caller.check_operator()?;
-    set_target(&daemon, &request).await?;
+    set_target(&daemon, &request, &caller.owner).await?;
     Ok(axum::Json(all(&daemon)))
 }
 
 /// The same, whoever asks for it.
-pub async fn set_target(daemon: &Daemon, request: &PoolRequest) -> Outcome<()> {
-    let (pool, key) = find(daemon, &request.sandbox).await?;
+pub async fn set_target(daemon: &Daemon, request: &PoolRequest, owner: &str) -> Outcome<()> {
+    let (pool, key) = find(daemon, &request.sandbox, owner).await?;
     let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let room = pool.room(&key);
     if size(request.low) > room {
@@ -109,12 +109,13 @@ fn no_room(low: u32, room: usize, stats: &agentkernel_pool::PoolStats) -> Failur
 async fn find(
     daemon: &Daemon,
     request: &SandboxRequest,
+    owner: &str,
 ) -> Outcome<(Arc<agentkernel_pool::Pool>, agentkernel_pool::PoolKey)> {
     if request.unix_socket.is_some() {
         let why = "a pool has none: whoever takes a sandbox gets his served";
         return Err(Failure::usage("sandbox.unix_socket", why));
     }
-    let (backend, spec) = convert::spec(request, SandboxName::from_random(0))?;
+    let (backend, spec) = convert::spec(request, SandboxName::from_random(0), owner)?;
     let choice = daemon.registry.choose(backend, &spec).await?;
     let (_, pool) = daemon.backend(choice.backend)?;
     let key = pool.poolable(&spec).map_err(|why| Failure::usage("sandbox", why))?;
@@ -133,7 +134,7 @@ pub async fn drain(
     let mut stopped = 0;
     match &request.sandbox {
         Some(sandbox) => {
-            let (pool, key) = find(&daemon, sandbox).await?;
+            let (pool, key) = find(&daemon, sandbox, &caller.owner).await?;
             stopped += pool.drain(&key).await? as u64;
         }
         None => {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use agentkernel_core::{Access, BindMount, Command, ExitStatus, ProcessEvent, Sandbox, SandboxName};
+use agentkernel_core::{Access, BindMount, Command, ExitStatus, ProcessEvent, Sandbox, SandboxName, WarmUp};
 
 use super::context::{Context, stop};
 use super::rule::{Broken, Kept, Needs, Rule, ensure, rule, same};
@@ -152,7 +152,7 @@ async fn failed_boot(context: &Context<'_>) -> Kept {
 }
 
 async fn warm_up(context: &Context<'_>) -> Kept {
-    let words = |script: &str| sh(script).argv;
+    let words = |script: &str| Some(WarmUp { argv: sh(script).argv, owner: "suite".into() });
     let name = context.fresh_name();
     // As it runs, it has a stream of output that nobody reads.
     let leaves = "yes | head -c 300000; echo ran >>warmed; (sleep 1000 >/dev/null 2>&1 &)";

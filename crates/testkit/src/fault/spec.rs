@@ -19,7 +19,7 @@ pub fn bent(spec: &SandboxSpec, fault: Fault) -> Result<SandboxSpec> {
         Fault::LifetimeIsIgnored => return copy(spec, spec.name().clone()).lifetime(None).build(),
         Fault::MountIsIgnored => return without_mounts(spec),
         Fault::WarmUpIsIgnored => {
-            return with_mounts(copy(spec, spec.name().clone()), spec).warm_up(Vec::new()).build();
+            return with_mounts(copy(spec, spec.name().clone()), spec).warm_up(None).build();
         }
         _ => return Ok(spec.clone()),
     };
@@ -43,7 +43,7 @@ fn copy(spec: &SandboxSpec, name: SandboxName) -> SandboxSpecBuilder {
         .user(spec.user())
         .lifetime(spec.lifetime())
         .host_socket(spec.host_socket().cloned())
-        .warm_up(spec.warm_up().unwrap_or_default().to_vec())
+        .warm_up(spec.warm_up().cloned())
 }
 
 fn with_mounts(builder: SandboxSpecBuilder, spec: &SandboxSpec) -> SandboxSpecBuilder {
