@@ -33,11 +33,12 @@ const TOOLS: [&str; 6] = ["firecracker", "jailer", "qemu-system-x86_64", "busybo
 const SYSTEM: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The tests besides this one.
-const TESTS: [&str; 14] = [
+const TESTS: [&str; 15] = [
     "a_jailed_machine_runs_commands_and_stands_still_and_leaves_nothing",
     "machines_of_one_snapshot_share_no_secret_and_no_name",
     "what_goes_on_from_a_machine_that_has_booted_has_its_past_and_a_life_of_its_own",
     "what_goes_on_from_a_machine_of_a_snapshot_has_its_past_and_a_life_of_its_own",
+    "a_machine_goes_on_from_the_first_that_was_warmed_up_as_itself",
     "a_disk_that_is_full_costs_the_snapshot_and_nothing_else",
     "memory_that_a_guest_frees_is_the_hosts_again",
     "whatever_is_killed_of_it_takes_the_rest_along",
@@ -169,6 +170,18 @@ async fn keeps_its_past(snapshots: bool) {
     let backend = rig.backend(snapshots);
     past::have_their_past_and_a_life_of_their_own(&past::Maker { backend: &backend, spec: &Rig::builder })
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_goes_on_from_the_first_that_was_warmed_up_as_itself() {
+    let Some(rig) = rig() else { return };
+    let (backend, mut seen) = (rig.backend(true), BTreeSet::new());
+    let maker = past::Maker { backend: &backend, spec: &Rig::builder };
+    let first = past::drawn(&maker, &past::warmed(&maker, past::WARM_UP, "me"), &mut seen).await;
+    for _ in 0..2 {
+        let spec = past::warmed(&maker, past::WARM_UP, "me");
+        assert_eq!(past::drawn(&maker, &spec, &mut seen).await, first);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

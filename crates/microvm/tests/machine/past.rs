@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use agentkernel_core::{
     Availability, Backend as _, Command, ErrorKind, ExitStatus, OutputStream, Process, ProcessEvent,
-    Restored, Sandbox, SandboxName, SandboxSpecBuilder, SnapshotName, Stdin,
+    Restored, Sandbox, SandboxName, SandboxSpec, SandboxSpecBuilder, SnapshotName, Stdin, WarmUp,
 };
 use agentkernel_microvm::MicrovmBackend;
 use agentkernel_testkit::{Said, available_or_skip, listen, random_u64};
@@ -64,6 +64,30 @@ impl Maker<'_> {
         assert_eq!(restored.sandbox.name(), spec.name());
         restored
     }
+}
+
+/// A warm-up that leaves what no other run of it leaves, and a process.
+pub const WARM_UP: &str = "cat /proc/sys/kernel/random/uuid >>drawn; sleep 1000 >/dev/null 2>&1 &";
+
+/// The description of one that runs this script once, for this owner.
+pub fn warmed(maker: &Maker<'_>, script: &str, owner: &str) -> SandboxSpec {
+    let argv = ["/bin/sh", "-c", script].map(|word| word.as_bytes().to_vec()).into();
+    (maker.spec)().warm_up(Some(WarmUp { argv, owner: owner.into() })).build().expect("sound")
+}
+
+/// What a machine has drawn as it was warmed up, after it has shown to be itself.
+pub async fn drawn(maker: &Maker<'_>, spec: &SandboxSpec, seen: &mut BTreeSet<String>) -> String {
+    let sandbox = maker.backend.boot(spec).await.expect("booted").sandbox;
+    assert!(sandbox.posture().await.expect("read").holds());
+    let drawn = said(&*sandbox, &["cat", "drawn"]).await.text();
+    assert_eq!(drawn.lines().count(), 1, "it has run twice: {drawn}");
+    let processes = said(&*sandbox, &["sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"]).await.text();
+    assert!(processes.contains("sleep 1000"), "{processes}");
+    let count = seen.len();
+    seen.extend(own(&*sandbox).await);
+    assert_eq!(seen.len(), count + 4, "two of them have the same: {seen:?}");
+    sandbox.stop().await.expect("stopped");
+    drawn
 }
 
 /// Starts a script that is spoken to.
