@@ -90,9 +90,10 @@ pub async fn run(backend: &dyn Backend, options: &SuiteOptions) -> Report {
 }
 
 async fn judge(rule: &Rule, context: &Context<'_>) -> Verdict {
-    match timeout(context.options.deadline, (rule.check)(context)).await {
+    let deadline = context.options.deadline_of(rule.name);
+    match timeout(deadline, (rule.check)(context)).await {
         Ok(Ok(())) => Verdict::Held,
         Ok(Err(Broken(why))) => Verdict::Broken(why),
-        Err(_) => Verdict::Broken(format!("did not end within {:?}", context.options.deadline)),
+        Err(_) => Verdict::Broken(format!("did not end within {deadline:?}")),
     }
 }

@@ -1,3 +1,5 @@
+use crate::ErrorKind;
+
 use super::*;
 
 fn name() -> SandboxName {

@@ -8,6 +8,9 @@ use super::rule::Needs;
 use crate::leaks::Marks;
 use crate::require::patiently;
 
+/// How long a rule that is known to be broken is waited for: several times as long as any takes where it holds.
+const HOPELESS: Duration = Duration::from_secs(10);
+
 /// How the suite runs.
 #[derive(Debug, Clone)]
 pub struct SuiteOptions {
@@ -17,6 +20,8 @@ pub struct SuiteOptions {
     pub only: Vec<String>,
     /// No rule takes longer than this.
     pub deadline: Duration,
+    /// Rules that are known to be broken, which nobody waits for that long.
+    pub hopeless: &'static [&'static str],
     /// How long the kernel may take to remove what was taken down.
     pub settle: Duration,
     /// What counts as left behind; the name of each sandbox is added.
@@ -33,6 +38,11 @@ pub struct SuiteOptions {
 }
 
 impl SuiteOptions {
+    /// How long a rule may take.
+    pub(super) fn deadline_of(&self, rule: &str) -> Duration {
+        if self.hopeless.contains(&rule) { self.deadline.min(HOPELESS) } else { self.deadline }
+    }
+
     /// What a backend claims, with the default profile and the host's image.
     #[must_use]
     pub fn for_backend(backend: &dyn Backend) -> Self {
@@ -41,6 +51,7 @@ impl SuiteOptions {
             rules: Rules::for_backend(backend),
             only: Vec::new(),
             deadline: patiently(Duration::from_secs(30)),
+            hopeless: &[],
             settle: patiently(Duration::from_secs(5)),
             marks: Marks::of_this_process(),
             profile,
