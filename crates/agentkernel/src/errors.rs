@@ -89,6 +89,7 @@ fn exit_code(kind: ErrorKind) -> u8 {
         | ErrorKind::NotSupported
         | ErrorKind::ControlRefused
         | ErrorKind::Boot
+        | ErrorKind::WarmUp
         | ErrorKind::NoSuchSandbox
         | ErrorKind::NoSuchSnapshot
         | ErrorKind::NameTaken

@@ -60,6 +60,8 @@ pub enum ErrorKind {
     ControlRefused,
     /// The boundary did not come up.
     Boot,
+    /// What the sandbox was to run once failed, so that there is none.
+    WarmUp,
     /// The owner has no such sandbox.
     NoSuchSandbox,
     /// The owner has a sandbox of that name.

@@ -103,6 +103,7 @@ fn kind_of(kind: api::ErrorKind) -> core::ErrorKind {
         Api::NotSupported | Api::MethodNotAllowed | Api::WrongType => Core::NotSupported,
         Api::ControlRefused => Core::ControlRefused,
         Api::Boot => Core::Boot,
+        Api::WarmUp => Core::WarmUp,
         Api::NoSuchSandbox | Api::NotFound => Core::NoSuchSandbox,
         Api::NameTaken => Core::NameTaken,
         Api::CommandNotFound => Core::CommandNotFound,

@@ -37,6 +37,8 @@ pub enum ErrorKind {
     ControlRefused,
     /// The boundary did not come up.
     Boot,
+    /// What the sandbox was to run once before anybody gets it failed, so that there is none.
+    WarmUp,
     /// A sandbox of that name does not exist.
     NoSuchSandbox,
     /// A snapshot of that name does not exist.

@@ -37,11 +37,17 @@ impl fmt::Display for WarmUp {
 pub async fn warm_up(sandbox: &dyn Sandbox, spec: &SandboxSpec) -> Result<()> {
     let Some(warm_up) = spec.warm_up() else { return Ok(()) };
     let failed = |why: String| {
-        let error = Error::new(ErrorKind::Boot, "warm the sandbox up", why);
+        let error = Error::new(ErrorKind::WarmUp, "warm the sandbox up", why);
         error.on(warm_up).hint("run it as a command, to see all that it says")
     };
     let command = Command { timeout: Some(DEADLINE), ..Command::new(warm_up.argv.iter().cloned()) };
-    let (exited, complaint) = run(sandbox, &command).await.map_err(|error| failed(error.to_string()))?;
+    let (exited, complaint) = run(sandbox, &command).await.map_err(|error| match error.kind {
+        ErrorKind::CommandNotFound | ErrorKind::CommandNotExecutable | ErrorKind::CommandRefused => {
+            failed(error.to_string())
+        }
+        // It is not the command's fault.
+        _ => error,
+    })?;
     if exited.timed_out {
         return Err(failed(format!("it takes longer than {} s{complaint}", DEADLINE.as_secs())));
     }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use agentkernel_cgroup::{CgroupPlan, Group, Hierarchy};
 use agentkernel_core::Control;
+use rustix::fs::statfs;
 use sha2::{Digest as _, Sha256};
 
 use crate::plan::{Accelerator, TRANSLATION_MIB, VmPlan, VmmKind};
@@ -28,6 +29,9 @@ const OWN_PROCESSORS: u64 = 1;
 /// What it may write beside its guest's memory to one file, MiB: the state of its devices.
 const STATE_MIB: u64 = 64;
 
+/// File systems that are memory: tmpfs and ramfs, in `linux/magic.h`.
+const KEPT_IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
+
 fn of_kind(table: [(VmmKind, u64); 2], kind: VmmKind) -> u64 {
     table.into_iter().find(|(of, _)| *of == kind).map_or(0, |(_, value)| value)
 }
@@ -43,14 +47,16 @@ pub(crate) struct Groups {
     hierarchy: Hierarchy,
     /// In their names, so that those of equal names under different homes do not meet.
     owner: String,
+    /// Whether what a VMM writes down is kept in memory, which is its own then.
+    in_memory: bool,
 }
 
 impl Groups {
-    /// None where this user may make none.
-    pub(crate) fn of(hierarchy: &Hierarchy, above: &Path) -> Option<Self> {
-        let digest = Sha256::digest(above.as_os_str().as_bytes());
-        let owner = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        hierarchy.can_limit().then(|| Self { hierarchy: hierarchy.clone(), owner })
+    /// None where this user may make none. Snapshots are kept below `home`.
+    pub(crate) fn of(hierarchy: &Hierarchy, above: &Path, home: &Path) -> Option<Self> {
+        let owner = owner_of(above);
+        let in_memory = || statfs(home).is_ok_and(|facts| KEPT_IN_MEMORY.contains(&facts.f_type));
+        hierarchy.can_limit().then(|| Self { hierarchy: hierarchy.clone(), owner, in_memory: in_memory() })
     }
 
     fn name(&self, machine: &OsStr) -> String {
@@ -64,7 +70,7 @@ impl Groups {
 
     /// Makes that of a machine whose name the caller holds.
     pub(crate) fn make(&self, vm: &VmPlan) -> io::Result<VmmGroup> {
-        let plan = plan(vm, self.name(OsStr::new(vm.name.as_str())));
+        let plan = plan(vm, self.in_memory, self.name(OsStr::new(vm.name.as_str())));
         let made = VmmGroup { group: self.hierarchy.group(&plan.path), plan };
         // From here on an error drops it, which removes what there is of it.
         made.group.create(&made.plan.resources())?;
@@ -73,11 +79,18 @@ impl Groups {
     }
 }
 
+/// What is in the names of the groups of machines whose folders are in this one.
+fn owner_of(above: &Path) -> String {
+    let digest = Sha256::digest(above.as_os_str().as_bytes());
+    digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// What the group of such a machine allows.
-fn plan(vm: &VmPlan, path: String) -> CgroupPlan {
+fn plan(vm: &VmPlan, in_memory: bool, path: String) -> CgroupPlan {
     let processors = u64::from(vm.processors);
     let translation = if vm.accelerator == Accelerator::Tcg { TRANSLATION_MIB.into() } else { 0 };
-    let memory_mib = vm.memory_mib + of_kind(OWN_MIB, vm.vmm) + translation;
+    let snapshot = if in_memory { vm.memory_mib + STATE_MIB } else { 0 };
+    let memory_mib = vm.memory_mib + of_kind(OWN_MIB, vm.vmm) + translation + snapshot;
     CgroupPlan {
         path,
         memory_bytes: Some(memory_mib << 20),
@@ -166,27 +179,26 @@ mod tests {
     #[test]
     fn a_vmm_may_use_its_guests_memory_and_some_of_its_own() {
         let limits = |vmm, accelerator| {
-            let plan = plan(&machine(vmm, accelerator), "/x".into());
+            let plan = plan(&machine(vmm, accelerator), false, "/x".into());
             (plan.memory_bytes.map(|bytes| bytes >> 20), plan.cpu_milli, plan.pids)
         };
         assert_eq!(limits(VmmKind::Firecracker, Accelerator::Kvm), (Some(640), Some(3000), Some(18)));
         assert_eq!(limits(VmmKind::Qemu, Accelerator::Kvm), (Some(768), Some(3000), Some(98)));
         assert_eq!(limits(VmmKind::Qemu, Accelerator::Tcg), (Some(1024), Some(3000), Some(98)));
+        let all = plan(&machine(VmmKind::Firecracker, Accelerator::Kvm), true, "/x".into());
+        assert_eq!(all.memory_bytes.map(|bytes| bytes >> 20), Some(640 + 512 + 64), "and its snapshot");
         assert_eq!(file_max(&machine(VmmKind::Qemu, Accelerator::Kvm)), 576 << 20);
     }
 
     #[test]
     fn machines_of_one_name_under_different_homes_have_different_groups() {
-        let hierarchy = Hierarchy::detect();
+        let (hierarchy, in_memory) = (Hierarchy::None("a test".into()), false);
         let name = |above: &str| {
-            let groups = Groups {
-                owner: Groups::of(&hierarchy, Path::new(above))?.owner,
-                hierarchy: hierarchy.clone(),
-            };
-            Some(groups.name(OsStr::new("one")))
+            let groups =
+                Groups { hierarchy: hierarchy.clone(), owner: owner_of(Path::new(above)), in_memory };
+            groups.name(OsStr::new("one"))
         };
-        let (Some(one), Some(other)) = (name("/a"), name("/b")) else { return };
-        assert_ne!(one, other);
-        assert!(one.contains("/agentkernel-vm-") && one.ends_with("-one"), "{one}");
+        assert_ne!(name("/a"), name("/b"));
+        assert!(name("/a").starts_with("/agentkernel-vm-") && name("/a").ends_with("-one"), "{}", name("/a"));
     }
 }

@@ -115,6 +115,7 @@ fn kind_of(kind: core::ErrorKind) -> ErrorKind {
         core::ErrorKind::NotSupported => ErrorKind::NotSupported,
         core::ErrorKind::ControlRefused => ErrorKind::ControlRefused,
         core::ErrorKind::Boot => ErrorKind::Boot,
+        core::ErrorKind::WarmUp => ErrorKind::WarmUp,
         core::ErrorKind::NoSuchSandbox => ErrorKind::NoSuchSandbox,
         core::ErrorKind::NoSuchSnapshot => ErrorKind::NotFound,
         core::ErrorKind::NameTaken => ErrorKind::NameTaken,

@@ -15,7 +15,8 @@ pub fn of(kind: ErrorKind) -> StatusCode {
         ErrorKind::Gone | ErrorKind::SandboxGone => StatusCode::GONE,
         ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorKind::WrongType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        ErrorKind::CommandNotFound
+        ErrorKind::WarmUp
+        | ErrorKind::CommandNotFound
         | ErrorKind::CommandNotExecutable
         | ErrorKind::Trapped
         | ErrorKind::File => StatusCode::UNPROCESSABLE_ENTITY,

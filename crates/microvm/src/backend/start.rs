@@ -70,7 +70,7 @@ impl MicrovmBackend {
     /// Starts the machine; it waits soon.
     pub(super) async fn start(&self, spec: &SandboxSpec, parts: &Parts, way: Way<'_>) -> Result<Started> {
         let above = self.above(parts);
-        let groups = Groups::of(self.hierarchy(), &above);
+        let groups = Groups::of(self.hierarchy(), &above, &parts.tools.home);
         let holdings = Holdings::take(&above, spec.name(), groups.as_ref())?;
         let beginning = if way.files().is_empty() { Beginning::Boot } else { Beginning::Restore };
         let plan = parts.plan(self.vmm, spec, holdings.user(), beginning);

@@ -58,7 +58,7 @@ async fn one_that_was_changed_is_warmed_up_anew_and_one_that_fails_is_never_kept
 
     let fails = warmed(&maker, "echo bad news >&2; exit 3", "me");
     let error = home.backend.boot(&fails).await.err().expect("it fails");
-    assert_eq!(error.kind, ErrorKind::Boot, "{error}");
+    assert_eq!(error.kind, ErrorKind::WarmUp, "{error}");
     assert!(error.to_string().contains("exit code 3: bad news"), "{error}");
     assert_eq!(kept(&home).len(), 1);
     let left = fs::read_dir(fixture.runtime.path().join("microvm")).expect("listed").count();

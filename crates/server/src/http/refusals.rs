@@ -35,6 +35,7 @@ const BODY: &[ErrorKind] = &[ErrorKind::TooLarge, ErrorKind::WrongType, ErrorKin
 const FOUND: &[ErrorKind] =
     &[ErrorKind::NoSuchSandbox, ErrorKind::Conflict, ErrorKind::Gone, ErrorKind::StoreFailed];
 const MADE: &[ErrorKind] = &[
+    ErrorKind::WarmUp,
     ErrorKind::CommandNotExecutable,
     ErrorKind::NameTaken,
     ErrorKind::Gone,
