@@ -54,6 +54,7 @@ pub use request::{
 pub use result::{CommandResult, Phases, Usage};
 pub use sandbox::{
     CauseOfDeath, Control, Limits, Origin, Posture, Sandbox, SandboxList, SandboxStats, SandboxUsage, State,
+    owner_of,
 };
 pub use snapshot::{ForkRequest, Renewal, RestoreRequest, Snapshot, SnapshotList, SnapshotRequest};
 pub use stream::{ClientMessage, ServerMessage, Started, StreamId};

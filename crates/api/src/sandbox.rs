@@ -228,3 +228,9 @@ pub struct Control {
     /// Whether they agree.
     pub held: bool,
 }
+
+/// What a user who asks over the socket is called as an owner.
+#[must_use]
+pub fn owner_of(uid: u32) -> String {
+    format!("uid:{uid}")
+}

@@ -151,6 +151,15 @@ impl Group {
         results.into_iter().collect()
     }
 
+    /// Ends what is in it and removes it, if it is there.
+    pub fn end(&self) -> io::Result<()> {
+        if self.exists() {
+            self.kill_all()?;
+            self.remove()?;
+        }
+        Ok(())
+    }
+
     /// The folders that exist, for messages and leak checks.
     pub fn exists(&self) -> bool {
         self.all_folders().into_iter().any(|folder| folder.exists())

@@ -24,7 +24,7 @@ pub use plan::{CPU_PERIOD_US, CgroupPlan, cpu_quota_us};
 pub use read_back::{ReadBack, has_swap};
 
 /// Waits some milliseconds for a kernel that offers nothing to wait on.
-pub(crate) fn pause(milliseconds: i64) {
+pub fn pause(milliseconds: i64) {
     let time = rustix::time::Timespec { tv_sec: 0, tv_nsec: milliseconds * 1_000_000 };
     // An interrupted pause is only shorter.
     rustix::event::poll(&mut [], Some(&time)).ok();

@@ -3,8 +3,6 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::read_back::has_swap;
-
 /// 100 ms, the kernel's own default period. Microseconds.
 pub const CPU_PERIOD_US: u64 = 100_000;
 
@@ -28,13 +26,14 @@ pub struct CgroupPlan {
 }
 
 impl CgroupPlan {
-    /// The same in the words of an OCI configuration's `linux.resources`; what is not limited is not in it.
+    /// The same in the words of an OCI configuration's `linux.resources`, on a host with or without swap; what is not limited
+    /// is not in it.
     #[must_use]
-    pub fn resources(&self) -> Value {
+    pub fn resources(&self, swap: bool) -> Value {
         let mut resources = json!({});
         if let Some(memory) = self.memory_bytes {
             resources["memory"] = json!({"limit": memory});
-            if has_swap() {
+            if swap {
                 // OCI counts memory and swap together: equal means no swap.
                 resources["memory"]["swap"] = json!(memory);
             }

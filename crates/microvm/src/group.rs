@@ -8,20 +8,31 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use agentkernel_cgroup::{CgroupPlan, Group, Hierarchy};
+use agentkernel_cgroup::{CgroupPlan, Group, Hierarchy, has_swap};
 use agentkernel_core::Control;
 use rustix::fs::statfs;
 use sha2::{Digest as _, Sha256};
 
+use crate::kernel::hex;
 use crate::plan::{Accelerator, TRANSLATION_MIB, VmPlan, VmmKind};
 
 /// Memory that a VMM may use beside its guest's, MiB: some twenty times what Firecracker does, and twice what QEMU does.
 /// What it has read and written counts as well, and goes when there is need.
-const OWN_MIB: [(VmmKind, u64); 2] = [(VmmKind::Firecracker, 128), (VmmKind::Qemu, 256)];
+fn own_mib(vmm: VmmKind) -> u64 {
+    match vmm {
+        VmmKind::Firecracker => 128,
+        VmmKind::Qemu => 256,
+    }
+}
 
 /// Threads and processes that it may have beside one for each of its guest's processors. QEMU reads and writes files by up to
 /// 64 (`util/thread-pool.c`); Firecracker has two, and three processes are around its jail.
-const OWN_PIDS: [(VmmKind, u64); 2] = [(VmmKind::Firecracker, 16), (VmmKind::Qemu, 96)];
+fn own_pids(vmm: VmmKind) -> u64 {
+    match vmm {
+        VmmKind::Firecracker => 16,
+        VmmKind::Qemu => 96,
+    }
+}
 
 /// Processors that it may use beside its guest's: one, for all that it does for them.
 const OWN_PROCESSORS: u64 = 1;
@@ -31,10 +42,6 @@ const STATE_MIB: u64 = 64;
 
 /// File systems that are memory: tmpfs and ramfs, in `linux/magic.h`.
 const KEPT_IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
-
-fn of_kind(table: [(VmmKind, u64); 2], kind: VmmKind) -> u64 {
-    table.into_iter().find(|(of, _)| *of == kind).map_or(0, |(_, value)| value)
-}
 
 /// The largest file that a VMM may write, bytes: a snapshot.
 pub(crate) fn file_max(vm: &VmPlan) -> u64 {
@@ -65,7 +72,7 @@ impl Groups {
 
     /// Ends and removes what is left of a machine's that nobody holds any more.
     pub(crate) fn forget(&self, machine: &OsStr) -> io::Result<()> {
-        end(&self.hierarchy.group(&self.name(machine)))
+        self.hierarchy.group(&self.name(machine)).end()
     }
 
     /// Makes that of a machine whose name the caller holds.
@@ -73,7 +80,7 @@ impl Groups {
         let plan = plan(vm, self.in_memory, self.name(OsStr::new(vm.name.as_str())));
         let made = VmmGroup { group: self.hierarchy.group(&plan.path), plan };
         // From here on an error drops it, which removes what there is of it.
-        made.group.create(&made.plan.resources())?;
+        made.group.create(&made.plan.resources(has_swap()))?;
         made.group.prove(&made.plan).map_err(io::Error::other)?;
         Ok(made)
     }
@@ -81,8 +88,7 @@ impl Groups {
 
 /// What is in the names of the groups of machines whose folders are in this one.
 fn owner_of(above: &Path) -> String {
-    let digest = Sha256::digest(above.as_os_str().as_bytes());
-    digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(above.as_os_str().as_bytes())[..4])
 }
 
 /// What the group of such a machine allows.
@@ -90,21 +96,13 @@ fn plan(vm: &VmPlan, in_memory: bool, path: String) -> CgroupPlan {
     let processors = u64::from(vm.processors);
     let translation = if vm.accelerator == Accelerator::Tcg { TRANSLATION_MIB.into() } else { 0 };
     let snapshot = if in_memory { vm.memory_mib + STATE_MIB } else { 0 };
-    let memory_mib = vm.memory_mib + of_kind(OWN_MIB, vm.vmm) + translation + snapshot;
+    let memory_mib = vm.memory_mib + own_mib(vm.vmm) + translation + snapshot;
     CgroupPlan {
         path,
         memory_bytes: Some(memory_mib << 20),
         cpu_milli: Some((processors + OWN_PROCESSORS) * 1000),
-        pids: Some(processors + of_kind(OWN_PIDS, vm.vmm)),
+        pids: Some(processors + own_pids(vm.vmm)),
     }
-}
-
-fn end(group: &Group) -> io::Result<()> {
-    if group.exists() {
-        group.kill_all()?;
-        group.remove()?;
-    }
-    Ok(())
 }
 
 /// The group of one VMM. Dropping it ends what is in it, and removes it.
@@ -149,7 +147,7 @@ impl VmmGroup {
 impl Drop for VmmGroup {
     fn drop(&mut self) {
         // What cannot be removed now is by the next who makes a machine.
-        end(&self.group).ok();
+        self.group.end().ok();
     }
 }
 

@@ -76,7 +76,7 @@ pub fn plan(spec: &SandboxSpec, facts: &PlanFacts) -> Result<Plan> {
         config: config(spec, facts),
         cgroup: facts.cgroup.as_ref().map(|path| cgroup_plan(spec, path, facts)),
         around: match (&facts.runtime, &facts.cgroup) {
-            (Some(_), Some(_)) => limits::resources(spec, facts),
+            (Some(_), Some(path)) => limits::resources(&cgroup_plan(spec, path, facts), facts),
             _ => Value::Null,
         },
         lifetime_ms: spec.lifetime().map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
@@ -221,7 +221,7 @@ fn config(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
     linux["gidMappings"] = mapping(gids);
     if let Some(cgroup) = &facts.cgroup {
         linux["cgroupsPath"] = json!(cgroup);
-        linux["resources"] = limits::resources(spec, facts);
+        linux["resources"] = limits::resources(&cgroup_plan(spec, cgroup, facts), facts);
     }
     if let Some(runtime) = &facts.runtime {
         runtime::adapt(&mut config, runtime, user);

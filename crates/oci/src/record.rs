@@ -165,12 +165,7 @@ pub(crate) fn reap(content: &[u8]) -> io::Result<()> {
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
     }
     let Some(cgroup) = record.cgroup.filter(|path| is_ours(path)) else { return Ok(()) };
-    let group = Hierarchy::detect().group(&cgroup);
-    if group.exists() {
-        group.kill_all()?;
-        group.remove()?;
-    }
-    Ok(())
+    Hierarchy::detect().group(&cgroup).end()
 }
 
 /// The part of a record that matters after its owner's death. Also the note in an id block.

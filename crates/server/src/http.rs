@@ -2,7 +2,7 @@
 
 mod archive;
 mod body;
-pub mod caller;
+mod caller;
 mod calls;
 mod check;
 mod events;

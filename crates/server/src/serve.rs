@@ -17,7 +17,6 @@ use tokio::time::timeout;
 use crate::adopt;
 use crate::daemon::Daemon;
 use crate::home::Home;
-use crate::http::caller::owner_of;
 use crate::http::listen::{Door, Listener};
 use crate::http::pools;
 use crate::metrics::Metrics;
@@ -76,7 +75,7 @@ async fn serve_from(
     adopt::adopt(&daemon, living).await;
     snapshots::clear_up(&daemon).await;
     if let Some(request) = &daemon.settings.warm {
-        let owner = owner_of(rustix::process::geteuid().as_raw());
+        let owner = agentkernel_api::owner_of(rustix::process::geteuid().as_raw());
         pools::set_target(&daemon, request, &owner).await.map_err(|failure| *failure.error)?;
     }
     let (listener, socket) = home.listen()?;

@@ -195,8 +195,7 @@ impl SandboxFlags {
         }
         if let Some(script) = &self.warm_up {
             let words = [b"/bin/sh", &b"-c"[..], script.as_bytes()];
-            // As a daemon calls him who asks it over its socket.
-            let owner = format!("uid:{}", rustix::process::geteuid());
+            let owner = agentkernel_api::owner_of(rustix::process::geteuid().as_raw());
             spec = spec.warm_up(Some(WarmUp { argv: words.map(<[u8]>::to_vec).to_vec(), owner }));
         }
         spec.build()

@@ -9,7 +9,6 @@ use super::parts::Parts;
 use super::restore::Keeping;
 use super::{MicrovmBackend, handed_out};
 use crate::kept::KeptStore;
-use crate::plan::Beginning;
 use crate::snapshot::Key;
 
 /// Letters of a digest that are a name: as many as one may have.
@@ -81,10 +80,8 @@ impl MicrovmBackend {
     fn name(&self, spec: &SandboxSpec, parts: &Parts) -> Result<SnapshotName> {
         let kernel: PathBuf = self.store(&parts.tools.home).image();
         let machine = parts.key(self.vmm, spec, &kernel);
-        let fit = parts.fit(&parts.plan(self.vmm, spec, 0, Beginning::Restore));
-        let fit = format!("{fit:?}");
         let warm_up = format!("{:?}", spec.warm_up());
-        let all = [machine.as_str(), &fit, &warm_up].map(str::as_bytes);
+        let all = [machine.as_str(), &warm_up].map(str::as_bytes);
         let digest = Key::of(all);
         let name = digest.as_str().get(..NAME_LENGTH).unwrap_or_default();
         name.parse().map_err(|why| Error::new(ErrorKind::Internal, "name the machine", why))

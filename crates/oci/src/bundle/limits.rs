@@ -1,11 +1,10 @@
 //! What a sandbox may use, as a bundle says it: `process.rlimits` and `linux.resources`.
 
-use agentkernel_cgroup::{CPU_PERIOD_US, cpu_quota_us};
+use agentkernel_cgroup::CgroupPlan;
 use agentkernel_core::{Limit, SandboxSpec};
 use agentkernel_hardening::limits::{LOCKED_MEMORY_MAX, SIGNALS_MAX};
 use serde_json::{Value, json};
 
-use super::runtime::host_pids;
 use super::{DEVICE_NUMBERS, PlanFacts};
 
 /// The rlimits of a sandbox's processes: kind, soft, hard.
@@ -35,25 +34,10 @@ pub(super) fn rlimits(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
         .collect()
 }
 
-pub(super) fn resources(spec: &SandboxSpec, facts: &PlanFacts) -> Value {
-    let limits = spec.limits();
-    let mut resources = json!({});
+pub(super) fn resources(plan: &CgroupPlan, facts: &PlanFacts) -> Value {
+    let mut resources = plan.resources(facts.swap);
     if facts.device_rules {
         resources["devices"] = devices();
-    }
-    if let Limit::At(memory) = limits.memory {
-        resources["memory"] = json!({"limit": memory.get()});
-        if facts.swap {
-            // OCI counts memory and swap together: equal means no swap.
-            resources["memory"]["swap"] = json!(memory.get());
-        }
-    }
-    if let Limit::At(cpus) = limits.cpus {
-        let quota = cpu_quota_us(cpus.as_milli().into());
-        resources["cpu"] = json!({"quota": quota, "period": CPU_PERIOD_US});
-    }
-    if let Limit::At(pids) = limits.pids {
-        resources["pids"] = json!({"limit": host_pids(facts.runtime.as_ref(), u64::from(pids))});
     }
     resources
 }

@@ -56,7 +56,7 @@ impl Caller {
     /// Whoever this is, or why nobody is let in.
     pub fn of(way: &Way, headers: &HeaderMap) -> Outcome<Self> {
         match way {
-            Way::Socket { uid } => Ok(Self { owner: owner_of(*uid), is_operator: true }),
+            Way::Socket { uid } => Ok(Self { owner: agentkernel_api::owner_of(*uid), is_operator: true }),
             Way::Tcp { tokens, .. } => {
                 let owner = bearer(headers).and_then(|token| tokens.owner(token));
                 let refused = || {
@@ -100,11 +100,6 @@ impl Caller {
         let failure = Failure::new(ErrorKind::Forbidden, what, "a token is not enough for that");
         Err(failure.hint("ask over the unix socket, as the user of the daemon"))
     }
-}
-
-/// What a user of the socket is called as an owner.
-pub fn owner_of(uid: u32) -> String {
-    format!("uid:{uid}")
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
