@@ -11,8 +11,10 @@ mod enter;
 mod group;
 mod hierarchy;
 pub mod kernel_file;
+mod membership;
 pub mod mountinfo;
 mod plan;
+mod quick_moves;
 mod read_back;
 mod usage;
 
@@ -20,7 +22,9 @@ pub use door::GroupDoor;
 pub use enter::DeviceRule;
 pub use group::{Group, INNER};
 pub use hierarchy::{Base, Hierarchy, NEEDED};
+pub use membership::Membership;
 pub use plan::{CPU_PERIOD_US, CgroupPlan, cpu_quota_us};
+pub use quick_moves::QuickMoves;
 pub use read_back::{ReadBack, has_swap};
 
 /// Waits some milliseconds for a kernel that offers nothing to wait on.

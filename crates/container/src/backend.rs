@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
+use agentkernel_cgroup::QuickMoves;
 use agentkernel_core::{
     Availability, Backend, BackendKind, Booted, Capabilities, Error, ErrorKind, Result, SandboxSpec,
 };
@@ -174,6 +175,8 @@ impl Backend for ContainerBackend {
 
     async fn boot(&self, spec: &SandboxSpec) -> Result<Booted> {
         let began = Instant::now();
+        // Of an engine on this host; for another it is in vain.
+        let _moves = QuickMoves::hold();
         let engine = self.engine().await.map_err(|unusable| unusable.error(self.kind))?;
         let hello = hello()?;
         let started = self.start(&engine, spec).await?;

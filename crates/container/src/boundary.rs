@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use agentkernel_cgroup::Membership;
 use agentkernel_core::{
     BackendKind, Boundary, CauseOfDeath, Ended, Error, ErrorKind, Limit, Posture, Resize, Result,
     SandboxUsage, Stopped,
@@ -13,7 +14,6 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::api::{Engine, SLOW_DEADLINE};
-use crate::group::Group;
 use crate::owner::ProcessId;
 use crate::plan;
 use crate::posture::Expected;
@@ -31,7 +31,7 @@ pub(crate) struct ContainerBoundary {
     watch: Watch,
     /// Its first process, where the engine runs on this host.
     init: Option<ProcessId>,
-    group: Option<Group>,
+    group: Option<Membership>,
     expected: Mutex<Expected>,
 }
 
@@ -41,7 +41,7 @@ impl ContainerBoundary {
         container: Doomed,
         watch: Watch,
         init: Option<ProcessId>,
-        group: Option<Group>,
+        group: Option<Membership>,
         expected: Expected,
     ) -> Self {
         Self { engine, container, watch, init, group, expected: Mutex::new(expected) }
@@ -168,7 +168,7 @@ impl Boundary for ContainerBoundary {
         let stats =
             self.engine.stats(self.container.id()).await.map_err(self.failed("measure the sandbox"))?;
         let number = |value: &Value| value.as_u64();
-        let peak = self.group.as_ref().and_then(Group::memory_peak);
+        let peak = self.group.as_ref().and_then(Membership::memory_peak);
         Ok(SandboxUsage {
             memory_bytes: number(&stats["memory_stats"]["usage"]),
             memory_peak_bytes: peak.or_else(|| number(&stats["memory_stats"]["max_usage"])),
@@ -179,8 +179,8 @@ impl Boundary for ContainerBoundary {
 
     async fn stop(self: Box<Self>) -> Result<Stopped> {
         let state = self.watch.state.borrow().clone();
-        let kills = self.group.as_ref().map_or(0, Group::out_of_memory_kills);
-        let memory_peak_bytes = self.group.as_ref().and_then(Group::memory_peak);
+        let kills = self.group.as_ref().map_or(0, Membership::out_of_memory_kills);
+        let memory_peak_bytes = self.group.as_ref().and_then(Membership::memory_peak);
         let taken_down = self.take_down().await;
         let name = self.expected().spec().name().clone();
         self.container.forget();

@@ -25,7 +25,6 @@ mod backend;
 mod boundary;
 mod context;
 mod files;
-mod group;
 mod image;
 mod inside;
 mod owner;

@@ -5,10 +5,10 @@ mod process;
 
 pub(crate) use process::PRIVILEGES;
 
+use agentkernel_cgroup::Membership;
 use agentkernel_core::{ByteSize, Control, Limits, Posture, SandboxSpec};
 use serde_json::Value;
 
-use crate::group::Group;
 use crate::plan;
 
 /// What the posture of one container must be.
@@ -40,7 +40,7 @@ impl Expected {
     }
 
     /// Reads the posture. Without a group, the engine runs elsewhere, and there is its own word alone.
-    pub(crate) fn check(&self, inspected: &Value, init: i32, group: Option<&Group>) -> Posture {
+    pub(crate) fn check(&self, inspected: &Value, init: i32, group: Option<&Membership>) -> Posture {
         let mut controls = said_by_the_engine(&self.told, &inspected["HostConfig"]);
         let Some(group) = group else { return Posture { controls } };
         let processes = process::of_container(init);
@@ -97,7 +97,7 @@ fn is_in(asked: &Value, actual: &Value) -> bool {
 }
 
 /// What the control group allows.
-fn limits(limits: &Limits, group: &Group) -> Vec<Control> {
+fn limits(limits: &Limits, group: &Membership) -> Vec<Control> {
     let show = |value: Option<u64>| value.map_or_else(|| "unlimited".to_owned(), |value| value.to_string());
     let pages = |bytes: Option<u64>| show(bytes.map(|bytes| bytes / 4096 * 4096));
     // Without a limit, v1 says the highest number of whole pages.
@@ -122,7 +122,7 @@ fn limits(limits: &Limits, group: &Group) -> Vec<Control> {
     controls
 }
 
-fn swap(memory: Option<u64>, group: &Group) -> Control {
+fn swap(memory: Option<u64>, group: &Membership) -> Control {
     let both = group.number("memory", "memory.memsw.limit_in_bytes", "memory.swap.max");
     let beyond =
         if group.is_v1("memory") { both.zip(memory).map(|(both, memory)| both - memory) } else { both };
@@ -132,7 +132,7 @@ fn swap(memory: Option<u64>, group: &Group) -> Control {
 }
 
 /// Thousandths of a processor, rounded up.
-fn cpu_milli(group: &Group) -> Option<u64> {
+fn cpu_milli(group: &Membership) -> Option<u64> {
     let (quota, period) = if group.is_v1("cpu") {
         let quota = group.number("cpu", "cpu.cfs_quota_us", "")?;
         (quota, group.number("cpu", "cpu.cfs_period_us", "")?)

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use agentkernel_cgroup::Hierarchy;
+use agentkernel_cgroup::{Hierarchy, QuickMoves};
 use agentkernel_core::{
     BackendKind, Boundary, ByteSize, CauseOfDeath, Ended, Error, ErrorKind, Posture, Resize, Result,
     SandboxUsage, Stopped,
@@ -60,7 +60,15 @@ const REPORT_LEN: usize = 256;
 pub(crate) async fn first_report(control: UnixStream) -> Result<(Control, i32)> {
     let (read, write) = control.into_split();
     let mut reader = BufReader::with_capacity(REPORT_LEN, read);
-    match next_report(&mut reader).await {
+    let mut report = next_report(&mut reader).await;
+    let mut moves = None;
+    if report == Some(Report::Limited) {
+        // A runtime moves its container into groups of its own now, and gVisor itself as well.
+        moves = Some(QuickMoves::hold());
+        report = next_report(&mut reader).await;
+    }
+    drop(moves);
+    match report {
         Some(Report::Started { pid }) => Ok((Control { reader, write }, pid)),
         Some(Report::Failed { what, why }) => Err(explain(&what, &why)),
         Some(Report::Refused { why }) => Err(Error::new(ErrorKind::NameTaken, "get the sandbox back", why)),

@@ -43,6 +43,9 @@ use crate::zygote::AgentFile;
 /// What the supervisor tells the host side, one JSON object a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Report {
+    /// The group is made in which a runtime makes that of its container. Not before: nobody can make a group while somebody
+    /// waits to move a process.
+    Limited,
     /// The guest agent's process has been started.
     Started {
         /// Its PID on the host.
@@ -120,7 +123,7 @@ pub(crate) fn run(order: Order, tools: &Tools, living: OwnedFd) {
     let Order { plan, group, control, agent_stream, mut locks } = order;
     let deadline = plan.lifetime_ms.map(|time| Instant::now() + Duration::from_millis(time));
     let mut control = Control::new(control);
-    match bring_up(&plan, agent_stream, group.as_ref(), &mut locks, &control, tools) {
+    match bring_up(&plan, agent_stream, group.as_ref(), &mut locks, &mut control, tools) {
         Ok((running, door)) => {
             control.say(&Report::Started { pid: running.init });
             let (init, leader) = (running.init, running.leader);
@@ -149,10 +152,13 @@ fn bring_up(
     stream: OwnedFd,
     group: Option<&Group>,
     locks: &mut [LockFile],
-    control: &Control,
+    control: &mut Control,
     tools: &Tools,
 ) -> Result<(Running, OwnedFd), Failure> {
     let group_door = make_group(plan, group)?;
+    if group.is_some() && makes_group(plan) {
+        control.say(&Report::Limited);
+    }
     let weakened = match &plan.seccomp {
         SeccompPlan::Full | SeccompPlan::Off => None,
         SeccompPlan::Without(names) => {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use agentkernel_cgroup::Membership;
 use agentkernel_core::{BackendKind, DuplexStream, Error, ErrorKind, Posture, Result, SandboxSpec};
 use rustix::process::{Resource, getrlimit};
 use serde_json::Value;
@@ -11,7 +12,6 @@ use super::source::Source;
 use crate::api::{ContainerId, Engine, container_name};
 use crate::boundary::ContainerBoundary;
 use crate::files;
-use crate::group::Group;
 use crate::owner::{self, Owner, ProcessId};
 use crate::plan::{self, Facts, HostFolders, Plan};
 use crate::posture::Expected;
@@ -161,10 +161,10 @@ fn explain(engine: &Engine, why: Trouble, spec: &SandboxSpec) -> Error {
 }
 
 /// The container's first process and control group, if the engine runs on this host.
-fn find_on_the_host(inspected: &Value, id: &ContainerId) -> (Option<ProcessId>, Option<Group>) {
+fn find_on_the_host(inspected: &Value, id: &ContainerId) -> (Option<ProcessId>, Option<Membership>) {
     let pid =
         inspected["State"]["Pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0);
-    let group = pid.and_then(|pid| Group::of(pid, id.as_str()));
+    let group = pid.and_then(|pid| Membership::in_container(pid, id.as_str()));
     let init = pid.filter(|_| group.is_some()).and_then(ProcessId::of);
     (init, group)
 }

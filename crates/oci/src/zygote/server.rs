@@ -106,18 +106,21 @@ fn answer(socket: &OwnedFd, mut tools: Tools, serving: Serving, host: Option<Pid
             }
             Ok(Heard::Order(order)) if serving == Serving::OneByOne => {
                 let Ok(living) = living.try_clone() else { return 1 };
-                let Ok(agent) = supervise_here(*order, &tools, living.into()) else { return 1 };
-                tools.agent = agent; // the old one is freed while the host side hears of the end
+                let Ok(ready) = supervise_here(*order, tools, living.into()) else { return 1 };
+                tools = ready;
             }
             // The order's descriptors are closed here: a failed fork is the end of its stream,
             // which the host side takes for what it is.
             Ok(Heard::Order(order)) => {
+                let is_used = matches!(order.plan.launch, Launch::Embedded);
                 if let Ok(Forked::Child) = sys::fork() {
                     drop(wait);
                     supervise(*order, &tools, living.into())
                 }
                 drop(order);
-                tools.agent.fill();
+                if is_used {
+                    tools.agent.fill();
+                }
                 rests = false;
             }
             Err(_) => return 1,
@@ -130,17 +133,16 @@ fn answer(socket: &OwnedFd, mut tools: Tools, serving: Serving, host: Option<Pid
 }
 
 /// Supervises a sandbox from its beginning to its end. The zygote's socket keeps the number that will be the agent's
-/// door until then. Returns the agent's file for the next one.
-fn supervise_here(order: Order, tools: &Tools, living: OwnedFd) -> io::Result<AgentFile> {
+/// door until then. Returns the tools for the next one.
+fn supervise_here(order: Order, tools: Tools, living: OwnedFd) -> io::Result<Tools> {
     sys::set_signal(libc::SIGCHLD, false);
     name(c"ak-supervisor");
-    if !matches!(order.plan.launch, Launch::Embedded) {
-        tools.agent.fill(); // who waits for a runtime has no time for it
-    }
-    supervisor::run(order, tools, living);
+    let is_used = matches!(order.plan.launch, Launch::Embedded);
+    supervisor::run(order, &tools, living);
     sys::set_signal(libc::SIGCHLD, true);
     name(c"ak-zygote");
-    AgentFile::new()
+    // The old one is freed while the host side hears of the end.
+    if is_used { Ok(Tools { agent: AgentFile::new()?, ..tools }) } else { Ok(tools) }
 }
 
 /// What a forked child does, and all that it does.
