@@ -48,7 +48,21 @@ fn put_in() -> io::Result<()> {
     if relocates_packed() {
         println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
+    if variable("CARGO_CFG_TARGET_ARCH").as_deref() == Some("x86_64") {
+        begin_at(&folder.join("entry.o"));
+    }
     Ok(())
+}
+
+/// Has the program begin with what is told in `entry.S`. Without it, it begins as any other.
+fn begin_at(object: &Path) {
+    println!("cargo:rerun-if-changed=entry.S");
+    #[expect(clippy::disallowed_methods, reason = "a build script is where the compiler is asked")]
+    let made = Command::new("cc").args(["-c", "-o"]).arg(object).arg("entry.S").status();
+    if made.is_ok_and(|status| status.success()) {
+        println!("cargo:rustc-link-arg-bins={}", object.display());
+        println!("cargo:rustc-link-arg-bins=-Wl,-e,agentkernel_entry");
+    }
 }
 
 /// Whether the C library that is put in understands a packed list of what depends on the program's address (DT_RELR), as
