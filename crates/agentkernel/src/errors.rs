@@ -125,6 +125,13 @@ pub fn say(line: &str) {
     drop(writeln!(io::stderr().lock(), "agentkernel: {}", printable(line)));
 }
 
+/// What somebody who got what he asked for must know of it.
+pub fn warn(warning: Option<&str>) {
+    if let Some(warning) = warning {
+        say(&format!("warning: {warning}"));
+    }
+}
+
 /// An error on stderr: what, on what, why; the way out is last.
 pub fn say_error(error: &Error) {
     say(&error.to_string());

@@ -42,7 +42,8 @@ impl RemoteProcess {
                 CommandEvent::Notice(notice) => errors::say(&notice),
                 // What has ended before we came says so at once.
                 CommandEvent::Exited(result) => {
-                    let started = Started { sandbox: result.sandbox.clone(), pid: 0, origin: result.origin };
+                    let sandbox = result.sandbox.clone();
+                    let started = Started { sandbox, pid: 0, origin: result.origin, warning: None };
                     return Ok(Self { stream, started, result: Some(result) });
                 }
                 CommandEvent::Output(..) => {}

@@ -23,6 +23,9 @@ pub struct Sandbox {
     pub backend: String,
     /// Why this backend.
     pub reason: String,
+    /// What makes it weaker here than its backend's name promises.
+    #[serde(default)]
+    pub warning: Option<String>,
     /// How far it is.
     pub state: State,
     /// Why it ended.

@@ -60,4 +60,7 @@ pub struct Started {
     pub pid: u32,
     /// Of a run: where the sandbox came from.
     pub origin: Option<Origin>,
+    /// Of a run: what makes the sandbox weaker than its backend's name promises.
+    #[serde(default)]
+    pub warning: Option<String>,
 }

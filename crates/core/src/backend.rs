@@ -96,6 +96,11 @@ pub trait Backend: Send + Sync {
     fn glance(&self, _spec: &SandboxSpec) -> Option<Availability> {
         None
     }
+    /// What makes a sandbox of this description weaker on this host than its backend's name promises. Whoever gets one is
+    /// told, whether it was named or chosen.
+    fn warning(&self, _spec: &SandboxSpec) -> Option<String> {
+        None
+    }
     /// Whether it works here; tries, and does not only look.
     async fn probe(&self) -> Availability;
     /// Makes a sandbox.

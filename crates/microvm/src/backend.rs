@@ -206,6 +206,10 @@ impl Backend for MicrovmBackend {
         (!is_there || !has_kernel).then(|| self.availability())
     }
 
+    fn warning(&self, _spec: &SandboxSpec) -> Option<String> {
+        self.unjailed()
+    }
+
     async fn probe(&self) -> Availability {
         self.availability()
     }

@@ -16,9 +16,6 @@ const QEMU_MIN: (u32, u32) = (7, 2);
 /// The oldest Firecracker that tells its guest of its devices by ACPI, where a kernel finds them without words of its own.
 const FIRECRACKER_MIN: (u32, u32) = (1, 8);
 
-/// What is said of a machine whose VMM is not locked in.
-const UNJAILED: &str = "its VMM runs without Firecracker's jailer, which is not installed beside it";
-
 /// How long it may take to tell its version.
 const VERSION_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -106,10 +103,14 @@ impl MicrovmBackend {
     /// The answer of the probe.
     pub(crate) fn availability(&self) -> Availability {
         let tools = match self.tools(false) {
-            Ok(tools) if self.vmm == VmmKind::Firecracker && is_root() && tools.jail.is_none() => {
-                return Availability::Limited { facts: self.facts(&tools), limitation: UNJAILED.into() };
+            Ok(tools) => {
+                let facts = self.facts(&tools);
+                return match self.unjailed() {
+                    // An ordinary user cannot have more, and is told of what he gets.
+                    Some(limitation) if is_root() => Availability::Limited { facts, limitation },
+                    _ => Availability::Available { facts },
+                };
             }
-            Ok(tools) => return Availability::Available { facts: self.facts(&tools) },
             Err(unusable) => self.tools(true).map_err(|_| unusable),
         };
         match tools {
@@ -170,6 +171,21 @@ impl MicrovmBackend {
             VmmKind::Firecracker => ("Firecracker", FIRECRACKER_MIN),
         };
         version_of(program, name, least)
+    }
+
+    /// What is to be told of its machines where their VMM is in no jail, and why it is in none.
+    pub(crate) fn unjailed(&self) -> Option<String> {
+        if self.vmm != VmmKind::Firecracker {
+            return None;
+        }
+        let has = |name: &str| locate(name, &self.settings.search_path).is_some();
+        let why = match (is_root(), has("jailer"), has("unshare")) {
+            (true, true, true) => return None,
+            (false, ..) => "only root can have it made",
+            (_, false, _) => "jailer is not installed beside it",
+            (_, _, false) => "unshare is not installed: apt-get install util-linux",
+        };
+        Some(format!("its VMM is not in Firecracker's jail ({why})"))
     }
 
     /// The jailer of this version, where we are root and it is beside its VMM or elsewhere on the path.

@@ -204,7 +204,7 @@ impl Backend for OciBackend {
         };
         let availability = self.try_availability().await;
         if let Some(runtime) = runtime {
-            Memory::keep(&self.runtime, runtime, Some(availability.clone()));
+            Memory::keep(&self.runtime, runtime, Some(&availability));
         }
         availability
     }

@@ -60,8 +60,8 @@ pub(crate) fn during<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Fail
 }
 
 /// How long the first process may take until it is the guest agent. It takes about two milliseconds; a folder
-/// on a hanging network file system must not keep a supervisor for ever.
-const DEADLINE: Duration = Duration::from_secs(20);
+/// on a hanging network file system must not keep a supervisor for ever. Less than the host side waits, which so hears why.
+const DEADLINE: Duration = Duration::from_secs(18);
 
 /// Longest message between the two sides in bytes; a failure is one line.
 const MESSAGE_MAX: usize = 4096;

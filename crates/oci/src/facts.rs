@@ -22,6 +22,8 @@ pub struct HostFacts {
     gid: u32,
     /// Control groups.
     pub hierarchy: Hierarchy,
+    /// Whether groups with limits can be made there: asked of the host once, for each start wants to know it.
+    limits: bool,
     /// Whether there is swap space.
     pub swap: bool,
     /// Release of the kernel.
@@ -35,11 +37,13 @@ impl HostFacts {
     /// Looks at the host.
     #[must_use]
     pub fn gather() -> Self {
+        let hierarchy = Hierarchy::detect();
         Self {
             root: geteuid().is_root() && maps_every_id(),
             uid: geteuid().as_raw(),
             gid: getegid().as_raw(),
-            hierarchy: Hierarchy::detect(),
+            limits: hierarchy.can_limit(),
+            hierarchy,
             swap: cgroup::has_swap(),
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             open_files_max: getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX),
@@ -51,7 +55,7 @@ impl HostFacts {
     /// Whether this user may make control groups with all the controllers that limits need.
     #[must_use]
     pub fn can_limit(&self) -> bool {
-        self.hierarchy.can_limit()
+        self.limits
     }
 
     /// Whether time can be stopped in a control group.

@@ -80,6 +80,12 @@ impl Registry {
         if spec.emulate() { emulated(choice) } else { Ok(choice) }
     }
 
+    /// What whoever gets such a sandbox of this backend must be told.
+    #[must_use]
+    pub fn warning(&self, kind: BackendKind, spec: &SandboxSpec) -> Option<String> {
+        self.get(kind).ok()?.warning(spec)
+    }
+
     async fn choose_for(&self, request: BackendRequest, spec: &SandboxSpec) -> Result<Choice> {
         let runs = |backend: &&Arc<dyn Backend>| backend.capabilities().runs(spec.image());
         let kinds: Vec<BackendKind> =

@@ -89,6 +89,7 @@ async fn plan(daemon: &Daemon, order: Order) -> Outcome<(Plan, api::Sandbox)> {
         host_name: None,
         backend: choice.backend.to_string(),
         reason: choice.reason.clone(),
+        warning: daemon.registry.warning(choice.backend, &spec),
         state: State::Creating,
         cause: None,
         detail: None,

@@ -99,6 +99,10 @@ impl Backend for FakeBackend {
         }
     }
 
+    fn warning(&self, _spec: &SandboxSpec) -> Option<String> {
+        Some("it isolates nothing".into())
+    }
+
     async fn probe(&self) -> Availability {
         Availability::Available { facts: vec![("isolation".into(), "none".into())] }
     }

@@ -12,7 +12,7 @@ use super::flags::{self, SandboxFlags, usage};
 use super::life::LifeFlags;
 use super::{daemon, serve, wire};
 use crate::environment::Environment;
-use crate::errors::Failure;
+use crate::errors::{self, Failure};
 use crate::{output, progress};
 
 /// Make a sandbox that lives on, and print its name
@@ -79,6 +79,7 @@ pub fn made<T>(
 
 /// Prints the names of sandboxes that were made.
 pub fn tell(sandboxes: &[Sandbox]) -> Result<u8, Failure> {
+    errors::warn(sandboxes.iter().find_map(|sandbox| sandbox.warning.as_deref()));
     let names: Vec<_> = sandboxes.iter().map(|sandbox| sandbox.name.as_str()).collect();
     match output::print(&format!("{}\n", names.join("\n"))) {
         // They are there all the same.

@@ -191,6 +191,7 @@ fn sandbox_rows(sandbox: &api::Sandbox) -> Vec<Vec<String>> {
         row("id", sandbox.id.clone()),
         row("state", sandbox.state.to_string()),
         row("reason", sandbox.reason.clone()),
+        row("warning", sandbox.warning.clone().unwrap_or_else(|| "none".into())),
         row(
             "limits",
             format!(

@@ -217,7 +217,8 @@ async fn perform_by(
     };
     let signals = input.take_signals();
     let report = run(&registry, request, RunIo { stdin: input.stdin, output, signals }).await?;
-    Ok(report.into())
+    let warning = registry.warning(report.choice.backend, &request.spec);
+    Ok(Done { warning, ..report.into() })
 }
 
 /// Whether it is a Wasm module, and left to us how that is run.

@@ -60,7 +60,26 @@ async fn a_runtime_that_is_missing_or_too_old_is_refused_and_nothing_else_is_tak
     runtime(folder.path(), Engine::Gvisor, "runsc version release-20190101.0", "exit 1");
     let old = fixture.backend.by(Engine::Gvisor, &folders).boot(&spec()).await.err().expect("refused");
     assert_eq!(old.kind, ErrorKind::Unavailable);
-    assert!(old.to_string().contains("older than 2022-12"), "{old}");
+    assert!(old.to_string().contains("of 2022-12 or later") && old.to_string().contains("is older"), "{old}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_that_hangs_while_it_makes_the_container_is_given_up_with_its_last_words() {
+    let Some(fixture) = fixture().await else { return };
+    if !fixture.backend.facts().root {
+        return;
+    }
+    let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
+    runtime(folder.path(), Engine::Runc, "runc version 1.1.9", "echo thinking >&2; exec sleep 613");
+    let hanging = fixture.backend.by(Engine::Runc, &[folder.path().to_owned()]);
+    let error = hanging.boot(&spec()).await.err().expect("nothing was made");
+    assert_eq!(error.kind, ErrorKind::Boot);
+    assert!(error.to_string().contains("does not come to an end; thinking"), "{error}");
+    let records = fs::read_dir(fixture.runtime.path().join("sandboxes")).expect("a folder");
+    assert_eq!(records.count(), 0, "records are left");
+    let processes = fs::read_dir("/proc").expect("processes").flatten();
+    let words = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+    assert!(!words.into_iter().any(|words| words == b"sleep\x00613\x00"), "it lives on");
 }
 
 #[tokio::test(flavor = "multi_thread")]

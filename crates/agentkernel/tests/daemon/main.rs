@@ -41,6 +41,7 @@ mod service;
 mod serving;
 mod survival;
 mod traces;
+mod warmth;
 mod ways;
 
 /// Whether a daemon runs the commands.

@@ -6,10 +6,22 @@ use crate::support::{DEADLINE, Trial, comes_true};
 
 /// The pool of the embedded boundary.
 pub fn pool(trial: &Trial) -> Value {
+    pool_of(trial, "oci")
+}
+
+/// The pool of a backend.
+pub fn pool_of(trial: &Trial, backend: &str) -> Value {
     let said = trial.say(&["pool", "ls", "--format", "json"]).assert_success();
     let json: Value = serde_json::from_slice(&said.stdout).expect("JSON");
     let pools = json["pools"].as_array().expect("a list");
-    pools.iter().find(|pool| pool["backend"] == "oci").expect("it is listed").clone()
+    pools.iter().find(|pool| pool["backend"] == backend).expect("it is listed").clone()
+}
+
+/// Waits until so many of a backend are warm.
+#[track_caller]
+pub fn warms_up(trial: &Trial, backend: &str, number: u64) {
+    let is_warm = comes_true(DEADLINE, || pool_of(trial, backend)["warm"] == number);
+    assert!(is_warm, "not {number} are warm: {}", pool_of(trial, backend));
 }
 
 #[test]

@@ -35,6 +35,7 @@ fn the_object_has_its_schema_and_the_exit_code_is_the_commands() {
         "timed_out",
         "truncated",
         "usage",
+        "warning",
         "way",
     ]
     "#);

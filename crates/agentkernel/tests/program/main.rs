@@ -15,6 +15,7 @@ mod interpreters;
 mod json;
 mod limits;
 mod modules;
+mod runtimes;
 mod signals;
 mod sockets;
 mod streams;

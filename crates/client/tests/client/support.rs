@@ -55,6 +55,7 @@ pub fn started() -> api::ServerMessage {
         sandbox: "ak-1".into(),
         pid: 7,
         origin: Some(api::Origin::Warm),
+        warning: None,
     })
 }
 

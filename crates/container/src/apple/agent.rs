@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use agentkernel_hardening::seccomp::SeccompFilters;
 use agentkernel_link::{GUEST, GUEST_BUILD};
 
-use crate::files::make_private;
+use crate::files::{make_private, one_at_a_time};
 
 /// Name of the agent in it.
 const AGENT: &str = "agent";
@@ -38,6 +38,7 @@ pub(super) fn folder(below: &Path) -> io::Result<PathBuf> {
         let count = fs::read_dir(&folder).map_or(0, Iterator::count);
         count == 2 && is(AGENT, GUEST, AGENT_MODE) && is(FILTERS, &filters, FILTERS_MODE)
     };
+    let _writing = one_at_a_time();
     if is_whole() {
         return Ok(folder);
     }

@@ -91,6 +91,9 @@ async fn what_it_needs_is_named_with_the_way_to_it() {
     let emulated = MicrovmSettings { hardware: || Err("a moon".into()), ..settings(&host, false) };
     let (needs, hint) = told_unavailable(emulated).await;
     assert!(needs.contains("a moon") && hint.contains("--backend qemu --emulate"), "{needs}: {hint}");
+    let warning = || MicrovmBackend::firecracker(settings(&host, false)).warning(&host.real_spec());
+    let why = if rustix::process::geteuid().is_root() { "jailer is not installed" } else { "only root" };
+    assert!(warning().is_some_and(|told| told.contains("not in Firecracker's jail") && told.contains(why)));
     if rustix::process::geteuid().is_root() {
         match told(settings(&host, false)).await {
             Availability::Limited { limitation, .. } => {
@@ -101,6 +104,7 @@ async fn what_it_needs_is_named_with_the_way_to_it() {
         let jailer = host.path("bin/jailer");
         fs::write(&jailer, "#!/bin/sh\necho Jailer v1.12.0\n").expect("written");
         fs::set_permissions(&jailer, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("changed");
+        assert_eq!(warning(), None);
         let (needs, _) = told_unavailable(settings(&host, false)).await;
         assert!(needs.contains("of one version, and they are 1.12.0 and 1.13.0"), "{needs}");
     }

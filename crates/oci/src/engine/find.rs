@@ -26,79 +26,92 @@ pub fn find(engine: Engine, folders: &[PathBuf]) -> Result<Runtime, Availability
     locate(engine, folders).and_then(|path| ask(engine, path))
 }
 
+/// Asks the program what it is.
+pub(crate) fn ask(engine: Engine, path: PathBuf) -> Result<Runtime, Availability> {
+    ask_within(DEADLINE, engine, path)
+}
+
 /// Looks for the runtime's program in these folders, and nowhere else; relative ones are passed over.
 pub(crate) fn locate(engine: Engine, folders: &[PathBuf]) -> Result<PathBuf, Availability> {
-    let name = engine.program();
+    let (name, least) = (engine.program(), least(engine));
     agentkernel_process::locate(name, folders).ok_or_else(|| {
-        unavailable(format!("the program {name}, which is not in PATH"), format!("apt-get install {name}"))
+        let needs = format!("the program {name} of {least} or later, which is not in PATH");
+        unavailable(needs, format!("apt-get install {name}"))
     })
 }
 
+/// The oldest version that will do.
+fn least(engine: Engine) -> String {
+    let version = |numbers: [u32; 3]| numbers.map(|number| number.to_string()).join(".");
+    match engine {
+        Engine::Runc => version(RUNC_MIN),
+        Engine::Crun => version(CRUN_MIN),
+        Engine::Gvisor => format!("{}-{:02}", GVISOR_MIN / 10_000, GVISOR_MIN / 100 % 100),
+    }
+}
+
 /// Refuses a program that could not be executed where sandboxes are built: the stage covers it there.
-pub(crate) fn seen_from_the_stage(path: PathBuf) -> Result<PathBuf, Availability> {
+pub(crate) fn seen_from_the_stage(engine: Engine, path: PathBuf) -> Result<PathBuf, Availability> {
     if path.starts_with(STAGE) {
-        return Err(unusable(&path, &format!("nothing below {STAGE} can be seen where sandboxes are built")));
+        return Err(unusable(
+            engine,
+            &path,
+            &format!("nothing below {STAGE} can be seen where sandboxes are built"),
+        ));
     }
     Ok(path)
 }
 
-/// Asks the program what it is.
-pub(crate) fn ask(engine: Engine, path: PathBuf) -> Result<Runtime, Availability> {
-    let name = engine.program();
-    let said = question(&path, "--version")?;
+fn ask_within(deadline: Duration, engine: Engine, path: PathBuf) -> Result<Runtime, Availability> {
+    let question = |word: &str| {
+        let answer = Program::new(&path).and_then(|program| program.argument(word).output(deadline));
+        answer.map_err(|why| unusable(engine, &path, &format!("it does not say its version: {why}")))
+    };
+    let said = question("--version")?;
     let version = said.lines().next().unwrap_or_default().trim().to_owned();
-    if !said.contains(name) {
+    if !said.contains(engine.program()) {
         let said: String = said.chars().take(80).collect();
-        return Err(unusable(&path, &format!("it says of its version {said:?}")));
+        return Err(unusable(engine, &path, &format!("it says of its version {said:?}")));
     }
-    let found = Runtime { engine, path, version, platform: None, flags: Vec::new() };
-    match engine {
-        Engine::Runc => at_least(found, RUNC_MIN),
-        Engine::Crun => at_least(found, CRUN_MIN),
-        Engine::Gvisor => gvisor(found),
+    let is_old = match engine {
+        Engine::Runc => numbers(&version) < RUNC_MIN.to_vec(),
+        Engine::Crun => numbers(&version) < CRUN_MIN.to_vec(),
+        Engine::Gvisor => date(&version) < GVISOR_MIN,
+    };
+    if is_old {
+        return Err(unusable(engine, &path, &format!("{version:?} is older")));
     }
-}
-
-fn question(path: &Path, word: &str) -> Result<String, Availability> {
-    let answer = Program::new(path).and_then(|program| program.argument(word).output(DEADLINE));
-    answer.map_err(|why| unusable(path, &format!("it does not say its version: {why}")))
+    let (platform, flags) = match engine {
+        Engine::Gvisor => gvisor(&question("flags")?),
+        Engine::Runc | Engine::Crun => (None, Vec::new()),
+    };
+    Ok(Runtime { engine, path, version, platform, flags })
 }
 
 fn unavailable(needs: String, hint: String) -> Availability {
     Availability::Unavailable { needs, hint }
 }
 
-fn unusable(path: &Path, why: &str) -> Availability {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
+fn unusable(engine: Engine, path: &Path, why: &str) -> Availability {
+    let (name, least) = (engine.program(), least(engine));
     let hint = format!("remove or replace {}; Debian's package is {name}", path.display());
-    unavailable(format!("a {name} that works; {} does not: {why}", path.display()), hint)
-}
-
-fn too_old(found: &Runtime, least: &str) -> Availability {
-    unusable(&found.path, &format!("{:?} is older than {least}", found.version))
+    unavailable(format!("a {name} of {least} or later that works; {} does not: {why}", path.display()), hint)
 }
 
 /// `runc version 1.1.5+ds1`, `crun version 1.8.1`.
-fn at_least(found: Runtime, least: [u32; 3]) -> Result<Runtime, Availability> {
-    let numbers = |text: &str| -> Vec<u32> {
-        let text = text.rsplit(' ').next().unwrap_or_default();
-        text.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).take(3).collect()
-    };
-    if numbers(&found.version) < least.to_vec() {
-        let least = least.map(|number| number.to_string()).join(".");
-        return Err(too_old(&found, &least));
-    }
-    Ok(found)
+fn numbers(version: &str) -> Vec<u32> {
+    let text = version.rsplit(' ').next().unwrap_or_default();
+    text.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).take(3).collect()
 }
 
-/// `runsc version 0.0~20221219.0`, `runsc version release-20240729.0`; what it can do is told by its list of flags.
-fn gvisor(mut found: Runtime) -> Result<Runtime, Availability> {
-    let date = found.version.split(|c: char| !c.is_ascii_digit()).filter(|part| part.len() == 8);
-    let date = date.filter_map(|part| part.parse::<u32>().ok()).next().unwrap_or(0);
-    if date < GVISOR_MIN {
-        return Err(too_old(&found, "2022-12"));
-    }
-    let flags = question(&found.path, "flags")?;
+/// `runsc version 0.0~20221219.0`, `runsc version release-20240729.0`.
+fn date(version: &str) -> u32 {
+    let dates = version.split(|c: char| !c.is_ascii_digit()).filter(|part| part.len() == 8);
+    dates.filter_map(|part| part.parse().ok()).next().unwrap_or(0)
+}
+
+/// What gVisor can do is told by its list of flags: its platform, and those that make it as strict as it can be.
+fn gvisor(flags: &str) -> (Option<String>, Vec<String>) {
     // `  -platform string` and its description on the next line.
     let has = |flag: &str| flags.lines().any(|line| line.trim_start().starts_with(&format!("-{flag}")));
     let described = |flag: &str| {
@@ -106,13 +119,9 @@ fn gvisor(mut found: Runtime) -> Result<Runtime, Availability> {
         lines.nth(1).unwrap_or_default().to_owned()
     };
     let platform = if described("platform").contains("systrap") { "systrap" } else { "ptrace" };
-    found.platform = Some(platform.to_owned());
-    for (flag, value) in [("overlay2", "none"), ("directfs", "false"), ("host-uds", "none")] {
-        if has(flag) {
-            found.flags.push(format!("--{flag}={value}"));
-        }
-    }
-    Ok(found)
+    let strict = [("overlay2", "none"), ("directfs", "false"), ("host-uds", "none")];
+    let strict = strict.into_iter().filter(|(flag, _)| has(flag));
+    (Some(platform.to_owned()), strict.map(|(flag, value)| format!("--{flag}={value}")).collect())
 }
 
 #[cfg(test)]
@@ -129,11 +138,15 @@ mod tests {
         let path = folder.path().join(engine.program());
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("executable");
-        find(engine, &[folder.path().to_owned()]).map_err(|unavailable| match unavailable {
-            Availability::Unavailable { needs, .. } => {
-                needs.replace(&folder.path().display().to_string(), "BIN")
+        let found = locate(engine, &[folder.path().to_owned()]);
+        // A hanging one is not waited for.
+        found.and_then(|path| ask_within(Duration::from_secs(2), engine, path)).map_err(|unavailable| {
+            match unavailable {
+                Availability::Unavailable { needs, .. } => {
+                    needs.replace(&folder.path().display().to_string(), "BIN")
+                }
+                other => format!("{other:?}"),
             }
-            other => format!("{other:?}"),
         })
     }
 
@@ -160,16 +173,29 @@ mod tests {
     #[test]
     fn what_is_missing_old_hanging_or_something_else_is_told() {
         let missing = locate(Engine::Crun, &["relative".into(), "/nonexistent".into()]).expect_err("missing");
-        assert!(matches!(missing, Availability::Unavailable { hint, .. } if hint == "apt-get install crun"));
+        let Availability::Unavailable { needs, hint } = missing else { panic!("{missing:?}") };
+        assert_eq!(needs, "the program crun of 1.0.0 or later, which is not in PATH");
+        assert_eq!(hint, "apt-get install crun");
         let needs = found(Engine::Runc, "echo runc version 1.0.0-rc93").expect_err("old");
-        assert!(needs.contains("BIN/runc does not") && needs.contains("older than 1.1.0"), "{needs}");
+        assert_eq!(
+            needs,
+            "a runc of 1.1.0 or later that works; BIN/runc does not: \"runc version 1.0.0-rc93\" is older"
+        );
         let needs = found(Engine::Gvisor, "echo runsc version release-20200101.0").expect_err("old");
-        assert!(needs.contains("older than 2022-12"), "{needs}");
+        assert!(
+            needs.starts_with("a runsc of 2022-12 or later that works") && needs.contains("is older"),
+            "{needs}"
+        );
         let needs = found(Engine::Runc, "echo hello").expect_err("another program");
         assert!(needs.contains("hello"), "{needs}");
-        let below = seen_from_the_stage("/tmp/bin/runc".into()).expect_err("covered");
+        let below = seen_from_the_stage(Engine::Runc, "/tmp/bin/runc".into()).expect_err("covered");
         assert!(matches!(below, Availability::Unavailable { needs, .. } if needs.contains("below /tmp")));
         let needs = found(Engine::Runc, "exit 3").expect_err("fails");
         assert!(needs.contains("exit status: 3"), "{needs}");
+        let hanging = "case $1 in flags) exec sleep 600;; *) echo runsc version release-20240729.0;; esac";
+        for (engine, script) in [(Engine::Runc, "exec sleep 600"), (Engine::Gvisor, hanging)] {
+            let needs = found(engine, script).expect_err("hangs");
+            assert!(needs.contains(" or later that works") && needs.ends_with("timed out"), "{needs}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use agentkernel_core::Availability;
 use serde::{Deserialize, Serialize};
@@ -27,8 +28,14 @@ pub(crate) struct Memory {
     key: Key,
     pub(crate) runtime: Runtime,
     /// How a trial ended.
-    pub(crate) availability: Option<Availability>,
+    availability: Option<Availability>,
+    /// When: seconds since 1970.
+    tried_s: u64,
 }
+
+/// How long a trial that failed counts, seconds: whatever was in its way may be gone, and to try again takes no more than some
+/// starts. One that did not fail counts for as long as nothing changes.
+const FAILURE_COUNTS_S: u64 = 60;
 
 impl Memory {
     /// What is remembered of the runtime that this program is now.
@@ -37,10 +44,22 @@ impl Memory {
         (memory.key == key(program)?).then_some(memory)
     }
 
+    /// How a trial ended, if that still counts. A clock that was set back makes it count no more.
+    pub(crate) fn availability(self) -> Option<Availability> {
+        let counts = match &self.availability {
+            Some(Availability::Unavailable { .. }) => {
+                now_s().checked_sub(self.tried_s).is_some_and(|age_s| age_s < FAILURE_COUNTS_S)
+            }
+            _ => true,
+        };
+        self.availability.filter(|_| counts)
+    }
+
     /// Remembers it.
-    pub(crate) fn keep(folder: &RuntimeDir, runtime: &Runtime, availability: Option<Availability>) {
+    pub(crate) fn keep(folder: &RuntimeDir, runtime: &Runtime, availability: Option<&Availability>) {
         let Some(key) = key(&runtime.path) else { return };
-        let memory = Self { key, runtime: runtime.clone(), availability };
+        let availability = availability.cloned();
+        let memory = Self { key, runtime: runtime.clone(), availability, tried_s: now_s() };
         let path = path(folder, runtime.engine);
         let beside = path.with_extension(std::process::id().to_string());
         let written = folder
@@ -53,6 +72,10 @@ impl Memory {
             fs::remove_file(&beside).ok();
         }
     }
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 const FOLDER: &str = "probes";
@@ -92,11 +115,35 @@ mod tests {
         };
         assert_eq!(Memory::recall(&folder, Engine::Gvisor, &program), None);
         let works = Availability::Available { facts: Vec::new() };
-        Memory::keep(&folder, &runtime, Some(works.clone()));
+        Memory::keep(&folder, &runtime, Some(&works));
         let memory = Memory::recall(&folder, Engine::Gvisor, &program).expect("remembered");
-        assert_eq!((memory.runtime, memory.availability), (runtime, Some(works)));
+        assert_eq!((memory.runtime.clone(), memory.availability()), (runtime, Some(works)));
         assert_eq!(Memory::recall(&folder, Engine::Runc, &program), None);
         fs::write(&program, "another").expect("written");
         assert_eq!(Memory::recall(&folder, Engine::Gvisor, &program), None);
+    }
+
+    #[test]
+    fn a_trial_that_failed_counts_for_a_while_and_one_that_did_not_for_good() {
+        let program = PathBuf::from("/proc/self/exe");
+        let runtime = Runtime {
+            engine: Engine::Runc,
+            path: program.clone(),
+            version: "1".into(),
+            platform: None,
+            flags: Vec::new(),
+        };
+        let of = |availability: &Availability, age_s: i64| {
+            let tried_s = now_s().saturating_add_signed(-age_s);
+            let (key, runtime) = (key(&program).expect("a key"), runtime.clone());
+            Memory { key, runtime, availability: Some(availability.clone()), tried_s }.availability()
+        };
+        let failed = Availability::Unavailable { needs: "a moon".into(), hint: "wait".into() };
+        assert_eq!(of(&failed, 1), Some(failed.clone()));
+        for age_s in [FAILURE_COUNTS_S.cast_signed(), -3600] {
+            assert_eq!(of(&failed, age_s), None, "{age_s} s");
+        }
+        let works = Availability::Available { facts: Vec::new() };
+        assert_eq!(of(&works, 1 << 30), Some(works.clone()));
     }
 }

@@ -24,7 +24,7 @@ impl EngineSlot {
     /// What is known of it without asking or trying.
     pub(crate) fn glance(&self, memories: &RuntimeDir) -> Option<Availability> {
         match locate(self.engine, &self.folders) {
-            Ok(program) => Memory::recall(memories, self.engine, &program)?.availability,
+            Ok(program) => Memory::recall(memories, self.engine, &program)?.availability(),
             Err(unavailable) => Some(unavailable),
         }
     }
@@ -33,7 +33,7 @@ impl EngineSlot {
         let (engine, folders, memories) = (self.engine, self.folders.clone(), memories.clone());
         let find = || async move {
             let find = move || {
-                let path = locate(engine, &folders).and_then(seen_from_the_stage)?;
+                let path = locate(engine, &folders).and_then(|path| seen_from_the_stage(engine, path))?;
                 match Memory::recall(&memories, engine, &path) {
                     Some(memory) => Ok(memory.runtime),
                     None => ask(engine, path).inspect(|runtime| Memory::keep(&memories, runtime, None)),

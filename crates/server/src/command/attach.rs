@@ -19,7 +19,10 @@ pub async fn attach(
     input: &mut Incoming,
 ) -> Outcome<CommandResult> {
     let (sandbox, pid) = (guest.view.borrow().id.clone(), known.info.pid);
-    client.started(Started { sandbox: sandbox.clone(), pid, origin: None }).await.map_err(of)?;
+    client
+        .started(Started { sandbox: sandbox.clone(), pid, origin: None, warning: None })
+        .await
+        .map_err(of)?;
     let control = known.control.clone();
     tokio::select! {
         result = replay(daemon, guest, known, client) => Ok(CommandResult { sandbox, ..result? }),

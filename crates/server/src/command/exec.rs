@@ -48,7 +48,7 @@ pub async fn with<C: Client, I: Input>(
     };
     let began = running.began();
     let sandbox = visit.guest().view.borrow().id.clone();
-    let started = Started { sandbox: sandbox.clone(), pid: running.info.pid, origin: None };
+    let started = Started { sandbox: sandbox.clone(), pid: running.info.pid, origin: None, warning: None };
     client.started(started).await.map_err(of)?;
     let mut count = Count { limit, total: 0 };
     let ping_interval = daemon.limits().ping_interval;

@@ -78,11 +78,11 @@ async fn attend<C: Client, I: Input>(
         running = start(&visit, command) => running?,
         left = input.leaves() => return Err(of(left)),
     };
-    let (sandbox, origin) = {
+    let (sandbox, origin, warning) = {
         let view = guest.view.borrow();
-        (view.id.clone(), view.origin)
+        (view.id.clone(), view.origin, view.warning.clone())
     };
-    client.started(Started { sandbox, pid: running.info.pid, origin }).await.map_err(of)?;
+    client.started(Started { sandbox, pid: running.info.pid, origin, warning }).await.map_err(of)?;
     Ok(running.attend(&visit, count, client, input, daemon.limits().ping_interval).await)
 }
 

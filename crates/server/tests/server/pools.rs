@@ -33,6 +33,7 @@ async fn runs_and_sandboxes_come_from_the_pool_and_say_so() {
     assert!(result["phases"]["acquire_ns"].is_u64() && result["phases"]["boot_ns"] == Value::Null);
     let sandbox = create(&client, json!({"memory": "64M", "timeout_ms": 60_000})).await;
     assert_eq!((&sandbox["origin"], &sandbox["limits"]["memory"]), (&json!("warm"), &json!("64M")));
+    assert_eq!(sandbox["warning"], "it isolates nothing");
     assert_ne!(sandbox["host_name"], sandbox["id"]);
     // Whoever was used once is never used again.
     until("they are warm again", async || warm(&client).await == 2).await;

@@ -42,6 +42,7 @@ async fn both_streams_signals_and_the_end_are_told_in_their_order() {
     socket.text(run(&["sh", "-c", script])).await;
     let started = socket.started().await;
     assert_eq!(started["origin"], "cold");
+    assert_eq!(started["warning"], "it isolates nothing", "whoever gets less than the name promises is told");
     assert!(started["pid"].as_u64().expect("a PID") > 0);
     socket.stdout_of(6).await;
     socket.text(json!({"signal": {"number": 15}})).await;

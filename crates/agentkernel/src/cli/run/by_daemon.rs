@@ -124,6 +124,7 @@ async fn hear(
     let result = heard.result.unwrap_or_default();
     Ok(Done {
         choice: None,
+        warning: started.warning,
         name: started.sandbox,
         ending: heard.ending,
         cause: heard.cause.unwrap_or(CauseOfDeath::Exited),
@@ -160,6 +161,7 @@ async fn tell_more(done: &mut Done, client: &Client, sandbox: &str, request: &Ru
 fn not_begun(request: &RunRequest, number: u8) -> Done {
     Done {
         choice: None,
+        warning: None,
         name: request.spec.name().to_string(),
         ending: Ending::Signalled(number),
         cause: CauseOfDeath::Killed,

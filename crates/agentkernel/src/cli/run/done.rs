@@ -9,6 +9,8 @@ use agentkernel_runtime::{Ending, OutputCount, RunReport};
 pub struct Done {
     /// What it ran in, and why; `None` if nobody asked the daemon.
     pub choice: Option<(String, String)>,
+    /// What made its sandbox weaker than its backend's name promises.
+    pub warning: Option<String>,
     /// Name of the sandbox that was.
     pub name: String,
     /// What ended it.
@@ -55,6 +57,7 @@ impl From<RunReport> for Done {
         let origin = report.stopped.map(|_| Origin::Cold);
         Self {
             choice: Some((report.choice.backend.to_string(), report.choice.reason)),
+            warning: None,
             name: report.name.to_string(),
             ending: report.ending,
             cause: report.cause,

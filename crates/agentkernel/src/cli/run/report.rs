@@ -6,11 +6,13 @@ use agentkernel_core::Phases;
 use agentkernel_runtime::RunRequest;
 
 use super::done::{Done, Way};
+use crate::errors;
 use crate::notices::Over;
 use crate::paint;
 
 /// Says whatever the exit code alone does not.
 pub fn print_notices(done: &Done, request: &RunRequest) {
+    errors::warn(done.warning.as_deref());
     let over = Over {
         program: request.command.program(),
         timeout: request.command.timeout,
