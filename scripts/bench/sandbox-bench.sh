@@ -3,13 +3,20 @@
 #
 #   scripts/bench/sandbox-bench.sh --iterations 50
 #   BENCH_ROOTFS=DIR BENCH_MEM_MB=512 BENCH_CPUS=1 scripts/bench/sandbox-bench.sh
+#   BENCH_IMAGE=busybox@sha256:DIGEST scripts/bench/sandbox-bench.sh
 #
 # BENCH_PROFILE is cargo's profile for the harness (release); what runs inside is optimised in any case.
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 readonly root profile="${BENCH_PROFILE:-release}"
-readonly variables=BENCH_IMAGE,BENCH_ROOTFS,BENCH_MEM_MB,BENCH_CPUS
+# What sudo is to leave in the environment: ours, and what says where a container engine is and how it gets images.
+variables=BENCH_IMAGE,BENCH_ROOTFS,BENCH_MEM_MB,BENCH_CPUS
+variables+=,DOCKER_HOST,DOCKER_CONTEXT,DOCKER_CONFIG,DOCKER_CERT_PATH,DOCKER_TLS,DOCKER_TLS_VERIFY,DOCKER_API_VERSION
+variables+=,DOCKER_DEFAULT_PLATFORM,CONTAINER_HOST,CONTAINER_CONNECTION,CONTAINER_SSHKEY,CONTAINERS_CONF
+variables+=,CONTAINERS_REGISTRIES_CONF,CONTAINERS_STORAGE_CONF,REGISTRY_AUTH_FILE,SSH_AUTH_SOCK
+variables+=,HTTP_PROXY,HTTPS_PROXY,NO_PROXY,http_proxy,https_proxy,no_proxy
+readonly variables
 
 # What the harness is built from, and whether that is committed.
 commit() {

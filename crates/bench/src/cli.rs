@@ -1,6 +1,7 @@
 //! The program: from words to a run, and from a run to files and a table.
 
 mod arguments;
+mod origin;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -12,6 +13,7 @@ use agentkernel_oci::engine::Engine;
 use agentkernel_oci::{HostFacts, IdBlock};
 
 pub use arguments::{Arguments, Variables};
+use origin::Origin;
 
 use crate::environment::{self, Environment};
 use crate::executor::Executor as _;
@@ -21,7 +23,7 @@ use crate::proof;
 use crate::refusal::{Cause, Failure, Refusal, host};
 use crate::report;
 use crate::results::{self, Course, Facts};
-use crate::sandbox::{Bundle, Group, PageCache, Sandboxes, Site, Source, target};
+use crate::sandbox::{Bundle, Group, PageCache, Sandboxes, Site, target};
 use crate::workload;
 use crate::workplace::Workplace;
 use crate::{self_test, text};
@@ -54,7 +56,7 @@ fn test_ourselves(arguments: &Arguments) -> Result<(), Failure> {
 
 /// gVisor against runc.
 fn compare(arguments: &Arguments) -> Result<(), Failure> {
-    let source = source(arguments)?;
+    let origin = Origin::of(arguments)?;
     let host_facts = HostFacts::gather();
     refuse_without_root(&host_facts)?;
     let (gvisor, strictest) = target::find(Engine::Gvisor, &arguments.folders)?;
@@ -63,18 +65,19 @@ fn compare(arguments: &Arguments) -> Result<(), Failure> {
     let bundle = Bundle::new(&host_facts, &block, arguments.size, &strictest)?;
     let work = Workplace::new(&arguments.work_dir, Some(&bundle.group))?;
     let group = Group::at(&bundle.group).map_err(|why| host("find the group", &bundle.group, why))?;
-    let site = Site {
-        work: work.path().to_owned(),
-        source,
-        bundle,
-        group,
-        deadline: arguments.deadline,
-        seed: arguments.seed,
-        page_cache: if arguments.keep_page_cache { PageCache::Keep } else { PageCache::Drop },
-    };
-    let measured = Sandboxes::new(site, vec![gvisor, runc])
-        .map_err(Failure::Error)
-        .and_then(|mut sandboxes| session(arguments, &host_facts, &mut sandboxes));
+    let measured = origin.source(work.path()).map_err(Failure::Error).and_then(|source| {
+        let site = Site {
+            work: work.path().to_owned(),
+            source,
+            bundle,
+            group,
+            deadline: arguments.deadline,
+            seed: arguments.seed,
+            page_cache: if arguments.keep_page_cache { PageCache::Keep } else { PageCache::Drop },
+        };
+        let mut sandboxes = Sandboxes::new(site, vec![gvisor, runc])?;
+        session(arguments, &host_facts, &mut sandboxes)
+    });
     let ended = if arguments.keep {
         say(&format!("the bundles are kept in {} until the next run", work.path().display()));
         Ok(())
@@ -151,35 +154,10 @@ fn facts(arguments: &Arguments, host_facts: &HostFacts, sandboxes: &Sandboxes) -
         bundle_sha256: text::sha256(&site.bundle.with(&workload::work_of(Metric::WarmStart, site.seed))),
         rootfs_sha256: sandboxes.rootfs_digest()?,
         rootfs: site.source.to_string(),
+        image: site.source.image().cloned(),
         limits: site.bundle.limits,
         deadline_ms: u64::try_from(site.deadline.as_millis()).unwrap_or(u64::MAX),
         proofs: Vec::new(),
-    })
-}
-
-/// Where the root folder comes from, or why it cannot.
-fn source(arguments: &Arguments) -> Result<Source> {
-    if let Some(image) = &arguments.image {
-        let why = "images cannot be pulled or stored yet";
-        return Err(Error::new(ErrorKind::NotSupported, "get the image", why).on(image).hint(
-            "export it into a folder (docker export, or skopeo and umoci) and name that by BENCH_ROOTFS",
-        ));
-    }
-    if let Some(folder) = &arguments.rootfs {
-        let folder =
-            fs::canonicalize(folder).map_err(|why| host("find the root folder", folder.display(), why))?;
-        return Ok(Source::Folder(folder));
-    }
-    let is_static = |path: &PathBuf| path.is_file();
-    let busybox = arguments.folders.iter().map(|folder| folder.join("busybox")).find(is_static);
-    busybox.map(Source::Busybox).ok_or_else(|| {
-        Error::new(
-            ErrorKind::Unavailable,
-            "make a root folder",
-            "it needs a static busybox, and there is none",
-        )
-        .on("busybox")
-        .hint("apt-get install busybox-static, or name a root folder by BENCH_ROOTFS")
     })
 }
 

@@ -17,6 +17,7 @@
 pub mod cli;
 pub mod environment;
 pub mod executor;
+pub mod image;
 pub mod measure;
 pub mod plan;
 pub mod proof;

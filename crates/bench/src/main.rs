@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use agentkernel_bench::cli::{self, Arguments, Variables};
+use agentkernel_bench::image::VARIABLES;
 use agentkernel_bench::random;
 use agentkernel_bench::refusal::{Failure, USAGE};
 
@@ -37,15 +38,20 @@ fn report(failure: &Failure) -> u8 {
 
 fn variables() -> Variables {
     Variables {
-        image: variable("BENCH_IMAGE"),
+        image: any("BENCH_IMAGE"),
         rootfs: variable("BENCH_ROOTFS"),
         memory_mib: variable("BENCH_MEM_MB"),
         cpus: variable("BENCH_CPUS"),
         path: variable("PATH"),
+        engine: VARIABLES.iter().filter_map(|name| Some((*name, variable(name)?))).collect(),
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
 fn variable(name: &str) -> Option<OsString> {
-    env::var_os(name).filter(|value| !value.is_empty())
+    any(name).filter(|value| !value.is_empty())
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
+fn any(name: &str) -> Option<OsString> {
+    env::var_os(name)
 }

@@ -159,6 +159,12 @@ pub(crate) fn machine(
 fn bundle(facts: &Facts, line: &mut impl FnMut(&str, &str)) {
     line("bundle sha256", &facts.bundle_sha256);
     line("root folder", &facts.rootfs);
+    if let Some(image) = &facts.image {
+        line("image", &image.name);
+        line("image digest", image.digest.as_deref().unwrap_or("none: the engine has only its id"));
+        line("image id", &image.id);
+        line("image engine", &image.engine);
+    }
     line("root folder sha256", &facts.rootfs_sha256);
     let swap = if facts.limits.swap { "none of the host's swap" } else { "the host has no swap" };
     line("memory limit", &format!("{} bytes; {swap}", facts.limits.memory_bytes));

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::environment::Environment;
+use crate::image::Image;
 use crate::measure::{Measured, Outcome, Series};
 use crate::plan::{Metric, Plan};
 use crate::proof::Proof;
@@ -44,6 +45,8 @@ pub struct Facts {
     pub rootfs_sha256: String,
     /// Where the root folder came from.
     pub rootfs: String,
+    /// The image that it is of; `null` if it is of none.
+    pub image: Option<Image>,
     /// What the sandboxes may use.
     pub limits: GroupLimits,
     /// The most that a sandbox may take to its end.

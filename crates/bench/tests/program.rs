@@ -1,5 +1,8 @@
 //! The program as it is run: what it refuses, what it measures, and that nothing is left.
 
+#[path = "program/root_folders.rs"]
+mod root_folders;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -125,20 +128,6 @@ fn every_fake_runtime_is_refused_for_its_own_reason() {
 }
 
 #[test]
-fn an_image_is_refused_with_the_way_out_as_long_as_none_can_be_stored() {
-    let bench = Bench::new();
-    let finished = bench.run(&[], &[("BENCH_IMAGE", "busybox@sha256:0123")]);
-    assert_eq!(finished.code, Some(125));
-    assert!(
-        finished.stderr.contains("get the image: busybox@sha256:0123: images cannot be"),
-        "{}",
-        finished.stderr
-    );
-    assert!(finished.stderr.contains("BENCH_ROOTFS"), "{}", finished.stderr);
-    assert_eq!(finished.stdout, "");
-}
-
-#[test]
 fn wrong_usage_is_told_by_its_name() {
     let bench = Bench::new();
     for (words, variables, said) in [
@@ -148,6 +137,8 @@ fn wrong_usage_is_told_by_its_name() {
         (&[], &[("BENCH_CPUS", "none")], "BENCH_CPUS"),
         (&[], &[("BENCH_MEM_MB", "0")], "BENCH_MEM_MB"),
         (&[], &[("BENCH_IMAGE", "x"), ("BENCH_ROOTFS", "/")], "BENCH_ROOTFS"),
+        (&[], &[("BENCH_IMAGE", "")], "BENCH_IMAGE: \"\" names no image: it is empty"),
+        (&[], &[("BENCH_IMAGE", "--privileged")], "it begins with '-'"),
     ] {
         let finished = bench.run(words, variables);
         assert_eq!(finished.code, Some(2), "{words:?} {variables:?}: {}", finished.stderr);

@@ -54,9 +54,11 @@ impl HyperlightBackend {
 
     /// The helper, once it is clear that it can work here.
     fn helper(&self) -> Result<PathBuf, Unusable> {
-        let helper = locate(HELPER, &self.folders).ok_or_else(Unusable::no_helper)?;
-        // A guest of three instructions keeps nobody waiting.
-        Unusable::of(self.level()).map_or(Ok(helper), Err)
+        // The host first: where it is not one for this, nobody needs a helper. A guest of three instructions keeps nobody waiting.
+        if let Some(unusable) = Unusable::of(self.level()) {
+            return Err(unusable);
+        }
+        locate(HELPER, &self.folders).ok_or_else(Unusable::no_helper)
     }
 
     /// What the KVM of this host can do. It is asked once: a host that gets another begins anew.
@@ -247,9 +249,22 @@ mod tests {
         builder.build().expect("a description")
     }
 
+    fn without_helper(level: KvmLevel) -> HyperlightBackend {
+        let backend = HyperlightBackend::new(vec!["relative".into(), "/nonexistent".into()]);
+        backend.level.set(level).expect("not asked yet");
+        backend
+    }
+
+    #[tokio::test]
+    async fn without_a_host_for_it_that_is_told_and_not_that_it_has_no_helper() {
+        let backend = without_helper(KvmLevel::EmulatedKernelMode { mark: "kvm-pvm".into() });
+        let Availability::Unavailable { needs, .. } = backend.probe().await else { panic!("it works") };
+        assert!(needs.contains("kvm-pvm") && !needs.contains(HELPER), "{needs}");
+    }
+
     #[tokio::test]
     async fn without_its_helper_it_is_unavailable_and_says_how_to_get_it() {
-        let backend = HyperlightBackend::new(vec!["relative".into(), "/nonexistent".into()]);
+        let backend = without_helper(KvmLevel::Hardware);
         let Availability::Unavailable { needs, hint } = backend.probe().await else { panic!("it is there") };
         assert!(needs.contains(HELPER) && hint.contains("cargo build"), "{needs}: {hint}");
         assert_eq!(backend.glance(&spec()), Some(Availability::Unavailable { needs, hint: hint.clone() }));

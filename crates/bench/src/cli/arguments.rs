@@ -1,16 +1,17 @@
 //! What was typed, checked once.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use agentkernel_core::{ByteSize, CpuCount, Error, ErrorKind, Result};
 use clap::Parser as _;
 
+use crate::image::Name;
 use crate::plan::Metric;
 use crate::sandbox::Size;
 
-/// Variables that say something, as the environment has them; empty ones say nothing.
+/// Variables that say something, as the environment has them; empty ones say nothing, but that an image has no name.
 #[derive(Debug, Clone, Default)]
 pub struct Variables {
     /// BENCH_IMAGE.
@@ -21,14 +22,18 @@ pub struct Variables {
     pub memory_mib: Option<OsString>,
     /// BENCH_CPUS.
     pub cpus: Option<OsString>,
-    /// PATH, in which runtimes are looked for.
+    /// PATH, in which runtimes and engines are looked for.
     pub path: Option<OsString>,
+    /// Those that a container engine's client is given.
+    pub engine: Vec<(&'static str, OsString)>,
 }
 
 /// Measures gVisor against runc on the bundle of our sandboxes: starts, memory, computing and system calls.
 ///
 /// Variables: BENCH_ROOTFS (a folder to take the root file system from; else one is made of a static busybox),
-/// BENCH_IMAGE (an OCI image, once images can be stored), BENCH_MEM_MB and BENCH_CPUS (limits of each sandbox).
+/// BENCH_IMAGE (an image to take it from, best as NAME@sha256:DIGEST, by docker or podman, whichever answers first;
+/// DOCKER_HOST, DOCKER_CONTEXT, CONTAINER_HOST and the like are theirs), BENCH_MEM_MB and BENCH_CPUS (limits of each
+/// sandbox).
 ///
 /// Exit codes: 0 measured, 2 wrong usage, 3 a target or a sample was refused, 125 it could not be measured.
 #[derive(Debug, clap::Parser)]
@@ -104,14 +109,18 @@ pub struct Arguments {
     pub commit: Option<String>,
     /// Whether the harness is tried, and nothing measured.
     pub self_test: bool,
-    /// An OCI image.
-    pub image: Option<String>,
+    /// An image.
+    pub image: Option<Name>,
     /// A root folder.
     pub rootfs: Option<PathBuf>,
     /// What each sandbox may use.
     pub size: Size,
     /// Where programs are looked for.
     pub folders: Vec<PathBuf>,
+    /// Where engines are looked for: on PATH alone, so that it says which is used.
+    pub path: Vec<PathBuf>,
+    /// All that an engine's client has of the environment.
+    pub engine: Vec<(String, String)>,
 }
 
 /// Where distributions put what is for administrators, which not every PATH has.
@@ -137,7 +146,7 @@ impl Arguments {
 
     fn of(words: Words, variables: Variables, random_seed: u64) -> Result<Self> {
         let metrics = if words.metrics.is_empty() { Metric::ALL.to_vec() } else { words.metrics };
-        let image = variables.image.map(|image| image.to_string_lossy().into_owned());
+        let image = variables.image.as_deref().map(name).transpose()?;
         if image.is_some() && variables.rootfs.is_some() {
             return Err(usage(
                 "BENCH_IMAGE",
@@ -145,7 +154,11 @@ impl Arguments {
                 "unset one of them",
             ));
         }
-        let named = variables.path.as_deref().map(std::env::split_paths).into_iter().flatten();
+        // Without an image nobody needs them, and none of them can be wrong.
+        let engine = variables.engine.into_iter().filter(|_| image.is_some());
+        let engine = engine.map(told).collect::<Result<_>>()?;
+        let path = variables.path.as_deref().map(std::env::split_paths).into_iter().flatten();
+        let path: Vec<PathBuf> = path.filter(|folder| folder.is_absolute()).collect();
         Ok(Self {
             iterations: words.iterations,
             warm_ups: words.warm_ups,
@@ -161,12 +174,26 @@ impl Arguments {
             image,
             rootfs: variables.rootfs.map(PathBuf::from),
             size: Size { memory: memory(variables.memory_mib)?, cpus: cpus(variables.cpus)? },
-            folders: named
-                .filter(|folder| folder.is_absolute())
-                .chain(FOLDERS.iter().map(PathBuf::from))
-                .collect(),
+            folders: path.iter().cloned().chain(FOLDERS.iter().map(PathBuf::from)).collect(),
+            path,
+            engine,
         })
     }
+}
+
+fn name(value: &OsStr) -> Result<Name> {
+    let text = value.to_str().ok_or("it is not UTF-8");
+    text.and_then(Name::new).map_err(|why| {
+        let hint = "for example BENCH_IMAGE=busybox@sha256:…, or unset it";
+        usage("BENCH_IMAGE", &format!("{value:?} names no image: {why}"), hint)
+    })
+}
+
+fn told((name, value): (&'static str, OsString)) -> Result<(String, String)> {
+    let value = value.into_string();
+    let value =
+        value.map_err(|value| usage(name, &format!("{value:?} is not UTF-8"), "unset or change it"))?;
+    Ok((name.to_owned(), value))
 }
 
 fn memory(value: Option<OsString>) -> Result<Option<ByteSize>> {

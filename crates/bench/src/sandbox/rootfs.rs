@@ -1,15 +1,16 @@
 //! Root folders: where they come from, and how one is staged for a launch.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agentkernel_process::Program;
 use sha2::{Digest, Sha256};
 
+use crate::image::Image;
 use crate::{text, workload};
 
 /// Folders that a sandbox provides itself, with their permission bits: what the source has there is not looked at.
@@ -26,6 +27,8 @@ pub enum Source {
     Busybox(PathBuf),
     /// A copy of this folder.
     Folder(PathBuf),
+    /// Likewise, and an image was unpacked there.
+    Image(PathBuf, Image),
     /// Nothing but what is measured.
     Bare,
 }
@@ -35,12 +38,22 @@ impl std::fmt::Display for Source {
         match self {
             Self::Busybox(program) => write!(out, "made of {}", program.display()),
             Self::Folder(folder) => write!(out, "a copy of {}", folder.display()),
+            Self::Image(_, image) => image.fmt(out),
             Self::Bare => out.write_str("nothing but what is measured"),
         }
     }
 }
 
 impl Source {
+    /// The image that it is, if it is one.
+    #[must_use]
+    pub fn image(&self) -> Option<&Image> {
+        match self {
+            Self::Image(_, image) => Some(image),
+            Self::Busybox(_) | Self::Folder(_) | Self::Bare => None,
+        }
+    }
+
     /// Makes a root folder at `root`, which does not exist yet.
     pub fn stage(&self, root: &Path) -> io::Result<()> {
         folder(root, 0o755)?;
@@ -49,13 +62,16 @@ impl Source {
         }
         match self {
             Self::Busybox(program) => busybox(program, root)?,
-            Self::Folder(source) => {
-                copy_entries(source, root, &OWN_FOLDERS.iter().map(|(name, _)| *name).collect())?;
+            Self::Folder(source) | Self::Image(source, _) => {
+                let own = OWN_FOLDERS.iter().map(|(name, _)| *name).collect();
+                copy_entries(source, root, &own, &mut BTreeMap::new())?;
             }
             Self::Bare => {}
         }
         let program = at(root, workload::PLACE);
-        fs::write(&program, workload::PROGRAM)?;
+        // A link that the source has there would lead out of the folder.
+        let made = fs::File::create_new(&program).and_then(|mut file| file.write_all(workload::PROGRAM));
+        made.map_err(|why| on(&program, &why))?;
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
         folder(&at(root, workload::OPEN_FOLDER), 0o777)?;
         tree(&at(root, workload::TREE))
@@ -98,27 +114,39 @@ fn tree(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn copy_entries(from: &Path, to: &Path, except: &BTreeSet<&str>) -> io::Result<()> {
+/// The first copy of each file that has several names, by its device and number: an image of busybox has one program of
+/// four hundred names.
+type Copies = BTreeMap<(u64, u64), PathBuf>;
+
+fn copy_entries(from: &Path, to: &Path, except: &BTreeSet<&str>, copies: &mut Copies) -> io::Result<()> {
     for entry in fs::read_dir(from).map_err(|why| on(from, &why))? {
         let entry = entry?;
         if entry.file_name().to_str().is_some_and(|name| except.contains(name)) {
             continue;
         }
         let (source, copy) = (entry.path(), to.join(entry.file_name()));
-        copy_one(&source, &copy).map_err(|why| on(&source, &why))?;
+        copy_one(&source, copy, copies).map_err(|why| on(&source, &why))?;
     }
     Ok(())
 }
 
-fn copy_one(source: &Path, copy: &Path) -> io::Result<()> {
+fn copy_one(source: &Path, copy: PathBuf, copies: &mut Copies) -> io::Result<()> {
     let facts = fs::symlink_metadata(source)?;
     if facts.is_symlink() {
         symlink(fs::read_link(source)?, copy)
     } else if facts.is_dir() {
-        folder(copy, facts.permissions().mode() & 0o7777)?;
-        copy_entries(source, copy, &BTreeSet::new())
+        folder(&copy, facts.permissions().mode() & 0o7777)?;
+        copy_entries(source, &copy, &BTreeSet::new(), copies)
     } else if facts.is_file() {
-        fs::copy(source, copy).map(drop)
+        let number = (facts.dev(), facts.ino());
+        if let Some(first) = copies.get(&number) {
+            return fs::hard_link(first, copy);
+        }
+        fs::copy(source, &copy)?;
+        if facts.nlink() > 1 {
+            copies.insert(number, copy);
+        }
+        Ok(())
     } else {
         Err(io::Error::other("it is neither a file nor a folder nor a link"))
     }
@@ -177,6 +205,7 @@ mod tests {
         fs::write(source.join("bin/deep/file"), "content").expect("written");
         fs::write(source.join("proc/secret"), "x").expect("written");
         symlink("bin", source.join("sbin")).expect("linked");
+        fs::hard_link(source.join("bin/deep/file"), source.join("etc/same")).expect("linked");
         let staged = |name: &str| {
             let root = folder.path().join(name);
             Source::Folder(source.clone()).stage(&root).expect("staged");
@@ -186,9 +215,23 @@ mod tests {
         assert_eq!(fs::read_to_string(one.join("bin/deep/file")).expect("copied"), "content");
         assert_eq!(fs::read_link(one.join("sbin")).expect("a link"), Path::new("bin"));
         assert!(!one.join("proc/secret").exists());
+        let number = |path: &str| fs::metadata(one.join(path)).expect("copied").ino();
+        assert_eq!(number("etc/same"), number("bin/deep/file"));
         assert_eq!(digest(&one).expect("a digest"), digest(&two).expect("a digest"));
         fs::write(two.join("bin/deep/file"), "CONTENT").expect("written");
         assert_ne!(digest(&one).expect("a digest"), digest(&two).expect("a digest"));
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_program_is_not_followed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (source, outside) = (folder.path().join("source"), folder.path().join("outside"));
+        fs::create_dir(&source).expect("made");
+        fs::write(&outside, "content").expect("written");
+        symlink(&outside, at(&source, workload::PLACE)).expect("linked");
+        let refused = Source::Folder(source).stage(&folder.path().join("root")).expect_err("refused");
+        assert!(refused.to_string().contains(workload::PLACE), "{refused}");
+        assert_eq!(fs::read_to_string(outside).expect("read"), "content");
     }
 
     #[test]

@@ -112,15 +112,13 @@ fn answer(socket: &OwnedFd, mut tools: Tools, serving: Serving, host: Option<Pid
             // The order's descriptors are closed here: a failed fork is the end of its stream,
             // which the host side takes for what it is.
             Ok(Heard::Order(order)) => {
-                let is_used = matches!(order.plan.launch, Launch::Embedded);
+                let agent = executes_the_agent(&order).then_some(&tools.agent);
                 if let Ok(Forked::Child) = sys::fork() {
                     drop(wait);
                     supervise(*order, &tools, living.into())
                 }
                 drop(order);
-                if is_used {
-                    tools.agent.fill();
-                }
+                agent.inspect(|agent| agent.fill());
                 rests = false;
             }
             Err(_) => return 1,
@@ -132,12 +130,17 @@ fn answer(socket: &OwnedFd, mut tools: Tools, serving: Serving, host: Option<Pid
     0
 }
 
+/// Whether its agent is executed from our file of it; a runtime gets a copy of its own.
+fn executes_the_agent(order: &Order) -> bool {
+    matches!(order.plan.launch, Launch::Embedded)
+}
+
 /// Supervises a sandbox from its beginning to its end. The zygote's socket keeps the number that will be the agent's
 /// door until then. Returns the tools for the next one.
 fn supervise_here(order: Order, tools: Tools, living: OwnedFd) -> io::Result<Tools> {
     sys::set_signal(libc::SIGCHLD, false);
     name(c"ak-supervisor");
-    let is_used = matches!(order.plan.launch, Launch::Embedded);
+    let is_used = executes_the_agent(&order);
     supervisor::run(order, &tools, living);
     sys::set_signal(libc::SIGCHLD, true);
     name(c"ak-zygote");
