@@ -3,6 +3,7 @@
 
 mod containers;
 mod machines;
+mod runtimes;
 #[path = "../boundary/support.rs"]
 #[expect(dead_code, reason = "the other tests of the boundary use the rest")]
 mod support;
@@ -13,12 +14,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agentkernel_core::{ByteSize, Command, OutputStream};
-use agentkernel_oci::engine::Engine;
 use agentkernel_runtime::{BackendRequest, Registry, RunIo, RunOutput, RunRequest, run};
 use agentkernel_testkit::leaks::{Marks, Snapshot, describe};
 use agentkernel_testkit::{TestEnvironment, random_u64};
 
-use support::{PROGRAM, fixture, fixture_with, spec};
+use support::{PROGRAM, fixture, spec};
 
 /// How long the kernel may take to remove namespaces after their last process has gone.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -126,43 +126,7 @@ async fn a_killed_supervisor_takes_its_sandbox_with_it_and_the_next_run_cleans_u
     assert_nothing_left(&before);
 }
 
-#[tokio::test]
-async fn whatever_is_killed_of_a_runtime_and_whenever_the_next_run_cleans_up() {
-    let _turn = TURN.lock().await;
-    for (engine, step_ms) in [(Engine::Runc, 3), (Engine::Crun, 2), (Engine::Gvisor, 15)] {
-        if fixture_with(engine).await.is_none() {
-            continue;
-        }
-        let backend = engine.kind().as_str();
-        let runs = Runs::new();
-        // What is remembered of the runtime stays.
-        assert!(runs.start_on(backend, 99, &["true"]).wait().expect("reaped").success());
-        let before = runs.snapshot();
-        for number in 0..24 {
-            let mut child = runs.start_on(backend, number, &["sleep", "1000"]);
-            // From before there is a supervisor until after the sandbox is up.
-            tokio::time::sleep(Duration::from_millis(u64::try_from(number).expect("small") * step_ms)).await;
-            let ours = descendants(child.id());
-            let victim = ["runsc-sandbox", "runsc", "runc", "crun", "ak-supervisor"][number % 5];
-            let found = ours.iter().find(|(_, comm)| comm == victim || number % 5 == 0 && comm == "exe");
-            let victim = found.map_or(i32::try_from(child.id()).expect("a pid"), |(pid, _)| *pid);
-            let victim = rustix::process::Pid::from_raw(victim).expect("a pid");
-            // It may have ended a moment ago.
-            rustix::process::kill_process(victim, rustix::process::Signal::KILL).ok();
-            child.kill().expect("killed");
-            child.wait().expect("reaped");
-        }
-        for number in 100..130 {
-            assert!(runs.start_on(backend, number, &["true"]).wait().expect("reaped").success(), "{backend}");
-            if before.settle(Duration::from_millis(500)).is_empty() {
-                break;
-            }
-        }
-        assert_nothing_left(&before);
-    }
-}
-
-/// Descendants of a process: PID and name.
+/// Descendants of a process: PID and name. Of those that are all called `exe`, the word that they were started by.
 fn descendants(root: u32) -> Vec<(i32, String)> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir("/proc").expect("mounted").flatten() {
@@ -171,7 +135,11 @@ fn descendants(root: u32) -> Vec<(i32, String)> {
         let Some((pid, comm)) = before.split_once(" (") else { continue };
         let parent = after.split_whitespace().nth(1).and_then(|word| word.parse::<i32>().ok());
         if let (Ok(pid), Some(parent)) = (pid.parse::<i32>(), parent) {
-            all.push((pid, parent, comm.to_owned()));
+            let word = || std::fs::read_to_string(entry.path().join("cmdline")).ok();
+            let word = (comm == "exe").then(word).flatten();
+            let word =
+                word.as_ref().and_then(|words| words.split('\0').next()).filter(|word| !word.is_empty());
+            all.push((pid, parent, word.unwrap_or(comm).to_owned()));
         }
     }
     let mut family = vec![i32::try_from(root).expect("a pid")];
