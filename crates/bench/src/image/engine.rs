@@ -70,18 +70,18 @@ impl fmt::Display for Engine {
 }
 
 impl Engine {
-    /// The first engine in these folders that answers; Docker alone, where a variable says which Docker it is to be.
+    /// The first engine in these folders that answers; Docker alone, where it is installed and a variable says which Docker
+    /// it is to be.
     ///
     /// # Errors
     /// None does, and why each does not.
     pub fn find(folders: &[PathBuf], variables: &[(String, String)]) -> Result<Self> {
         let mut reasons = Vec::new();
+        let is_named =
+            |(name, _): &(String, String)| ["DOCKER_HOST", "DOCKER_CONTEXT"].contains(&name.as_str());
         let names_docker =
-            variables.iter().any(|(name, _)| ["DOCKER_HOST", "DOCKER_CONTEXT"].contains(&name.as_str()));
-        for (name, question) in CANDIDATES {
-            if names_docker && *name != "docker" {
-                continue;
-            }
+            variables.iter().any(is_named) && agentkernel_process::locate(CANDIDATES[0].0, folders).is_some();
+        for (name, question) in &CANDIDATES[..if names_docker { 1 } else { CANDIDATES.len() }] {
             match Self::meet(name, question, folders, variables) {
                 Ok(engine) => return Ok(engine),
                 Err(why) => reasons.push(format!("{name}: {why}")),
