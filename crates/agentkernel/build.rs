@@ -57,8 +57,7 @@ fn put_in() -> io::Result<()> {
 /// Has the program begin with what is told in `entry.S`. Without it, it begins as any other.
 fn begin_at(object: &Path) {
     println!("cargo:rerun-if-changed=entry.S");
-    #[expect(clippy::disallowed_methods, reason = "a build script is where the compiler is asked")]
-    let made = Command::new("cc").args(["-c", "-o"]).arg(object).arg("entry.S").status();
+    let made = cc().args(["-c", "-o"]).arg(object).arg("entry.S").status();
     if made.is_ok_and(|status| status.success()) {
         println!("cargo:rustc-link-arg-bins={}", object.display());
         println!("cargo:rustc-link-arg-bins=-Wl,-e,agentkernel_entry");
@@ -68,9 +67,7 @@ fn begin_at(object: &Path) {
 /// Whether the C library that is put in understands a packed list of what depends on the program's address (DT_RELR), as
 /// glibc does from 2.36 on. It says the same in a hundredth of the bytes, which are read at each start.
 fn relocates_packed() -> bool {
-    #[expect(clippy::disallowed_methods, reason = "a build script is where the compiler is asked")]
-    let told =
-        Command::new("cc").args(["-E", "-dM", "-include", "features.h", "-x", "c", "/dev/null"]).output();
+    let told = cc().args(["-E", "-dM", "-include", "features.h", "-x", "c", "/dev/null"]).output();
     let told = told.map(|told| String::from_utf8_lossy(&told.stdout).into_owned()).unwrap_or_default();
     let number = |name: &str| {
         let mut lines = told.lines().filter_map(|line| line.strip_prefix("#define ")?.strip_prefix(name));
@@ -79,10 +76,14 @@ fn relocates_packed() -> bool {
     number("__GLIBC__ ").zip(number("__GLIBC_MINOR__ ")) >= Some((2, 36))
 }
 
+#[expect(clippy::disallowed_methods, reason = "a build script is where the compiler is asked")]
+fn cc() -> Command {
+    Command::new("cc")
+}
+
 /// Where this machine's compiler has this archive, if it has it.
 fn archive(name: &str) -> Option<PathBuf> {
-    #[expect(clippy::disallowed_methods, reason = "a build script is where the compiler is asked")]
-    let told = Command::new("cc").arg(format!("-print-file-name=lib{name}.a")).output().ok()?;
+    let told = cc().arg(format!("-print-file-name=lib{name}.a")).output().ok()?;
     // One that it does not have is told as it was asked for.
     let path = PathBuf::from(String::from_utf8(told.stdout).ok()?.trim());
     path.is_absolute().then_some(path)

@@ -15,9 +15,9 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Those of a process, by its PID or `self`.
-    pub fn of(process: &str) -> io::Result<Self> {
-        let groups = kernel_file::read_text(format!("/proc/{process}/cgroup"))?;
+    /// Those of this process.
+    pub(crate) fn own() -> io::Result<Self> {
+        let groups = kernel_file::read_text("/proc/self/cgroup")?;
         Ok(Self::parse(&groups, &kernel_file::read_text("/proc/self/mountinfo")?))
     }
 
@@ -61,7 +61,7 @@ impl Membership {
     }
 
     /// Its folders, those of v1 first.
-    pub fn folders(&self) -> impl Iterator<Item = &PathBuf> {
+    pub(crate) fn folders(&self) -> impl Iterator<Item = &PathBuf> {
         self.v1.values().chain(&self.v2)
     }
 

@@ -8,7 +8,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
@@ -20,7 +20,7 @@ const INTERVAL: Duration = Duration::from_millis(3);
 
 /// While one is held, processes are moved between control groups at once. It moves nothing itself: this process is written
 /// into the group that it is in. Where it may not write there, nothing is gained, and nothing lost.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct QuickMoves {
     /// What the thread waits on: it ends with the last that holds it.
     _held: Arc<Sender<()>>,
@@ -38,17 +38,8 @@ impl QuickMoves {
             return Self { _held: held };
         }
         let (sender, ended) = mpsc::channel();
-        let write = move || -> io::Result<()> {
-            let mut own = own_group()?;
-            loop {
-                own.write_all(b"0")?;
-                if ended.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout) {
-                    return Ok(());
-                }
-            }
-        };
         // Where there is no such group, or no thread for it, moves are as slow as they are.
-        let write = move || drop(write());
+        let write = move || drop(write_until(&ended));
         drop(thread::Builder::new().name("ak-quick-moves".into()).stack_size(1 << 16).spawn(write));
         let sender = Arc::new(sender);
         *held = Arc::downgrade(&sender);
@@ -56,10 +47,20 @@ impl QuickMoves {
     }
 }
 
+fn write_until(ended: &Receiver<()>) -> io::Result<()> {
+    let mut own = own_group()?;
+    loop {
+        own.write_all(b"0")?;
+        if ended.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout) {
+            return Ok(());
+        }
+    }
+}
+
 /// The list of processes of a group that this process is in. The kernel has one lock for all trees.
 fn own_group() -> io::Result<File> {
     let open = |list| OpenOptions::new().write(true).open(list);
-    let lists = Membership::of("self")?;
+    let lists = Membership::own()?;
     let mut lists = lists.folders().map(|folder| folder.join("cgroup.procs"));
     lists.find_map(|list| open(list).ok()).ok_or_else(|| io::ErrorKind::NotFound.into())
 }

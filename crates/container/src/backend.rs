@@ -175,9 +175,9 @@ impl Backend for ContainerBackend {
 
     async fn boot(&self, spec: &SandboxSpec) -> Result<Booted> {
         let began = Instant::now();
+        let engine = self.engine().await.map_err(|unusable| unusable.error(self.kind))?;
         // Of an engine on this host; for another it is in vain.
         let _moves = QuickMoves::hold();
-        let engine = self.engine().await.map_err(|unusable| unusable.error(self.kind))?;
         let hello = hello()?;
         let started = self.start(&engine, spec).await?;
         let boot = began.elapsed();

@@ -175,34 +175,33 @@ impl MicrovmBackend {
 
     /// What is to be told of its machines where their VMM is in no jail, and why it is in none.
     pub(crate) fn unjailed(&self) -> Option<String> {
-        if self.vmm != VmmKind::Firecracker {
-            return None;
-        }
-        let has = |name: &str| locate(name, &self.settings.search_path).is_some();
-        let why = match (is_root(), has("jailer"), has("unshare")) {
-            (true, true, true) => return None,
-            (false, ..) => "only root can have it made",
-            (_, false, _) => "jailer is not installed beside it",
-            (_, _, false) => "unshare is not installed: apt-get install util-linux",
-        };
+        let why = (self.vmm == VmmKind::Firecracker).then(|| self.locate_jail().err()).flatten()?;
         Some(format!("its VMM is not in Firecracker's jail ({why})"))
+    }
+
+    /// What Firecracker's jail is made by, or why there can be none.
+    fn locate_jail(&self) -> Result<JailTools, &'static str> {
+        if !is_root() {
+            return Err("only root can have it made");
+        }
+        let find = |name: &str| locate(name, &self.settings.search_path);
+        let jailer = find("jailer").ok_or("jailer is not installed beside it")?;
+        let unshare = find("unshare").ok_or("unshare is not installed: apt-get install util-linux")?;
+        Ok(JailTools { jailer, unshare })
     }
 
     /// The jailer of this version, where we are root and it is beside its VMM or elsewhere on the path.
     fn find_jail(&self, version: &str) -> Result<Option<JailTools>, Unusable> {
-        let path = &self.settings.search_path;
-        if self.vmm != VmmKind::Firecracker || !is_root() {
+        if self.vmm != VmmKind::Firecracker {
             return Ok(None);
         }
-        let (Some(jailer), Some(unshare)) = (locate("jailer", path), locate("unshare", path)) else {
-            return Ok(None);
-        };
-        let found = version_of(&jailer, "Jailer", FIRECRACKER_MIN)?;
+        let Ok(tools) = self.locate_jail() else { return Ok(None) };
+        let found = version_of(&tools.jailer, "Jailer", FIRECRACKER_MIN)?;
         if found != version {
             let needs = format!("jailer and firecracker of one version, and they are {found} and {version}");
             return Err(unusable(&needs, "install both from one release"));
         }
-        Ok(Some(JailTools { jailer, unshare }))
+        Ok(Some(tools))
     }
 }
 

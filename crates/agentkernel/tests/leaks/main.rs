@@ -9,6 +9,7 @@ mod runtimes;
 mod support;
 
 use std::io::Read as _;
+use std::ops::Range;
 use std::process::Child;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -61,6 +62,18 @@ impl Runs {
         let mut program = self.environment.command(PROGRAM);
         program.args(["run", "--backend", backend, "--name", &name, "--"]).args(command);
         program.spawn().expect("starts")
+    }
+
+    /// The first run cleans up, unless the host's own init has not yet reaped what was orphaned.
+    fn clean_up(&self, backend: &str, numbers: Range<usize>, before: &Snapshot) {
+        for number in numbers {
+            let later = self.start_on(backend, number, &["true"]).wait().expect("reaped");
+            assert!(later.success(), "a later run works: {backend}");
+            if before.settle(Duration::from_millis(500)).is_empty() {
+                return;
+            }
+        }
+        assert_nothing_left(before);
     }
 }
 
@@ -116,14 +129,7 @@ async fn a_killed_supervisor_takes_its_sandbox_with_it_and_the_next_run_cleans_u
         }
         assert!(!child.wait().expect("reaped").success());
     }
-    // The first run cleans up, unless the host's own init has not yet reaped what was orphaned.
-    for number in 10..30 {
-        assert!(runs.start(number, &["true"]).wait().expect("reaped").success(), "a later run works");
-        if before.settle(Duration::from_millis(500)).is_empty() {
-            return;
-        }
-    }
-    assert_nothing_left(&before);
+    runs.clean_up("oci", 10..30, &before);
 }
 
 /// Descendants of a process: PID and name. Of those that are all called `exe`, the word that they were started by.

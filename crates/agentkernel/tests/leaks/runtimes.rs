@@ -4,10 +4,11 @@ use std::process::Child;
 use std::time::Duration;
 
 use agentkernel_oci::engine::Engine;
+use agentkernel_testkit::leaks::Snapshot;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::fixture_with;
-use crate::{Runs, TURN, assert_nothing_left, descendants, wait_for_output};
+use crate::{Runs, TURN, descendants, wait_for_output};
 
 /// What a sandbox of each has while it lives, besides its program; and what makes it and goes.
 fn parts(engine: Engine) -> (&'static [&'static str], &'static [&'static str]) {
@@ -25,29 +26,20 @@ fn kill_part(child: &Child, part: &str) -> bool {
     victim.is_some_and(|victim| kill_process(victim, Signal::KILL).is_ok())
 }
 
-/// The first run cleans up, unless the host's own init has not yet reaped what was orphaned.
-fn the_next_run_cleans_up(runs: &Runs, backend: &str, before: &agentkernel_testkit::leaks::Snapshot) {
-    for number in 100..130 {
-        assert!(runs.start_on(backend, number, &["true"]).wait().expect("reaped").success(), "{backend}");
-        if before.settle(Duration::from_millis(500)).is_empty() {
-            break;
-        }
-    }
-    assert_nothing_left(before);
+/// Runs by this runtime, and what there is before the first of them; what is remembered of the runtime stays.
+async fn runs_by(engine: Engine) -> Option<(&'static str, Runs, Snapshot)> {
+    fixture_with(engine).await?;
+    let (backend, runs) = (engine.kind().as_str(), Runs::new());
+    assert!(runs.start_on(backend, 99, &["true"]).wait().expect("reaped").success());
+    let before = runs.snapshot();
+    Some((backend, runs, before))
 }
 
 #[tokio::test]
 async fn whatever_is_killed_of_a_runtime_and_whenever_the_next_run_cleans_up() {
     let _turn = TURN.lock().await;
     for (engine, step_ms) in [(Engine::Runc, 3), (Engine::Crun, 2), (Engine::Gvisor, 15)] {
-        if fixture_with(engine).await.is_none() {
-            continue;
-        }
-        let backend = engine.kind().as_str();
-        let runs = Runs::new();
-        // What is remembered of the runtime stays.
-        assert!(runs.start_on(backend, 99, &["true"]).wait().expect("reaped").success());
-        let before = runs.snapshot();
+        let Some((backend, runs, before)) = runs_by(engine).await else { continue };
         let (lasting, passing) = parts(engine);
         let parts = [lasting, passing].concat();
         for number in 0..24 {
@@ -58,7 +50,7 @@ async fn whatever_is_killed_of_a_runtime_and_whenever_the_next_run_cleans_up() {
             child.kill().expect("killed");
             child.wait().expect("reaped");
         }
-        the_next_run_cleans_up(&runs, backend, &before);
+        runs.clean_up(backend, 100..130, &before);
     }
 }
 
@@ -66,13 +58,7 @@ async fn whatever_is_killed_of_a_runtime_and_whenever_the_next_run_cleans_up() {
 async fn a_part_of_a_runtime_that_is_killed_under_a_command_is_told_and_leaves_nothing() {
     let _turn = TURN.lock().await;
     for engine in [Engine::Runc, Engine::Crun, Engine::Gvisor] {
-        if fixture_with(engine).await.is_none() {
-            continue;
-        }
-        let backend = engine.kind().as_str();
-        let runs = Runs::new();
-        assert!(runs.start_on(backend, 99, &["true"]).wait().expect("reaped").success());
-        let before = runs.snapshot();
+        let Some((backend, runs, before)) = runs_by(engine).await else { continue };
         for (number, part) in parts(engine).0.iter().enumerate() {
             let mut child = runs.start_on(backend, number, &["sh", "-c", "echo up; sleep 1000"]);
             wait_for_output(&mut child);
@@ -82,6 +68,6 @@ async fn a_part_of_a_runtime_that_is_killed_under_a_command_is_told_and_leaves_n
             assert_eq!(output.status.code(), Some(125), "{backend}, {part}: {told}");
             assert!(told.contains("agentkernel: run the command: "), "{backend}, {part}: {told}");
         }
-        the_next_run_cleans_up(&runs, backend, &before);
+        runs.clean_up(backend, 100..130, &before);
     }
 }

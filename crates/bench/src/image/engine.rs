@@ -81,7 +81,8 @@ impl Engine {
             |(name, _): &(String, String)| ["DOCKER_HOST", "DOCKER_CONTEXT"].contains(&name.as_str());
         let names_docker =
             variables.iter().any(is_named) && agentkernel_process::locate(CANDIDATES[0].0, folders).is_some();
-        for (name, question) in &CANDIDATES[..if names_docker { 1 } else { CANDIDATES.len() }] {
+        let candidates = if names_docker { &CANDIDATES[..1] } else { CANDIDATES };
+        for (name, question) in candidates {
             match Self::meet(name, question, folders, variables) {
                 Ok(engine) => return Ok(engine),
                 Err(why) => reasons.push(format!("{name}: {why}")),

@@ -93,10 +93,7 @@ fn answer(socket: &OwnedFd, mut tools: Tools, serving: Serving, host: Option<Pid
     let Ok((mut wait, living)) = io::pipe() else { return 1 };
     let (mut folder, mut bytes, mut rests) = (None, vec![0; ORDER_MAX], true);
     loop {
-        if !rests && !comes_within(socket, sys::REST_AFTER) {
-            sys::forget_code();
-            rests = true;
-        }
+        rests = rests || goes_to_rest(socket);
         match receive(socket, &mut bytes) {
             Ok(Heard::Folder(told)) => folder = Some(told),
             Ok(Heard::Farewell) => break,
@@ -105,20 +102,21 @@ fn answer(socket: &OwnedFd, mut tools: Tools, serving: Serving, host: Option<Pid
                 break;
             }
             Ok(Heard::Order(order)) if serving == Serving::OneByOne => {
-                let Ok(living) = living.try_clone() else { return 1 };
-                let Ok(ready) = supervise_here(*order, tools, living.into()) else { return 1 };
+                let Ok(ready) = supervise_here(*order, tools, &living) else { return 1 };
                 tools = ready;
             }
             // The order's descriptors are closed here: a failed fork is the end of its stream,
             // which the host side takes for what it is.
             Ok(Heard::Order(order)) => {
-                let agent = executes_the_agent(&order).then_some(&tools.agent);
+                let is_used = executes_the_agent(&order);
                 if let Ok(Forked::Child) = sys::fork() {
                     drop(wait);
                     supervise(*order, &tools, living.into())
                 }
                 drop(order);
-                agent.inspect(|agent| agent.fill());
+                if is_used {
+                    tools.agent.fill();
+                }
                 rests = false;
             }
             Err(_) => return 1,
@@ -137,7 +135,8 @@ fn executes_the_agent(order: &Order) -> bool {
 
 /// Supervises a sandbox from its beginning to its end. The zygote's socket keeps the number that will be the agent's
 /// door until then. Returns the tools for the next one.
-fn supervise_here(order: Order, tools: Tools, living: OwnedFd) -> io::Result<Tools> {
+fn supervise_here(order: Order, tools: Tools, living: &io::PipeWriter) -> io::Result<Tools> {
+    let living = living.try_clone()?.into();
     sys::set_signal(libc::SIGCHLD, false);
     name(c"ak-supervisor");
     let is_used = executes_the_agent(&order);
@@ -175,6 +174,15 @@ fn clean_up_after_crash(host: Option<Pid>, folder: Option<&RuntimeDir>) {
         sys::pause(1);
     }
     drop(record::reap_stale(folder));
+}
+
+/// Whether nobody has had a word for it for a while; then it needs its code no more.
+fn goes_to_rest(socket: &OwnedFd) -> bool {
+    let rests = !comes_within(socket, sys::REST_AFTER);
+    if rests {
+        sys::forget_code();
+    }
+    rests
 }
 
 /// Whether there is a word, or the end, so soon. An interruption is no silence.
