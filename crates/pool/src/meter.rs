@@ -83,6 +83,12 @@ impl Meter {
         p99.map(Duration::from_nanos)
     }
 
+    /// How long a boot takes.
+    pub(crate) fn boot_p50(&self) -> Option<Duration> {
+        let [p50] = self.boots.percentiles_ns([50]);
+        p50.map(Duration::from_nanos)
+    }
+
     /// What has been counted.
     pub(crate) fn counts(&self) -> Counts {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -73,16 +73,27 @@ impl Shared {
         is_short
     }
 
-    /// Lets whoever has just leased a sandbox have the processors for himself, as long as there are enough left for those
-    /// who come next.
+    /// Lets whoever has just leased a sandbox have the processors for himself: as long as there are enough left for those
+    /// who come next, and where there are not, for two boots. So a burst that takes all is answered first, and who comes
+    /// after it waits at most three times as long as he would have.
     async fn pause(&self) {
-        let mut until = Instant::now() + self.settings.refill_pause;
-        while self.shelves.all().iter().all(|shelf| shelf.view(Instant::now()).view.is_half_full()) {
+        let PoolSettings { refill_pause, refill_pause_max, .. } = *self.settings;
+        let boot = self.meter.boot_p50().unwrap_or_default();
+        let pause = refill_pause.max((boot / 2).min(refill_pause_max));
+        let longest = Instant::now() + (boot * 2).min(refill_pause_max);
+        let mut until = Instant::now() + pause;
+        loop {
+            let until_now = if self.are_half_full() { until } else { until.min(longest) };
             tokio::select! {
-                () = self.wake.notified() => until = Instant::now() + self.settings.refill_pause,
-                () = sleep_until(until) => return,
+                biased;
+                () = sleep_until(until_now) => return,
+                () = self.wake.notified() => until = Instant::now() + pause,
             }
         }
+    }
+
+    fn are_half_full(&self) -> bool {
+        self.shelves.all().iter().all(|shelf| shelf.view(Instant::now()).view.is_half_full())
     }
 
     /// Those who wait for a cold boot come first: each takes the place of one refill, but never of the last.

@@ -36,6 +36,8 @@ pub struct PoolSettings {
     /// as much as three short commands, and would take the processors from those that have just begun. A burst is so
     /// answered from what is there, and replenished when it is over or has taken half.
     pub refill_pause: Duration,
+    /// The longest that a refill waits so where less than half lies ready, and the longest that it waits for the time of a boot.
+    pub refill_pause_max: Duration,
     /// Cold boots at once; others queue.
     pub colds_max: usize,
     /// How long a request may queue for a cold boot.
@@ -83,6 +85,8 @@ impl Default for PoolSettings {
             refills_max: cores,
             // A command of a warm sandbox takes 2 to 6 ms from the lease to its client's end (BENCHMARKS.md).
             refill_pause: Duration::from_millis(10),
+            // Two boots of a slow engine (BENCHMARKS.md).
+            refill_pause_max: Duration::from_millis(300),
             // Booting is more waiting than work; beyond this it only gets slower for all.
             colds_max: 4 * cores,
             queue_wait_max: Duration::from_secs(30),

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::failure::{Failure, Outcome};
 use crate::guest::Visit;
 use crate::metrics::Metrics;
+use crate::rush::Rush;
 use crate::settings::{Limits, ServeSettings};
 use crate::state::{Found, State};
 use crate::store::Store;
@@ -28,6 +29,8 @@ pub struct Daemon {
     pub state: State,
     /// What survives.
     pub store: Store,
+    /// When commands come and go.
+    pub rush: Rush,
     /// What is counted.
     pub metrics: Metrics,
     /// Room for the output of buffered replies, in KiB.
@@ -86,6 +89,7 @@ impl Daemon {
                 Failure::new(kind, "use the sandbox", "it is being made").on(word)
             });
         };
+        self.rush.stir();
         guest.enter()
     }
 

@@ -31,6 +31,7 @@ mod keeper;
 mod log;
 mod make;
 mod metrics;
+mod rush;
 mod serve;
 mod settings;
 mod snapshots;

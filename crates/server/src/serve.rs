@@ -20,6 +20,7 @@ use crate::home::Home;
 use crate::http::listen::{Door, Listener};
 use crate::http::pools;
 use crate::metrics::Metrics;
+use crate::rush::Rush;
 use crate::settings::ServeSettings;
 use crate::snapshots;
 use crate::state::{Found, State};
@@ -106,6 +107,7 @@ pub fn daemon(settings: ServeSettings, registry: Registry, store: Store) -> Resu
         registry,
         state: State::start(&settings.limits),
         store,
+        rush: Rush::new(),
         metrics: Metrics::new(),
         buffers: Arc::new(Semaphore::new(settings.limits.output_bytes_total / 1024)),
         bodies: Arc::new(Semaphore::new(settings.limits.body_bytes_total / 1024)),

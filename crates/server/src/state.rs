@@ -140,6 +140,8 @@ enum Ask {
     List { owner: String, reply: oneshot::Sender<Vec<Sandbox>> },
     /// How many are there?
     Count(oneshot::Sender<Counts>),
+    /// Is half of everything free?
+    IsRoomy(oneshot::Sender<bool>),
     /// Admit nothing more, and say what there is.
     Close(oneshot::Sender<Vec<Found>>),
 }
@@ -209,6 +211,11 @@ impl State {
     /// How many there are.
     pub async fn count(&self) -> Outcome<Counts> {
         self.ask(Ask::Count).await
+    }
+
+    /// Whether half of everything that sandboxes are refused for is free.
+    pub async fn is_roomy(&self) -> Outcome<bool> {
+        self.ask(Ask::IsRoomy).await
     }
 
     /// Admits nothing more, and says what there is.

@@ -39,6 +39,7 @@ pub async fn with<C: Client, I: Input>(
     input: &mut I,
 ) -> Outcome<CommandResult> {
     let began = Instant::now();
+    daemon.rush.stir();
     if request.command.background {
         return Err(Failure::usage("command.background", "a run ends with its command"));
     }
@@ -55,6 +56,7 @@ pub async fn with<C: Client, I: Input>(
         guest.fate.decide(CauseOfDeath::Killed, format!("its command did not run: {}", failure.error));
     })?;
     let exec = exec_began.elapsed();
+    daemon.rush.stir();
     let ordered = decide(&guest, &heard);
     let mut result = result(heard, count)?;
     drop(guard);

@@ -25,6 +25,7 @@ impl Keeper {
             (sandbox.cause, sandbox.detail) = (Some(verdict.cause), Some(verdict.detail.clone()));
         });
         self.tell(EventKind::State, None);
+        self.let_others_go_first(&verdict).await;
         let began = Instant::now();
         let stopped = self.stop(house).await;
         let (cause, detail) = cause_of_death(&verdict, stopped.as_ref().ok());
@@ -45,6 +46,15 @@ impl Keeper {
         self.view.send_replace(sandbox);
         let id = self.view.borrow().id.clone();
         self.daemon.state.ended(&id);
+    }
+
+    /// Where the command of a run has ended by itself and was answered, nobody waits for what is done next, and there is
+    /// nothing to end but what the command left behind: it can wait until a crowd of commands is through, if there is room.
+    async fn let_others_go_first(&self, verdict: &Verdict) {
+        let is_over = self.view.borrow().run && verdict.cause == CauseOfDeath::Exited && !verdict.suspect;
+        if is_over && self.daemon.state.is_roomy().await.unwrap_or(false) {
+            self.daemon.rush.quiet().await;
+        }
     }
 
     fn note(&self, stopped: &Result<Stopped>, cause: CauseOfDeath) {

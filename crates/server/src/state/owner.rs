@@ -102,6 +102,7 @@ impl Owner {
             Ask::Find { owner, word, reply } => drop(reply.send(self.find(&owner, &word).cloned())),
             Ask::List { owner, reply } => drop(reply.send(self.list(&owner))),
             Ask::Count(reply) => drop(reply.send(self.count())),
+            Ask::IsRoomy(reply) => drop(reply.send(self.is_roomy())),
             Ask::Close(reply) => {
                 self.closed = true;
                 drop(reply.send(self.living.values().map(|entry| entry.found.clone()).collect()));
@@ -166,8 +167,7 @@ impl Owner {
         let Some(memory) = self.memory() else { return Ok(promised.unwrap_or_default()) };
         let what = "promise the sandbox its memory";
         let promised = promised.unwrap_or(memory.total_bytes);
-        let most = u128::from(memory.total_bytes) * u128::from(self.limits.memory_promised_percent) / 100;
-        let most = u64::try_from(most).unwrap_or(u64::MAX);
+        let most = self.promised_max(memory);
         if self.promised().saturating_add(promised) > most {
             let why = format!("{} MiB are promised already, of {} MiB", self.promised() >> 20, most >> 20);
             return Err(Failure::busy(what, why).hint("ask for less memory, or remove sandboxes"));
@@ -177,6 +177,23 @@ impl Owner {
             return Err(Failure::busy(what, why));
         }
         Ok(promised)
+    }
+
+    /// Whether half of every limit is free, that of one owner for all together among them.
+    fn is_roomy(&mut self) -> bool {
+        let Limits { sandboxes_per_owner, sandboxes_max, memory_reserve, .. } = self.limits;
+        let has_places = self.living.len() <= sandboxes_per_owner.min(sandboxes_max) / 2;
+        let promised = self.promised();
+        let has_memory = self.memory().is_none_or(|memory| {
+            promised <= self.promised_max(memory) / 2 && memory.available_bytes / 2 >= memory_reserve.get()
+        });
+        !self.closed && has_places && has_memory
+    }
+
+    /// How much memory may be promised to all together.
+    fn promised_max(&self, memory: HostMemory) -> u64 {
+        let most = u128::from(memory.total_bytes) * u128::from(self.limits.memory_promised_percent) / 100;
+        u64::try_from(most).unwrap_or(u64::MAX)
     }
 
     fn promised(&self) -> u64 {

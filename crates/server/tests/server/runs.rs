@@ -5,7 +5,7 @@ use std::time::Duration;
 use agentkernel_api::ShutdownMode;
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, folder, run, settings, until};
+use crate::daemon::{Daemon, create, folder, run, settings, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_returns_exit_code_both_streams_and_phases() {
@@ -60,6 +60,51 @@ async fn a_command_that_cannot_be_run_is_an_error_and_not_an_exit_code() {
         assert_eq!(error["subject"], format!("sandbox.{wrong}"));
     }
     until("nothing is left", async || daemon.backend.living().is_empty()).await;
+    daemon.stop(ShutdownMode::Kill).await;
+}
+
+/// Whether what a run left is still there when it has been answered long ago, while others use the daemon all the time.
+async fn is_left_in_a_crowd(daemon: &Daemon) -> bool {
+    let (client, crowd) = (daemon.client(), daemon.client());
+    let crowd = tokio::spawn(async move {
+        loop {
+            crowd.get("/v1/sandboxes/other/files/stat?path=/").await.expect(200);
+        }
+    });
+    client.post("/v1/runs", run(&["true"])).await.expect(200);
+    // By itself it takes some milliseconds, and at most half a second more.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let is_left = daemon.backend.living().len() > 1;
+    until("it is taken down", async || daemon.backend.living().len() == 1).await;
+    crowd.abort();
+    is_left
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_left_is_taken_down_after_a_crowd_is_through_where_there_is_room() {
+    let folder = folder();
+    let daemon = Daemon::start(settings(folder.path())).await;
+    create(&daemon.client(), json!({"name": "other"})).await;
+    let mut is_left = false;
+    for _ in 0..10 {
+        is_left |= is_left_in_a_crowd(&daemon).await;
+    }
+    assert!(is_left, "it was taken down at once each time");
+    daemon.stop(ShutdownMode::Kill).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_left_is_taken_down_at_once_where_there_is_no_room() {
+    let folder = folder();
+    let mut settings = settings(folder.path());
+    settings.limits.sandboxes_per_owner = 2;
+    let daemon = Daemon::start(settings).await;
+    create(&daemon.client(), json!({"name": "other"})).await;
+    let mut is_gone = false;
+    for _ in 0..10 {
+        is_gone |= !is_left_in_a_crowd(&daemon).await;
+    }
+    assert!(is_gone, "it was there for long each time");
     daemon.stop(ShutdownMode::Kill).await;
 }
 
