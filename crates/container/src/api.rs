@@ -124,6 +124,12 @@ impl Engine {
         self.get("/info").await
     }
 
+    /// The same in the words of its own API.
+    pub(crate) async fn own_info(&self) -> Result<Value, Trouble> {
+        let path = format!("{}/info", self.own_api());
+        Ok(self.ask_at(Method::GET, &path, Content::Nothing, ANSWER_DEADLINE).await?.json())
+    }
+
     /// Makes an image of a tar. Its name has its tag in it: Podman hears of no other.
     pub(crate) async fn import(&self, name: &str, change: &str, tar: Bytes) -> Result<(), Trouble> {
         let path = format!("/images/create?fromSrc=-&repo={}&changes={}", escaped(name), escaped(change));

@@ -17,12 +17,13 @@ use agentkernel_link::{ExecDefaults, HelloOptions, LinkedSandbox, Token};
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::net::UnixStream;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 pub(crate) use source::env_of;
 
 use crate::address::EngineSettings;
 use crate::api::{Engine, SLOW_DEADLINE};
+use crate::limits;
 use crate::owner::Owner;
 use crate::plan::HostFolders;
 use crate::reaper;
@@ -42,6 +43,8 @@ pub struct ContainerBackend {
     /// Whether a posture that does not hold is a refusal.
     is_strict: bool,
     has_reaped: AtomicBool,
+    /// Limits that the engine of an ordinary user cannot enforce, once it was asked.
+    missing_limits: OnceCell<Vec<&'static str>>,
     /// What serves Podman's API, if that is a child of ours.
     service: Mutex<Option<Arc<Service>>>,
 }
@@ -68,6 +71,7 @@ impl ContainerBackend {
             weaken: None,
             is_strict: true,
             has_reaped,
+            missing_limits: OnceCell::new(),
             service: Mutex::new(None),
         }
     }
@@ -126,6 +130,16 @@ impl ContainerBackend {
         let service = Arc::new(service::start(&self.settings).await?);
         *slot = Some(service.clone());
         Ok(service)
+    }
+
+    /// Refuses limits that an engine would ignore. Root's enforces all: that is its group's posture to prove.
+    async fn refuse_limits(&self, engine: &Engine, spec: &SandboxSpec) -> Result<()> {
+        if !limits::may_be_rootless(engine) {
+            return Ok(());
+        }
+        let ask = || async { limits::missing(engine, &engine.info().await?).await };
+        let missing = self.missing_limits.get_or_try_init(ask).await;
+        limits::refuse(missing.map_err(|why| why.error(&engine.known, "ask for its limits"))?, spec)
     }
 
     /// Cleans up after others once; whatever is in the way of a name is looked at by itself.

@@ -29,7 +29,7 @@ pub(crate) struct ContainerBoundary {
     engine: Engine,
     container: Doomed,
     watch: Watch,
-    /// Its first process, where the engine runs on this host.
+    /// Its first process, where the engine runs on this host and gives it a control group.
     init: Option<ProcessId>,
     group: Option<Membership>,
     expected: Mutex<Expected>,
@@ -104,8 +104,7 @@ impl Boundary for ContainerBoundary {
     async fn posture(&self) -> Result<Posture> {
         let inspected = self.inspect().await?;
         let (expected, group) = (self.expected().clone(), self.group.clone());
-        let init = self.init.map_or(0, |init| init.pid);
-        let read = tokio::task::spawn_blocking(move || expected.check(&inspected, init, group.as_ref()));
+        let read = tokio::task::spawn_blocking(move || expected.check(&inspected, group.as_ref()));
         read.await.map_err(|why| Error::new(ErrorKind::Internal, "read the posture", why))
     }
 

@@ -27,6 +27,7 @@ mod context;
 mod files;
 mod image;
 mod inside;
+mod limits;
 mod owner;
 pub mod plan;
 mod posture;

@@ -39,16 +39,18 @@ impl Expected {
         &self.spec
     }
 
-    /// Reads the posture. Without a group, the engine runs elsewhere, and there is its own word alone.
-    pub(crate) fn check(&self, inspected: &Value, init: i32, group: Option<&Membership>) -> Posture {
+    /// Reads the posture, once the agent answers. An engine that runs elsewhere has its own word alone; one that runs here
+    /// and has made no group, no limits.
+    pub(crate) fn check(&self, inspected: &Value, group: Option<&Membership>) -> Posture {
         let mut controls = said_by_the_engine(&self.told, &inspected["HostConfig"]);
-        let Some(group) = group else { return Posture { controls } };
+        let init = first_process(inspected).filter(|init| group.is_some() || process::is_agent(*init));
+        let Some(init) = init else { return Posture { controls } };
         let processes = process::of_container(init);
         let threads = process::threads(&processes);
-        controls.extend(process::identity(&self.spec, &threads));
+        controls.extend(process::identity(&self.spec, init, &threads));
         controls.extend(process::privileges(&threads));
         controls.extend(limits(self.spec.limits(), group));
-        controls.push(members(&processes, inspected));
+        controls.extend(group.map(|_| members(&processes, inspected)));
         if rustix::process::geteuid().is_root() {
             // What follows is told to root alone.
             controls.extend(process::namespaces(init));
@@ -59,6 +61,12 @@ impl Expected {
         }
         Posture { controls }
     }
+}
+
+/// The container's first process, in the engine's own numbers.
+pub(crate) fn first_process(inspected: &Value) -> Option<i32> {
+    let pid = inspected["State"]["Pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+    pid.filter(|pid| *pid > 0)
 }
 
 /// Every field that the engine was asked for, as it says that it has it.
@@ -96,27 +104,28 @@ fn is_in(asked: &Value, actual: &Value) -> bool {
     }
 }
 
-/// What the control group allows.
-fn limits(limits: &Limits, group: &Membership) -> Vec<Control> {
+/// What the control group allows, or that there is none.
+fn limits(limits: &Limits, group: Option<&Membership>) -> Vec<Control> {
     let show = |value: Option<u64>| value.map_or_else(|| "unlimited".to_owned(), |value| value.to_string());
     let pages = |bytes: Option<u64>| show(bytes.map(|bytes| bytes / 4096 * 4096));
     // Without a limit, v1 says the highest number of whole pages.
     let bounded = |value: Option<u64>| value.filter(|value| *value < 1 << 62);
-    let memory = bounded(group.number("memory", "memory.limit_in_bytes", "memory.max"));
+    let number = |controller, v1, v2| group.and_then(|group| group.number(controller, v1, v2));
+    let memory = bounded(number("memory", "memory.limit_in_bytes", "memory.max"));
     let mut controls = vec![
         Control::exact("limit.memory_bytes", pages(limits.memory.value().map(ByteSize::get)), pages(memory)),
         Control::exact(
             "limit.cpu_milli",
             show(limits.cpus.value().map(|cpus| cpus.as_milli().into())),
-            show(cpu_milli(group)),
+            show(group.and_then(cpu_milli)),
         ),
         Control::exact(
             "limit.pids",
             show(limits.pids.value().map(u64::from)),
-            show(group.number("pids", "pids.max", "pids.max")),
+            show(number("pids", "pids.max", "pids.max")),
         ),
     ];
-    if limits.memory.value().is_some() {
+    if let (Some(_), Some(group)) = (limits.memory.value(), group) {
         controls.push(swap(memory, group));
     }
     controls
@@ -166,9 +175,22 @@ fn members(processes: &[i32], inspected: &Value) -> Control {
 
 #[cfg(test)]
 mod tests {
+    use agentkernel_core::{Limit, Profile};
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn without_a_group_every_limit_that_was_asked_for_is_missed() {
+        let broken = |limits: &Limits| -> Vec<String> {
+            let controls = super::limits(limits, None);
+            controls.into_iter().filter(|control| !control.held).map(|control| control.name).collect()
+        };
+        let all = Limits::of(Profile::Restrictive);
+        assert_eq!(broken(&all), ["limit.memory_bytes", "limit.cpu_milli", "limit.pids"]);
+        let none = Limits { memory: Limit::Unlimited, cpus: Limit::Unlimited, pids: Limit::Unlimited, ..all };
+        assert_eq!(broken(&none), [] as [&str; 0]);
+    }
 
     #[test]
     fn what_an_engine_left_out_or_changed_does_not_hold() {

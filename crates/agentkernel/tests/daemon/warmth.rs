@@ -129,6 +129,39 @@ fn containers_of_podman_are_kept_warm_used_once_and_gone_with_the_daemon() {
     assert_eq!(engine.client(&["ps", "--all", "--quiet"]), "", "containers are left");
 }
 
+/// A daemon that is killed has nobody who could take its containers down: they end with their standard input.
+fn containers_end_with_a_daemon_that_is_killed(engine: &TestEngine, backend: &str) {
+    let Some(mut trial) = beside(engine) else { return };
+    trial.say(&["pool", "set", "1..1", "--backend", backend]).assert_success();
+    warms_up(&trial, backend, 1);
+    trial.say(&["create", "--backend", backend, "--name", "kept"]).assert_success();
+    trial.say(&["exec", "-d", "kept", "--", "sleep", "1000"]).assert_success();
+    warms_up(&trial, backend, 1);
+    let all = || engine.client(&["ps", "--all", "--quiet"]);
+    assert_eq!(all().lines().count(), 2);
+    trial.daemon().crash();
+    assert!(comes_true(DEADLINE, || all().is_empty()), "containers are left: {}", all());
+    trial.serve(&[]);
+    let kept = told(&trial, "kept");
+    assert_eq!((&kept["state"], &kept["cause"]), (&"ended".into(), &"boundary_crashed".into()), "{kept}");
+    trial.say(&["exec", "kept", "--", "true"]).assert_code(125);
+    assert_eq!(trial.say(&["run", "--backend", backend, "--", "echo", "served"]).stdout_text(), "served\n");
+    trial.say(&["shutdown"]).assert_success();
+    assert!(comes_true(DEADLINE, || all().is_empty()), "containers are left: {}", all());
+}
+
+#[test]
+fn containers_of_docker_end_with_a_daemon_that_is_killed() {
+    let Some(engine) = TestEngine::docker() else { return };
+    containers_end_with_a_daemon_that_is_killed(&engine, "docker");
+}
+
+#[test]
+fn containers_of_podman_end_with_a_daemon_that_is_killed() {
+    let Some(engine) = TestEngine::podman() else { return };
+    containers_end_with_a_daemon_that_is_killed(&engine, "podman");
+}
+
 #[test]
 fn an_engine_that_dies_costs_what_was_warm_and_is_used_again_once_it_is_back() {
     let Some(mut engine) = TestEngine::docker() else { return };

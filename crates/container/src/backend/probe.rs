@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::ContainerBackend;
 use crate::api::{Engine, VERSION};
+use crate::limits;
 use crate::trouble::{Trouble, Unusable, unreachable};
 use agentkernel_http::NoAnswer;
 
@@ -40,7 +41,8 @@ impl ContainerBackend {
         let version = engine.version().await.map_err(silent)?;
         too_old(&version).map_or(Ok(()), Err)?;
         let info = engine.info().await.map_err(silent)?;
-        missing_limits(&info).map_or(Ok(()), Err)?;
+        let missing = limits::missing(engine, &info).await.map_err(silent)?;
+        without(&missing, &info).map_or(Ok(()), Err)?;
         Ok(facts(&engine.known.socket.display().to_string(), &version, &info))
     }
 
@@ -74,34 +76,37 @@ fn too_old(version: &Value) -> Option<Unusable> {
     })
 }
 
-/// Limits that this engine cannot enforce on this host.
-fn missing_limits(info: &Value) -> Option<Unusable> {
-    let needed = [("MemoryLimit", "memory"), ("CpuCfsQuota", "cpus"), ("PidsLimit", "pids")];
-    let missing: Vec<&str> =
-        needed.iter().filter(|(field, _)| info[*field] == false).map(|(_, limit)| *limit).collect();
+/// Without these limits, not even what everybody gets can be made.
+fn without(missing: &[&str], info: &Value) -> Option<Unusable> {
     (!missing.is_empty()).then(|| Unusable {
         needs: format!(
             "control groups with limits of {}, which the engine has not (cgroup v{}, driver {})",
             missing.join(", "),
-            text(info, "CgroupVersion"),
+            version_of(info),
             text(info, "CgroupDriver"),
         ),
         hint: "run it as root, or on cgroup v2 with these controllers delegated to the user".into(),
     })
 }
 
+/// Docker says `1`, and Podman `v1`.
+fn version_of(info: &Value) -> &str {
+    text(info, "CgroupVersion").trim_start_matches('v')
+}
+
 fn facts(socket: &str, version: &Value, info: &Value) -> Vec<(String, String)> {
     let options: Vec<&str> =
         info["SecurityOptions"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let has = |name: &str| options.iter().any(|option| option.contains(&format!("name={name}")));
-    let user_namespaces = match (has("rootless"), has("userns")) {
+    let is_rootless = has("rootless") || info["Rootless"] == true;
+    let user_namespaces = match (is_rootless, has("userns")) {
         (true, _) => "of an ordinary user, one for all sandboxes",
         (_, true) => "one range of ids for all sandboxes",
         _ => "none: ids inside are the host's",
     };
     [
         ("engine", format!("{} on {socket}", text(version, "Version"))),
-        ("cgroups", format!("v{}, {}", text(info, "CgroupVersion"), text(info, "CgroupDriver"))),
+        ("cgroups", format!("v{}, {}", version_of(info), text(info, "CgroupDriver"))),
         ("user namespaces", user_namespaces.into()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
@@ -113,6 +118,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::EngineSettings;
 
     #[test]
     fn versions_compare_by_number_and_none_is_too_old() {
@@ -122,12 +128,42 @@ mod tests {
         assert!(of(json!("1.9")).is_some() && of(Value::Null).is_some());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn an_engine_that_says_nothing_is_given_up_and_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("d.sock");
+        let _listens = std::os::unix::net::UnixListener::bind(&socket).expect("bound");
+        let silent = Some(format!("unix://{}", socket.display()));
+        let settings =
+            || EngineSettings { runtime_dir: folder.path().to_owned(), ..EngineSettings::default() };
+        let docker = EngineSettings { docker_host: silent.clone(), ..settings() };
+        let podman = EngineSettings { container_host: silent, ..settings() };
+        for backend in [ContainerBackend::docker(docker), ContainerBackend::podman(podman)] {
+            let spec = SandboxSpec::builder(SandboxName::from_random(1), Profile::Restrictive);
+            let error = backend.boot(&spec.build().expect("valid")).await.err().expect("refused");
+            assert!(error.why.contains("did not answer within"), "{error}");
+            let Availability::Unavailable { needs, hint } = backend.probe().await else {
+                panic!("it is silent")
+            };
+            assert!(needs.contains("did not answer within") && hint.contains("log of "), "{needs}: {hint}");
+        }
+    }
+
     #[test]
-    fn a_limit_that_the_host_cannot_enforce_is_told_by_name() {
-        let info =
-            json!({"MemoryLimit": true, "CpuCfsQuota": false, "PidsLimit": false, "CgroupVersion": "1"});
-        let unusable = missing_limits(&info).expect("two are missing");
-        assert!(unusable.needs.contains("cpus, pids") && unusable.needs.contains("v1"), "{unusable:?}");
-        assert_eq!(missing_limits(&json!({"MemoryLimit": true})), None);
+    fn limits_that_are_missing_are_told_by_name() {
+        let unusable = without(&["cpus", "pids"], &json!({"CgroupVersion": "v1"})).expect("two are missing");
+        assert!(
+            unusable.needs.contains("cpus, pids") && unusable.needs.contains("(cgroup v1,"),
+            "{unusable:?}"
+        );
+        assert_eq!(without(&[], &Value::Null), None);
+    }
+
+    #[test]
+    fn a_rootless_engine_is_told_as_one() {
+        let told = |info: Value| facts("s", &Value::Null, &info)[2].1.clone();
+        assert!(told(json!({"Rootless": true})).contains("of an ordinary user"));
+        assert!(told(json!({"SecurityOptions": ["name=rootless"]})).contains("of an ordinary user"));
+        assert!(told(json!({"Rootless": false})).contains("none"));
     }
 }

@@ -14,7 +14,7 @@ use crate::boundary::ContainerBoundary;
 use crate::files;
 use crate::owner::{self, Owner, ProcessId};
 use crate::plan::{self, Facts, HostFolders, Plan};
-use crate::posture::Expected;
+use crate::posture::{self, Expected};
 use crate::reaper::{self, Doomed};
 use crate::stream::Attached;
 use crate::trouble::Trouble;
@@ -45,6 +45,7 @@ impl ContainerBackend {
             Owner::this().ok_or_else(|| Error::new(ErrorKind::Host, WHAT, "/proc is not readable"))?;
         self.reap_once(engine, &owner).await;
         let failed = |why: Trouble| why.error(&engine.known, WHAT);
+        self.refuse_limits(engine, spec).await?;
         let source = self.source(engine, spec).await?;
         let plan = self.plan(spec, &owner, &source)?;
         let id = self.create(engine, spec, &owner, &plan, &source).await?;
@@ -60,8 +61,7 @@ impl ContainerBackend {
         let expected = Expected::new(spec, plan.told);
         let read_posture = {
             let (expected, group) = (expected.clone(), group.clone());
-            let init = init.map_or(0, |init| init.pid);
-            Box::new(move || expected.check(&inspected, init, group.as_ref()))
+            Box::new(move || expected.check(&inspected, group.as_ref()))
         };
         let boundary = ContainerBoundary::new(engine.clone(), doomed, watch, init, group, expected);
         Ok(Started {
@@ -160,10 +160,9 @@ fn explain(engine: &Engine, why: Trouble, spec: &SandboxSpec) -> Error {
     error
 }
 
-/// The container's first process and control group, if the engine runs on this host.
+/// The container's first process and control group, if the engine runs on this host and has made one.
 fn find_on_the_host(inspected: &Value, id: &ContainerId) -> (Option<ProcessId>, Option<Membership>) {
-    let pid =
-        inspected["State"]["Pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0);
+    let pid = posture::first_process(inspected);
     let group = pid.and_then(|pid| Membership::in_container(pid, id.as_str()));
     let init = pid.filter(|_| group.is_some()).and_then(ProcessId::of);
     (init, group)

@@ -61,17 +61,29 @@ fn over_all(name: &str, field: &str, expected: &str, threads: &[Thread]) -> Cont
     Control::exact(name, expected, actual)
 }
 
-pub(super) fn identity(spec: &SandboxSpec, threads: &[Thread]) -> Vec<Control> {
-    let four = |id: u32| format!("{id} {id} {id} {id}");
-    let (uid, gid) = (spec.user().uid, spec.user().gid);
+/// Ids as the host has them, whatever user namespace they are in.
+pub(super) fn identity(spec: &SandboxSpec, init: i32, threads: &[Thread]) -> Vec<Control> {
+    let four = |id: &str| format!("{id} {id} {id} {id}");
+    let uid = on_the_host(spec.user().uid, &read(init, "uid_map"));
+    let gid = on_the_host(spec.user().gid, &read(init, "gid_map"));
     // Engines list the primary group once more, or do not.
-    let groups = threads.iter().find(|thread| !["", &*gid.to_string()].contains(&thread.field("Groups")));
+    let groups = threads.iter().find(|thread| !["", &*gid].contains(&thread.field("Groups")));
     let shown = groups.map_or_else(|| "no other".to_owned(), |thread| thread.field("Groups").to_owned());
     vec![
-        over_all("user.uid", "Uid", &four(uid), threads),
-        over_all("user.gid", "Gid", &four(gid), threads),
+        over_all("user.uid", "Uid", &four(&uid), threads),
+        over_all("user.gid", "Gid", &four(&gid), threads),
         Control::judged("user.groups", "no other", shown, groups.is_none() && !threads.is_empty()),
     ]
+}
+
+/// What an id inside is outside, by lines of the first id inside, the first outside, and how many there are.
+fn on_the_host(id: u32, map: &str) -> String {
+    let outside = |line: &str| {
+        let mut numbers = line.split_whitespace().map(str::parse::<u32>);
+        let (inside, outside, count) = (numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?);
+        id.checked_sub(inside).filter(|nth| *nth < count).and_then(|nth| outside.checked_add(nth))
+    };
+    map.lines().find_map(outside).map_or_else(|| format!("{id}, which is nobody"), |id| id.to_string())
 }
 
 /// An empty set of capabilities, as `/proc/PID/status` has it.
@@ -145,8 +157,23 @@ pub(super) fn network_is_empty(init: i32) -> Control {
 
 /// The words that the guest agent was started with.
 pub(super) fn arguments(init: i32) -> Control {
-    let words = read(init, "cmdline").trim_end_matches('\0').replace('\0', " ");
-    Control::exact("agent.arguments", format!("{AGENT} --stdio"), words)
+    Control::exact("agent.arguments", agents_words(), words_of(init))
+}
+
+fn agents_words() -> String {
+    format!("{AGENT} --stdio")
+}
+
+fn words_of(pid: i32) -> String {
+    read(pid, "cmdline").trim_end_matches('\0').replace('\0', " ")
+}
+
+/// Whether it is the guest agent as the first process of a PID namespace: an engine that runs elsewhere tells numbers of
+/// processes elsewhere.
+pub(super) fn is_agent(pid: i32) -> bool {
+    let status = fields(&read(pid, "status"));
+    let numbers: Vec<&str> = status.get("NSpid").map_or("", |text| text).split(' ').collect();
+    numbers.len() > 1 && numbers.last() == Some(&"1") && words_of(pid) == agents_words()
 }
 
 /// A file of /proc, or the reason why there is none: that never equals an expectation.
@@ -154,5 +181,26 @@ pub(super) fn read(init: i32, file: &str) -> String {
     match fs::read(format!("/proc/{init}/{file}")) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) => format!("unreadable: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_looked_up_in_the_map_of_its_namespace() {
+        let map = "         0       1001          1\n         1     100000      65536\n";
+        assert_eq!(on_the_host(65532, map), "165531");
+        assert_eq!(on_the_host(0, map), "1001");
+        assert_eq!(on_the_host(65532, "0 0 4294967295\n"), "65532");
+        assert_eq!(on_the_host(70000, map), "70000, which is nobody");
+        assert_eq!(on_the_host(65532, "unreadable: no"), "65532, which is nobody");
+    }
+
+    #[test]
+    fn no_process_of_this_host_is_an_agent_for_its_number_alone() {
+        let own = i32::try_from(std::process::id()).expect("a number");
+        assert!(!is_agent(own) && !is_agent(0));
     }
 }

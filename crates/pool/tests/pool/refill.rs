@@ -81,12 +81,11 @@ async fn a_refill_waits_for_those_who_have_just_leased_while_half_is_left() {
     assert_eq!(begun(), 4, "two of four are left, and the last lease was less than a pause ago");
     sleep(Duration::from_secs(2)).await;
     assert_eq!(pool.stats().warm, 4, "after the pause");
-    let third = Instant::now();
     let _tenants = [pool.acquire(&spec()).await, pool.acquire(&spec()).await, pool.acquire(&spec()).await];
     sleep(BOOT * 2 - Duration::from_millis(1)).await;
     assert_eq!(begun(), 6, "one of four is left: who takes them all may have the time of two boots");
-    until(|| pool.stats().warm == 4).await;
-    assert!(third.elapsed() < BOOT * 5, "and no more");
+    sleep(BOOT * 3).await;
+    assert_eq!(pool.stats().warm, 4, "and no more");
 }
 
 #[tokio::test(start_paused = true)]
@@ -107,7 +106,6 @@ async fn refills_make_room_for_those_who_wait_but_one_goes_on() {
     for cold in colds {
         cold.await.expect("no panic");
     }
-    // The refills wait a moment for those who have just been served.
     sleep(BOOT * 3 / 4).await;
     assert_eq!(pool.stats().booting, 4);
 }

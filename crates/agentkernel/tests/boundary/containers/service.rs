@@ -2,16 +2,25 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use agentkernel_testkit::{Finished, TestEngine, TestEnvironment, unmount_all_below};
+use agentkernel_testkit::{Finished, ORDINARY_USER, TestEngine, TestEnvironment, unmount_all_below};
 
 use crate::support::PROGRAM;
 
+/// The limits that nobody can have without a control group, given up by name.
+const UNLIMITED: [&str; 3] = ["--memory=unlimited", "--cpus=unlimited", "--pids=unlimited"];
+
 /// The program with Podman's own settings, for a storage of the test's own.
 fn program(environment: &TestEnvironment) -> Command {
+    with_settings(environment, environment.command(PROGRAM))
+}
+
+/// A command with these.
+fn with_settings(environment: &TestEnvironment, mut command: Command) -> Command {
     let place = |name: &str| environment.work().join(name).display().to_string();
     let storage = format!(
         "[storage]\ndriver = \"overlay\"\ngraphroot = \"{}\"\nrunroot = \"{}\"\n",
@@ -26,7 +35,6 @@ fn program(environment: &TestEnvironment) -> Command {
     );
     fs::write(place("storage.conf"), storage).expect("written");
     fs::write(place("containers.conf"), engine).expect("written");
-    let mut command = environment.command(PROGRAM);
     command.env_remove("CONTAINER_HOST");
     command.env("CONTAINERS_STORAGE_CONF", place("storage.conf"));
     command.env("CONTAINERS_CONF", place("containers.conf"));
@@ -89,24 +97,76 @@ fn podman_needs_no_service_but_ours_and_that_ends_with_us() {
     assert_eq!(left, []);
 }
 
+/// Ends the one process that Podman of an ordinary user leaves, which keeps his namespaces, and tells what else is left.
+fn clean_up(environment: &TestEnvironment) -> Vec<(i32, String)> {
+    for (pid, words) in processes_of(environment) {
+        if let Some(pid) = rustix::process::Pid::from_raw(pid).filter(|_| words.contains("_PODMAN_PAUSE=1")) {
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
+        }
+    }
+    let left = left_of(environment);
+    unmount_all_below(environment.root());
+    left
+}
+
 #[test]
 fn a_user_without_ids_is_told_how_to_get_some() {
     if TestEngine::podman().is_none() {
         return;
     }
     let environment = TestEnvironment::for_ordinary_user();
-    let words = ["run", "--backend", "podman", "--memory", "unlimited", "--cpus", "unlimited", "--", "true"];
+    let words = [&["run", "--backend", "podman"], &UNLIMITED[..], &["--", "true"]].concat();
     let said = Finished::of(program(&environment).args(words));
-    // Podman of an ordinary user leaves one process, which keeps his namespaces.
-    for (pid, words) in processes_of(&environment) {
-        if let Some(pid) = rustix::process::Pid::from_raw(pid).filter(|_| words.contains("_PODMAN_PAUSE=1")) {
-            rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
-        }
-    }
-    let left = left_of(&environment);
-    unmount_all_below(environment.root());
+    let left = clean_up(&environment);
     let text = said.stderr_text();
     assert_eq!(said.status.code(), Some(125), "{text}");
     assert!(text.contains("podman") && text.contains("hint: ") && text.contains("--add-subuids"), "{text}");
+    assert_eq!(left, []);
+}
+
+/// The program in the hands of an ordinary user to whom ids are given, for this command alone: in a mount namespace of its own
+/// with other lists of users.
+fn program_with_ids(environment: &TestEnvironment) -> Command {
+    let lists = environment.work().join("lists");
+    fs::create_dir_all(&lists).expect("made");
+    let users = fs::read_to_string("/etc/passwd").expect("read");
+    let user = format!("someone:x:{ORDINARY_USER}:{ORDINARY_USER}::{}:/bin/sh", environment.home().display());
+    fs::write(lists.join("passwd"), format!("{users}{user}\n")).expect("written");
+    for list in ["subuid", "subgid"] {
+        fs::write(lists.join(list), "someone:200000:65536\n").expect("written");
+    }
+    let script = "for list in passwd subuid subgid; do mount --bind \"$0/$list\" /etc/$list || exit 99; done
+        exec setpriv --reuid \"$1\" --regid \"$1\" --clear-groups -- \"$2\" run --backend podman \"${@:3}\"";
+    let mut command = with_settings(environment, environment.command("unshare"));
+    command.uid(0).gid(0).args(["--mount", "--propagation", "private", "bash", "-c", script]);
+    command.arg(lists).arg(ORDINARY_USER.to_string()).arg(environment.lend(PROGRAM.as_ref()));
+    command
+}
+
+#[test]
+fn podman_of_an_ordinary_user_is_walled_too_and_a_limit_that_it_would_ignore_is_refused() {
+    if TestEngine::podman().is_none() || !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let has_groups = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let environment = TestEnvironment::for_ordinary_user();
+    let mut command = program_with_ids(&environment);
+    let limited = Finished::of(command.args(["--", "true"]));
+    let script = "id -u; cat /proc/self/uid_map /proc/self/status; exit 7";
+    let given_up =
+        Finished::of(program_with_ids(&environment).args(UNLIMITED).args(["--", "sh", "-c", script]));
+    let left = clean_up(&environment);
+    let (text, said) = (given_up.stdout_text(), given_up.stderr_text());
+    assert_eq!((text.lines().next(), given_up.status.code()), (Some("65532"), Some(7)), "{said}");
+    let words: Vec<_> = text.split_whitespace().collect();
+    assert_eq!(words[1..7], ["0", &ORDINARY_USER.to_string(), "1", "1", "200000", "65536"], "{text}");
+    for held in ["CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
+        assert!(text.contains(held), "{held}: {text}");
+    }
+    if !has_groups {
+        let said = limited.stderr_text();
+        assert_eq!(limited.status.code(), Some(125), "{said}");
+        assert!(said.contains("memory, cpus, pids") && said.contains("--pids unlimited"), "{said}");
+    }
     assert_eq!(left, []);
 }

@@ -1,0 +1,102 @@
+//! Which limits an engine can enforce on this host, and the refusal of those that it cannot.
+
+use std::os::unix::fs::MetadataExt as _;
+
+use agentkernel_core::{BackendKind, Error, ErrorKind, Limit, Limits, Result, SandboxSpec};
+use serde_json::Value;
+
+use crate::api::Engine;
+use crate::trouble::Trouble;
+
+/// A limit by its name, with what Docker's API calls the ability and what the kernel calls the controller.
+const ALL: [(&str, &str, &str); 3] =
+    [("memory", "MemoryLimit", "memory"), ("cpus", "CpuCfsQuota", "cpu"), ("pids", "PidsLimit", "pids")];
+
+/// Limits that an engine cannot enforce, as it says itself.
+pub(crate) async fn missing(engine: &Engine, info: &Value) -> Result<Vec<&'static str>, Trouble> {
+    let controllers = match (engine.kind(), &info["Rootless"]) {
+        // It tells what the kernel could, and ignores what its user may not.
+        (BackendKind::Podman, Value::Bool(true)) => Some(engine.own_info().await?["host"].take()),
+        _ => None,
+    };
+    Ok(missing_of(info, controllers.as_ref()))
+}
+
+/// The same of what it has told; `rootless` is what Podman tells of the host of an ordinary user.
+fn missing_of(info: &Value, rootless: Option<&Value>) -> Vec<&'static str> {
+    let is_delegated = |controller: &str| {
+        rootless.is_none_or(|host| {
+            let controllers = host["cgroupControllers"].as_array();
+            host["cgroupVersion"] == "v2"
+                && controllers.is_some_and(|all| all.iter().any(|one| one == controller))
+        })
+    };
+    let is_missing =
+        |(_, field, controller): &(&str, &str, &str)| info[*field] == false || !is_delegated(controller);
+    ALL.into_iter().filter(is_missing).map(|(name, ..)| name).collect()
+}
+
+/// Whether an engine may be an ordinary user's, which is cheaper to know than what it can do: his socket is his.
+pub(crate) fn may_be_rootless(engine: &Engine) -> bool {
+    std::fs::metadata(&engine.known.socket).map_or(true, |socket| socket.uid() != 0)
+}
+
+/// Refuses what was asked for and is missing.
+pub(crate) fn refuse(missing: &[&'static str], spec: &SandboxSpec) -> Result<()> {
+    let Limits { memory, cpus, pids, .. } = spec.limits();
+    let is_asked_for = |name: &&&str| match **name {
+        "memory" => *memory != Limit::Unlimited,
+        "cpus" => *cpus != Limit::Unlimited,
+        _ => *pids != Limit::Unlimited,
+    };
+    let refused: Vec<&str> = missing.iter().filter(is_asked_for).copied().collect();
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let flags: Vec<String> = refused.iter().map(|name| format!("--{name} unlimited")).collect();
+    let why = "the engine of this user may make no control group with this limit, and would ignore it";
+    Err(Error::new(ErrorKind::ControlRefused, "start the sandbox", why).on(refused.join(", ")).hint(format!(
+        "use the engine of root, or cgroup v2 with these controllers delegated to the user, or give the limit up by name: {}",
+        flags.join(" ")
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use agentkernel_core::{Profile, SandboxName};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_an_engine_says_that_it_cannot_is_missing() {
+        let info = json!({"MemoryLimit": true, "CpuCfsQuota": false, "PidsLimit": false});
+        assert_eq!(missing_of(&info, None), ["cpus", "pids"]);
+        assert_eq!(missing_of(&json!({"MemoryLimit": true}), None), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn an_ordinary_users_podman_has_what_is_delegated_to_him_and_nothing_on_v1() {
+        let info = json!({"MemoryLimit": true, "CpuCfsQuota": true, "PidsLimit": true});
+        let host = |version: &str, all: Value| json!({"cgroupVersion": version, "cgroupControllers": all});
+        let missing = |version: &str, all: Value| missing_of(&info, Some(&host(version, all)));
+        assert_eq!(missing("v2", json!(["cpu", "memory", "pids"])), [] as [&str; 0]);
+        assert_eq!(missing("v2", json!(["memory", "pids"])), ["cpus"]);
+        assert_eq!(missing("v1", json!(["cpu", "memory", "pids"])), ["memory", "cpus", "pids"]);
+        assert_eq!(missing("v2", Value::Null), ["memory", "cpus", "pids"]);
+    }
+
+    #[test]
+    fn only_what_was_asked_for_is_refused_and_by_its_name() {
+        let spec = |limits: Limits| {
+            let name = SandboxName::from_random(1);
+            SandboxSpec::builder(name, Profile::Restrictive).limits(limits).build().expect("valid")
+        };
+        let limits = *spec(Limits { memory: Limit::Unlimited, ..Limits::of(Profile::Restrictive) }).limits();
+        let refused = refuse(&["memory", "cpus"], &spec(limits)).expect_err("refused");
+        assert_eq!((refused.kind, &*refused.subject), (ErrorKind::ControlRefused, "cpus"));
+        assert!(refused.hint.is_some_and(|hint| hint.ends_with(": --cpus unlimited")));
+        assert_eq!(refuse(&["memory"], &spec(limits)), Ok(()));
+        assert_eq!(refuse(&[], &spec(limits)), Ok(()));
+    }
+}
