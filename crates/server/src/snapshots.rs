@@ -1,5 +1,6 @@
 //! Snapshots of sandboxes in use: taken, found again, and gone on from.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use agentkernel_api::{self as api, ErrorKind, ForkRequest, RestoreRequest, SandboxRequest};
@@ -28,8 +29,9 @@ struct About {
     owner: String,
     sandbox: String,
     request: SandboxRequest,
-    /// It is there for a fork alone, and goes with that.
-    fork: bool,
+    /// It is there for a fork alone, and goes with that: the folder of the daemon that makes it, which is locked meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fork_by: Option<PathBuf>,
 }
 
 /// A snapshot of ours.
@@ -70,7 +72,7 @@ async fn all(daemon: &Daemon) -> Outcome<Vec<Kept>> {
 /// Those of this owner, the newest last.
 pub async fn list(daemon: &Daemon, owner: &str) -> Outcome<Vec<api::Snapshot>> {
     let all = all(daemon).await?;
-    let ours = all.iter().filter(|kept| kept.about.owner == owner && !kept.about.fork);
+    let ours = all.iter().filter(|kept| kept.about.owner == owner && kept.about.fork_by.is_none());
     Ok(ours.map(Kept::told).collect())
 }
 
@@ -90,18 +92,18 @@ pub async fn take(daemon: &Daemon, guest: &Guest, name: Option<&str>) -> Outcome
         Some(name) => name.parse().map_err(|why: String| Failure::usage("name", why))?,
         None => run::random_name()?,
     };
-    take_as(guest, &name, false).await?;
+    take_as(guest, &name, None).await?;
     let owner = guest.view.borrow().owner.clone();
     Ok(find(daemon, &owner, name.as_str()).await?.told())
 }
 
-async fn take_as(guest: &Guest, name: &SnapshotName, fork: bool) -> Outcome<()> {
+async fn take_as(guest: &Guest, name: &SnapshotName, fork_by: Option<PathBuf>) -> Outcome<()> {
     let (owner, sandbox) = {
         let view = guest.view.borrow();
         (view.owner.clone(), view.name.clone())
     };
     let about = move |request: SandboxRequest| {
-        let about = About { owner, sandbox, request: SandboxRequest { name: None, ..request }, fork };
+        let about = About { owner, sandbox, request: SandboxRequest { name: None, ..request }, fork_by };
         serde_json::to_string(&about).unwrap_or_default()
     };
     let (name, about) = (name.clone(), Box::new(about));
@@ -173,7 +175,7 @@ async fn fork_all(
     each: Vec<RestoreRequest>,
 ) -> Outcome<Vec<(Guest, EndOnDrop)>> {
     let name = run::random_name()?;
-    take_as(guest, &name, true).await?;
+    take_as(guest, &name, Some(folder(daemon))).await?;
     let owner = guest.view.borrow().owner.clone();
     let kept = Arc::new(find(daemon, &owner, name.as_str()).await?);
     let _for_fork = ForFork { backend: kept.backend.clone(), name };
@@ -209,10 +211,20 @@ fn each_of(ForkRequest { count, each }: ForkRequest) -> Outcome<Vec<RestoreReque
     (1..=count).map(named).collect()
 }
 
-/// Removes what forks of a daemon that was killed have left.
+/// The daemon's folder, by the one name that it has for everybody.
+fn folder(daemon: &Daemon) -> PathBuf {
+    let home = &daemon.settings.home;
+    // It is there as long as the daemon is; a name that cannot be followed is as good as any.
+    home.canonicalize().unwrap_or_else(|_| home.clone())
+}
+
+/// Removes what forks of a daemon that was killed have left: one that had our folder, which is ours alone now, or one whose
+/// folder is gone. Another daemon of this user may be making forks of its own.
 pub async fn clear_up(daemon: &Daemon) {
+    let ours = folder(daemon);
+    let is_over = |kept: &Kept| kept.about.fork_by.as_ref().is_some_and(|by| *by == ours || !by.exists());
     let left = match all(daemon).await {
-        Ok(all) => all.into_iter().filter(|kept| kept.about.fork),
+        Ok(all) => all.into_iter().filter(is_over),
         Err(failure) => {
             tracing::warn!(error = %failure.error, "the snapshots cannot be listed");
             return;

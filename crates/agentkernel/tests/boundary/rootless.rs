@@ -53,6 +53,19 @@ fn a_limit_that_cannot_be_had_is_refused_by_name() {
 }
 
 #[test]
+fn a_runtime_is_refused_without_root_and_nothing_runs_instead() {
+    let environment = TestEnvironment::for_ordinary_user();
+    let program = environment.lend(PROGRAM.as_ref());
+    for runtime in ["runc", "crun", "gvisor"] {
+        let words = ["run", "--backend", runtime, "--", "echo", "ran"];
+        let refused = environment.run(&program, &words).assert_code(125);
+        let (out, text) = (refused.stdout_text(), refused.stderr_text());
+        assert!(out.is_empty() && text.contains(runtime) && text.contains("it needs root"), "{out}{text}");
+        assert!(text.contains("hint: "), "{text}");
+    }
+}
+
+#[test]
 fn an_ordinary_user_leaves_nothing_either() {
     let Some(environment) = environment() else { return };
     let marks = Marks::new().folder(environment.agentkernel_home().join("run"));

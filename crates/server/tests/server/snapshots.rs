@@ -1,5 +1,7 @@
 //! Sandboxes in use that are kept, and others that go on from there.
 
+use std::collections::BTreeSet;
+
 use agentkernel_api::ShutdownMode;
 use agentkernel_core::Backend as _;
 use serde_json::{Value, json};
@@ -124,21 +126,31 @@ async fn what_a_fork_of_a_killed_daemon_left_is_removed_by_the_next_and_nothing_
     client.post("/v1/sandboxes/web/snapshots", json!({"name": "mine"})).await.expect(201);
     // As the daemon writes it, in the moment before its forks are made.
     let owner = client.get("/v1/sandboxes/web").await.expect(200)["owner"].clone();
-    let about = json!({"owner": owner, "sandbox": "web", "request": {}, "fork": true}).to_string();
+    let about = |by: &std::path::Path| {
+        json!({"owner": owner, "sandbox": "web", "request": {}, "fork_by": by}).to_string()
+    };
+    let another = tempfile::tempdir().expect("a folder");
+    let (ours, gone) =
+        (about(&folder.path().canonicalize().expect("there")), about("/nonexistent/daemon".as_ref()));
+    let (theirs, strange) = (about(another.path()), "what others write".to_owned());
     let spec = agentkernel_core::SandboxSpec::builder(
         "of-nobody".parse().expect("a name"),
         agentkernel_core::Profile::Restrictive,
     );
     let booted = daemon.backend.boot(&spec.build().expect("sound")).await.expect("booted");
-    for (name, about) in [("left", about.as_str()), ("of-others", "what others write")] {
-        booted.sandbox.snapshot(&name.parse().expect("a name"), about).await.expect("taken");
+    for (name, about) in [("left", ours), ("gone", gone), ("being-made", theirs), ("of-others", strange)] {
+        booted.sandbox.snapshot(&name.parse().expect("a name"), &about).await.expect("taken");
     }
     drop(booted);
     let backend = daemon.crash().await;
     let daemon = Daemon::with(settings(folder.path()), backend.clone()).await;
     let left = backend.snapshots().await.expect("listed");
-    let left: Vec<_> = left.iter().map(|info| info.name.as_str()).collect();
-    assert_eq!(left, ["mine", "of-others"]);
+    let left: BTreeSet<_> = left.iter().map(|info| info.name.as_str()).collect();
+    assert_eq!(
+        left,
+        BTreeSet::from(["being-made", "mine", "of-others"]),
+        "another daemon may be making forks"
+    );
     let listed = daemon.client().get("/v1/snapshots").await.expect(200);
     assert_eq!(listed["snapshots"].as_array().expect("a list").len(), 1, "what others took is theirs");
     daemon.stop(ShutdownMode::Kill).await;
