@@ -159,7 +159,10 @@ fn stage(spec: &SandboxSpec, facts: &PlanFacts) -> Vec<Step> {
     }
     for (index, mount) in spec.mounts().iter().enumerate() {
         let owners = match facts.privilege {
-            Privilege::Root { .. } => Owners::RootAs { uid: spec.user().uid, gid: spec.user().gid },
+            Privilege::Root { .. } => {
+                let made_by_root = runtime::makes_files_as_root(facts.runtime.as_ref());
+                Owners::RootAs { uid: spec.user().uid, gid: spec.user().gid, made_by_root }
+            }
             // The only id inside is the caller's own: his files are his there too.
             Privilege::Rootless { .. } => Owners::Unmapped,
         };

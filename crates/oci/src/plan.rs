@@ -209,6 +209,9 @@ pub enum Owners {
         uid: u32,
         /// Group inside.
         gid: u32,
+        /// Whether it is the sandbox's root who makes them, and gives them to him: so does gVisor's gofer. Until then they
+        /// belong to the host's id of that root on disk, which is nobody else's.
+        made_by_root: bool,
     },
     /// Ids 0 to 65535 on disk are the same ids inside.
     Same,

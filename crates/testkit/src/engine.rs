@@ -2,17 +2,18 @@
 
 mod busybox;
 mod remains;
+mod start;
 
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use agentkernel_core::Availability;
 pub use remains::unmount_all_below;
-use remains::{end_all_in, end_all_of, remove_groups};
+use remains::{end_all_of, end_group, remove_group};
 use rustix::process::{Pid, Signal, kill_process};
+use start::{podman_words, spawn};
 use tempfile::TempDir;
 
 use crate::random_u64;
@@ -35,6 +36,8 @@ const PODMAN: &[&str] = &["podman", "conmon", "runc", "setpriv"];
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Make {
     Docker,
+    /// With ids of its own for all that is in its containers.
+    DockerWithIds,
     Podman,
 }
 
@@ -73,6 +76,15 @@ impl TestEngine {
                 .expect("mount a disk");
         };
         Self::start_after("docker", Make::Docker, DOCKER, "docker.io", prepare)
+    }
+
+    /// Docker, likewise, whose containers are in a user namespace (`--userns-remap`).
+    ///
+    /// # Panics
+    /// If it does not come up, or if it is missing and must not be.
+    #[must_use]
+    pub fn docker_with_user_namespaces() -> Option<Self> {
+        Self::start_after("docker", Make::DockerWithIds, DOCKER, "docker.io", start::give_ids)
     }
 
     /// Where it keeps its data.
@@ -116,7 +128,7 @@ impl TestEngine {
     #[must_use]
     pub fn client_words(&self) -> Vec<String> {
         match self.make {
-            Make::Docker => vec!["--host".to_owned(), self.address()],
+            Make::Docker | Make::DockerWithIds => vec!["--host".to_owned(), self.address()],
             Make::Podman => podman_words(&|name| self.folder.path().join(name).display().to_string()),
         }
     }
@@ -159,7 +171,7 @@ impl TestEngine {
     pub fn client(&self, words: &[&str]) -> String {
         #[expect(clippy::disallowed_methods, reason = "an oracle that is no program of ours")]
         let mut client = match self.make {
-            Make::Docker => Command::new("docker"),
+            Make::Docker | Make::DockerWithIds => Command::new("docker"),
             Make::Podman => Command::new("podman"),
         };
         client
@@ -215,12 +227,11 @@ impl Drop for TestEngine {
     fn drop(&mut self) {
         self.stop();
         end_all_of(self.folder.path());
-        end_all_in(&self.group);
         unmount_all_below(self.folder.path());
-        remove_groups(&self.group);
+        end_group(&self.group);
         if self.make == Make::Podman {
             // All of Podman's have this one in common: it stays while another has something in it.
-            remove_groups("libpod_parent");
+            remove_group("libpod_parent");
         }
     }
 }
@@ -235,55 +246,6 @@ fn are_there(programs: &[&str], package: &str) -> Availability {
         Some(missing) => unavailable((*missing).to_owned(), format!("apt-get install {package} util-linux")),
         None => Availability::Available { facts: Vec::new() },
     }
-}
-
-fn spawn(make: Make, folder: &Path, group: &str) -> io::Result<Child> {
-    let place = |name: &str| folder.join(name).display().to_string();
-    let log = File::options().create(true).append(true).open(folder.join("log"))?;
-    let address = format!("unix://{}", place("engine.sock"));
-    #[expect(clippy::disallowed_methods, reason = "the engine is beside the program under test")]
-    let mut command = Command::new("setpriv");
-    // It ends with the thread that runs the test, whatever ends that.
-    command.args(["--pdeathsig", "TERM"]);
-    match make {
-        Make::Docker => {
-            command.args([
-                "dockerd",
-                "--bridge=none",
-                "--iptables=false",
-                "--ip-forward=false",
-                "--ip-masq=false",
-            ]);
-            command.args(["--storage-driver", "overlay2", "--cgroup-parent", &format!("/{group}")]);
-            command.args(["--data-root", &place("data"), "--exec-root", &place("exec")]);
-            command.args(["--pidfile", &place("pid"), "--host", &address]);
-        }
-        Make::Podman => {
-            command.arg("podman").args(podman_words(&place));
-            command.args(["system", "service", "--time", "0", &address]);
-        }
-    }
-    command.env_clear().env("PATH", PATH).env("HOME", folder).env("TMPDIR", folder).current_dir("/");
-    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
-}
-
-/// Its own storage; and runc, for the crun of Debian 12 refuses to mix both kinds of control groups.
-fn podman_words(place: &dyn Fn(&str) -> String) -> Vec<String> {
-    let words = [
-        "--root",
-        &place("data"),
-        "--runroot",
-        &place("run"),
-        "--tmpdir",
-        &place("tmp"),
-        "--runtime",
-        "runc",
-    ];
-    words
-        .into_iter()
-        .chain(["--cgroup-manager", "cgroupfs", "--storage-driver", "overlay"])
-        .map(str::to_owned)
-        .collect()
 }
 
 /// Whether somebody answers.

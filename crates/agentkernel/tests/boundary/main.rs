@@ -8,6 +8,7 @@ mod host;
 mod images;
 mod least;
 mod machines;
+mod mounts;
 mod overwriting;
 mod posture;
 mod probe;

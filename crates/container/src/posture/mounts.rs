@@ -43,16 +43,27 @@ fn writable(spec: &SandboxSpec, mounts: &[MountLine<'_>]) -> Control {
     let expected: BTreeSet<String> = WRITABLE.map(str::to_owned).into_iter().chain(named).collect();
     let actual: BTreeSet<String> = mounts
         .iter()
-        .filter(|mount| mount.has("rw") && !is_null(mount))
+        .filter(|mount| mount.has("rw") && !is_null(mount) && !is_device(mount))
         .map(|mount| mount.place.clone())
         .collect();
     let shown = |places: &BTreeSet<String>| places.iter().cloned().collect::<Vec<_>>().join(" ");
     Control::exact("mounts.writable", shown(&expected), shown(&actual))
 }
 
-/// Whether it is `/dev/null` of the container, by which runtimes hide a file.
+/// Devices that every container has.
+const DEVICES: [&str; 6] = ["/full", "/null", "/random", "/tty", "/urandom", "/zero"];
+
+/// Whether it is `/dev/null`, by which runtimes hide a file: the container's own, or the host's in a user namespace, where
+/// nobody can make a device.
 fn is_null(mount: &MountLine<'_>) -> bool {
-    mount.kind == "tmpfs" && mount.root == "/null"
+    ["tmpfs", "devtmpfs"].contains(&mount.kind) && mount.root == "/null"
+}
+
+/// Whether it is a device of the host at its own place, as in a user namespace.
+fn is_device(mount: &MountLine<'_>) -> bool {
+    mount.kind == "devtmpfs"
+        && DEVICES.contains(&&*mount.root)
+        && mount.place.strip_prefix("/dev") == Some(&*mount.root)
 }
 
 fn tmpfs(place: &str, bytes: u64, mounts: &[MountLine<'_>]) -> Control {

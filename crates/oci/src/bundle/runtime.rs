@@ -43,6 +43,11 @@ pub(super) fn host_pids(runtime: Option<&Runtime>, pids: u64) -> u64 {
     }
 }
 
+/// Whether what is made in a mount is made by the sandbox's root, and then given to whoever makes it.
+pub(super) fn makes_files_as_root(runtime: Option<&Runtime>) -> bool {
+    runtime.is_some_and(|runtime| runtime.engine == Engine::Gvisor)
+}
+
 fn unknown(engine: Engine) -> seccomp::Unknown {
     match engine {
         Engine::Runc | Engine::Crun => seccomp::Unknown::Errno,

@@ -53,10 +53,16 @@ impl IdMaps {
         };
         match owners {
             Owners::Unmapped => None,
-            Owners::RootAs { uid, gid } => Some((
-                format!("{} {} 1", owner.0, first_id + uid),
-                format!("{} {} 1", owner.1, first_id + gid),
-            )),
+            Owners::RootAs { uid, gid, made_by_root } => {
+                // No id can be shown twice, nor be two.
+                let root = |on_disk: u32, inside: u32| {
+                    let is_free = made_by_root && inside != 0 && on_disk != first_id;
+                    if is_free { format!("\n{first_id} {first_id} 1") } else { String::new() }
+                };
+                let map =
+                    |on_disk, inside| format!("{on_disk} {} 1{}", first_id + inside, root(on_disk, inside));
+                Some((map(owner.0, uid), map(owner.1, gid)))
+            }
             Owners::Same => {
                 let whole = format!("0 {first_id} {BLOCK_SIZE}");
                 Some((whole.clone(), whole))

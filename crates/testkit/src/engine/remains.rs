@@ -1,7 +1,7 @@
 //! What an engine leaves, above all one that was killed.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -41,24 +41,40 @@ pub fn unmount_all_below(folder: &Path) {
     }
 }
 
-/// Ends what runs on in a container of an engine that was killed, should anything.
-pub fn end_all_in(group: &str) {
+/// The folders of a control group, in each tree that there is.
+fn folders_of(group: &str) -> Vec<PathBuf> {
     let roots = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
-    for group in roots.map(|root| root.join(group)).chain([Path::new("/sys/fs/cgroup").join(group)]) {
-        for below in fs::read_dir(&group).into_iter().flatten().flatten() {
-            let pids = fs::read_to_string(below.path().join("cgroup.procs")).unwrap_or_default();
-            for pid in pids.lines().filter_map(|pid| pid.parse().ok()).filter_map(Pid::from_raw) {
-                // It may end just now.
-                kill_process(pid, Signal::KILL).ok();
-            }
+    let all = roots.map(|root| root.join(group)).chain([Path::new("/sys/fs/cgroup").join(group)]);
+    all.filter(|folder| folder.is_dir()).collect()
+}
+
+/// Ends what runs on in a container of an engine that was killed, should anything, and removes the engine's own group. A
+/// process that was killed is in its group until it has ended.
+pub fn end_group(group: &str) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        folders_of(group).iter().for_each(|folder| end_all_in(folder));
+        remove_group(group);
+        if folders_of(group).is_empty() || Instant::now() > until {
+            return;
+        }
+        std::thread::park_timeout(POLL);
+    }
+}
+
+fn end_all_in(folder: &Path) {
+    for below in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let pids = fs::read_to_string(below.path().join("cgroup.procs")).unwrap_or_default();
+        for pid in pids.lines().filter_map(|pid| pid.parse().ok()).filter_map(Pid::from_raw) {
+            // It may end just now.
+            kill_process(pid, Signal::KILL).ok();
         }
     }
 }
 
-/// Engines leave their own group.
-pub fn remove_groups(name: &str) {
-    let roots = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
-    for group in roots.map(|root| root.join(name)).chain([Path::new("/sys/fs/cgroup").join(name)]) {
+/// Removes a group and those in it, as far as nobody is in them.
+pub fn remove_group(name: &str) {
+    for group in folders_of(name) {
         for below in fs::read_dir(&group).into_iter().flatten().flatten() {
             if below.path().is_dir() {
                 fs::remove_dir(below.path()).ok();

@@ -1,12 +1,13 @@
 //! The attack probe in a container of Docker's, and in ones that were weakened on purpose.
 
-use agentkernel_core::{Backend as _, ErrorKind};
+use agentkernel_core::{Availability, Backend as _, ErrorKind};
+use agentkernel_testkit::TestEngine;
 use serde_json::{Value, json};
 
 use super::fixture::{Fixture, backend, fixture};
 use super::weaken::{Weakness, each_is_missed};
 use crate::attacks::{ALLOWED_OPEN, no_attack_works};
-use crate::support::spec;
+use crate::support::{exec, spec};
 
 /// Attempts that may say OPEN in containers of engines and nowhere else.
 pub const ALLOWED_OPEN_IN_ENGINES: &[(&str, &str)] = &[(
@@ -124,4 +125,33 @@ async fn a_container_that_is_not_as_planned_is_taken_down_and_its_control_named(
     assert_eq!(error.kind, ErrorKind::ControlRefused);
     assert!(error.subject.contains("mounts.writable"), "{error}");
     assert_eq!(engine.client(&["ps", "--all", "--quiet"]), "", "nothing is left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_docker_with_user_namespaces_makes_sandboxes_whose_ids_are_not_the_hosts() {
+    let Some(engine) = TestEngine::docker_with_user_namespaces() else { return };
+    let backend = backend(&engine);
+    // Its posture was read: it would not have come up.
+    let sandbox = backend.boot(&spec()).await.expect("boots").sandbox;
+    let said = exec(&*sandbox, &["sh", "-c", "id -u; cat /proc/self/uid_map; echo x >/workspace/x"]).await;
+    assert_eq!(
+        said.text().split_whitespace().collect::<Vec<_>>(),
+        ["65532", "0", "600000", "65536"],
+        "{said:?}"
+    );
+    let posture = sandbox.posture().await.expect("read");
+    let shown = |name: &str| {
+        let control = posture.controls.iter().find(|control| control.name == name).expect("a control");
+        assert!(control.held, "{control:?}");
+        control.actual.clone()
+    };
+    assert_eq!(
+        (&*shown("namespace.user"), &*shown("user.uid")),
+        ("not the host's", "665532 665532 665532 665532")
+    );
+    sandbox.stop().await.expect("stops");
+    let Availability::Available { facts } = backend.probe().await else { panic!("it works") };
+    let told = facts.iter().find(|(name, _)| name == "user namespaces").expect("a fact");
+    assert_eq!(told.1, "one range of ids for all sandboxes");
+    no_attack_works(&backend, &[ALLOWED_OPEN, ALLOWED_OPEN_IN_ENGINES].concat()).await;
 }
