@@ -99,6 +99,7 @@ fn is_in(asked: &Value, actual: &Value) -> bool {
         // None at all is said in more than one way.
         (Value::Number(none), Value::Null) => none.as_i64().is_some_and(|none| none <= 0),
         (Value::Array(none), Value::Null) => none.is_empty(),
+        (Value::Object(none), Value::Null) => none.is_empty(),
         (Value::Bool(false), Value::Null) => true,
         _ => asked == actual,
     }

@@ -206,9 +206,18 @@ fn died() -> Failure {
 
 fn hear(channel: &OwnedFd, order: BorrowedFd<'_>, message: &mut [u8]) -> Result<usize, Failure> {
     await_word(channel, order)?;
-    let (_, length) =
-        recv(channel, message, RecvFlags::empty()).map_err(during("hear from the container"))?;
+    let mut hear = || recv(channel, &mut *message, RecvFlags::empty());
+    let (_, length) = last_words_too(&mut hear).map_err(during("hear from the container"))?;
     Ok(length)
+}
+
+/// Receives once more where the other side has ended without reading a word of ours: the kernel tells that once, and before
+/// what the other side has said.
+fn last_words_too<T>(hear: &mut impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    match hear() {
+        Err(rustix::io::Errno::CONNRESET) => hear(),
+        heard => heard,
+    }
 }
 
 /// Waits until there is a word, or the end, on the channel.
@@ -240,5 +249,24 @@ fn at(path: &Path) -> impl FnOnce(rustix::io::Errno) -> io::Error {
     move |errno| {
         let error = io::Error::from(errno);
         io::Error::new(error.kind(), format!("{path}: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_other_side_said_is_heard_though_it_left_without_listening() {
+        let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+        let (ours, theirs) = pair.expect("a pair");
+        send(&ours, b"a word that nobody reads", SendFlags::NOSIGNAL).expect("sent");
+        send(&theirs, b"why", SendFlags::NOSIGNAL).expect("sent");
+        drop(theirs);
+        let (order, _holds) = rustix::pipe::pipe().expect("a pipe");
+        let mut message = [0; MESSAGE_MAX];
+        let length = hear(&ours, order.as_fd(), &mut message).ok().expect("heard");
+        assert_eq!(&message[..length], b"why");
+        assert_eq!(hear(&ours, order.as_fd(), &mut message).ok(), Some(0), "and then the end");
     }
 }

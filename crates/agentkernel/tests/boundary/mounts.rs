@@ -110,10 +110,41 @@ async fn are_the_hosts(backend: &dyn Backend, owner: (u32, u32)) {
     folders.have_what_was_done(owner);
 }
 
+/// A folder takes the place of the sandbox's own, and what is neither a folder nor a file is refused.
+async fn take_the_sandboxs_own_places(backend: &dyn Backend) {
+    let folders = Folders::make();
+    let mount =
+        |name: &Path, place: &str, access| BindMount::new(name, place.as_ref(), access).expect("valid");
+    let spec = || SandboxSpec::builder(SandboxName::from_random(random_u64()), Profile::Restrictive);
+    let taken = spec().mount(mount(&folders.at("rw"), "/workspace", Access::ReadWrite)).mount(mount(
+        &folders.at("ro"),
+        "/tmp",
+        Access::ReadOnly,
+    ));
+    let sandbox = backend.boot(&taken.build().expect("valid")).await.expect("boots").sandbox;
+    let script = "pwd; echo kept >kept; cat /tmp/file; (echo x >/tmp/x) 2>/dev/null || echo refused";
+    let said = exec(&*sandbox, &["sh", "-c", script]).await;
+    assert_eq!(said.text(), "/workspace\nof the host\nrefused", "{said:?}");
+    sandbox.stop().await.expect("stops");
+    assert_eq!(
+        (folders.read("rw/kept"), folders.names("ro")),
+        ("kept\n".to_owned(), vec!["file".to_owned()])
+    );
+    let socket = folders.at("socket");
+    let _listens = std::os::unix::net::UnixListener::bind(&socket).expect("bound");
+    for special in [&socket, Path::new("/dev/zero")] {
+        let spec = spec().mount(mount(special, "/mnt/special", Access::ReadOnly)).build().expect("valid");
+        let error = backend.boot(&spec).await.err().expect("refused").to_string();
+        assert!(error.contains("only folders and regular files can be mounted"), "{error}");
+        assert!(error.contains(&special.display().to_string()), "{error}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn mounts_are_the_hosts() {
     let Some(fixture) = fixture().await else { return };
     are_the_hosts(&fixture.backend, OWNER).await;
+    take_the_sandboxs_own_places(&fixture.backend).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,6 +152,7 @@ async fn mounts_are_the_hosts_by_runtimes() {
     for engine in [Engine::Runc, Engine::Crun, Engine::Gvisor] {
         let Some(fixture) = fixture_with(engine).await else { continue };
         are_the_hosts(&fixture.backend, OWNER).await;
+        take_the_sandboxs_own_places(&fixture.backend).await;
     }
 }
 
@@ -128,8 +160,10 @@ async fn mounts_are_the_hosts_by_runtimes() {
 async fn mounts_are_the_hosts_by_engines() {
     if let Some(docker) = containers::fixture().await {
         are_the_hosts(&docker.backend, SANDBOX).await;
+        take_the_sandboxs_own_places(&docker.backend).await;
     }
     if let Some(podman) = containers::podman_fixture().await {
         are_the_hosts(&podman.backend, SANDBOX).await;
+        take_the_sandboxs_own_places(&podman.backend).await;
     }
 }

@@ -14,7 +14,7 @@ pub use super::argv::{
 };
 use super::version::SHM_SIZE;
 pub use super::version::Version;
-use crate::inside::{AGENT, AGENT_FOLDER, WORKSPACE};
+use crate::inside::{AGENT, AGENT_FOLDER, places_in_memory};
 
 use refusals::{Checked, check};
 
@@ -78,7 +78,7 @@ fn create(spec: &SandboxSpec, facts: &Facts, checked: &Checked<'_>) -> Argv {
     if facts.version >= SHM_SIZE.since {
         option("--shm-size", format!("{}M", checked.shm_mib));
     }
-    for place in ["/tmp", WORKSPACE] {
+    for place in places_in_memory(spec) {
         option("--mount", format!("type=tmpfs,size={}M,mode=1777,destination={place}", checked.disk_mib));
     }
     for (source, target, access) in binds(spec, facts) {
@@ -152,8 +152,8 @@ fn told_mounts(spec: &SandboxSpec, facts: &Facts, checked: &Checked<'_>) -> Vec<
         let options: &[&str] = if access == Access::ReadOnly { &["ro"] } else { &[] };
         json!({"type": {"virtiofs": {}}, "source": source, "destination": target, "options": options})
     };
-    let places = ["/tmp", WORKSPACE].map(tmpfs);
-    places.into_iter().chain(binds(spec, facts).into_iter().map(bind)).collect()
+    let places = places_in_memory(spec).into_iter().map(tmpfs);
+    places.chain(binds(spec, facts).into_iter().map(bind)).collect()
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! One pass: create, attach, start.
 
+use std::fs::Metadata;
 use std::path::PathBuf;
 
 use agentkernel_cgroup::Membership;
-use agentkernel_core::{BackendKind, DuplexStream, Error, ErrorKind, Posture, Result, SandboxSpec};
+use agentkernel_core::{
+    BackendKind, BindMount, DuplexStream, Error, ErrorKind, Posture, Result, SandboxSpec,
+};
 use rustix::process::{Resource, getrlimit};
 use serde_json::Value;
 
@@ -46,6 +49,7 @@ impl ContainerBackend {
         self.reap_once(engine, &owner).await;
         let failed = |why: Trouble| why.error(&engine.known, WHAT);
         self.refuse_limits(engine, spec).await?;
+        spec.mounts().iter().try_for_each(refuse_special)?;
         let source = self.source(engine, spec).await?;
         let plan = self.plan(spec, &owner, &source)?;
         let id = self.create(engine, spec, &owner, &plan, &source).await?;
@@ -123,6 +127,18 @@ impl ContainerBackend {
         let why = "its image or its name is taken away as fast as it is made";
         Err(Error::new(ErrorKind::Boot, WHAT, why).on(engine.kind()))
     }
+}
+
+/// Refuses what an engine would mount as it is: a socket or a device is a way out. What is not there is for the engine to say.
+fn refuse_special(mount: &BindMount) -> Result<()> {
+    let is_special = |facts: Metadata| !facts.is_dir() && !facts.is_file();
+    if std::fs::metadata(mount.source()).is_ok_and(is_special) {
+        let why = "only folders and regular files can be mounted";
+        return Err(Error::new(ErrorKind::ControlRefused, WHAT, why)
+            .on(format!("mount {}", mount.source().display()))
+            .hint("a socket is given with --unix-socket"));
+    }
+    Ok(())
 }
 
 /// No user has more processes than his own limit, nor than there are numbers.

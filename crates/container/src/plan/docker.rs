@@ -6,7 +6,7 @@ use agentkernel_hardening::seccomp::{self, Unknown};
 use serde_json::{Value, json};
 
 use super::{AGENT_WORDS, Facts, Plan, binds, labels, masked_paths, read_only_paths, shm_bytes, size};
-use crate::inside::{AGENT, WORKSPACE};
+use crate::inside::{AGENT, WORKSPACE, places_in_memory};
 
 pub(super) fn plan(spec: &SandboxSpec, facts: &Facts) -> Plan {
     let user = spec.user();
@@ -70,10 +70,11 @@ fn tmpfs(spec: &SandboxSpec) -> Value {
     let (user, disk) = (spec.user(), spec.limits().disk.get());
     // What is not said here is forbidden by engines: `exec` is.
     let common = format!("rw,exec,nosuid,nodev,size={disk},nr_inodes={}", tmpfs_inodes(disk));
-    json!({
-        "/tmp": format!("{common},mode=1777"),
-        WORKSPACE: format!("{common},mode=755,uid={},gid={}", user.uid, user.gid),
-    })
+    let options = |place| match place {
+        WORKSPACE => format!("{common},mode=755,uid={},gid={}", user.uid, user.gid),
+        _ => format!("{common},mode=1777"),
+    };
+    places_in_memory(spec).into_iter().map(|place| (place.to_owned(), json!(options(place)))).collect()
 }
 
 /// Without what is mounted below it on the host, which Docker would leave writable.

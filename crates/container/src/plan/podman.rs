@@ -7,7 +7,7 @@ use agentkernel_hardening::limits::rlimits;
 use serde_json::{Value, json};
 
 use super::{AGENT_WORDS, Facts, Plan, binds, labels, masked_paths, shm_bytes};
-use crate::inside::{AGENT, WORKSPACE};
+use crate::inside::{AGENT, places_in_memory};
 
 pub(super) fn plan(spec: &SandboxSpec, facts: &Facts) -> Plan {
     let user = spec.user();
@@ -108,7 +108,7 @@ fn mounts(spec: &SandboxSpec, facts: &Facts) -> Vec<Value> {
             "options": [access, "bind", "rprivate", "nosuid", "nodev"],
         })
     };
-    [tmpfs("/tmp"), tmpfs(WORKSPACE)].into_iter().chain(binds(spec, facts).map(bind)).collect()
+    places_in_memory(spec).into_iter().map(tmpfs).chain(binds(spec, facts).map(bind)).collect()
 }
 
 /// One for processes, too, for without it Podman asks for more than a user may have who is not quite root.

@@ -7,11 +7,12 @@ use agentkernel_cgroup::mountinfo::MountLine;
 use agentkernel_core::{Access, Control, SandboxSpec};
 
 use super::process::read;
-use crate::inside::WORKSPACE;
+use crate::inside::places_in_memory;
 use crate::plan;
 
-/// File systems of the container's own that can be written to; the kernel's own say themselves what of them can.
-const WRITABLE: [&str; 6] = ["/proc", "/dev", "/dev/pts", "/dev/shm", "/tmp", WORKSPACE];
+/// File systems of the container's own that can be written to, beside its places in memory; the kernel's own say themselves
+/// what of them can.
+const WRITABLE: [&str; 4] = ["/proc", "/dev", "/dev/pts", "/dev/shm"];
 
 pub(super) fn controls(spec: &SandboxSpec, init: i32) -> Vec<Control> {
     let mountinfo = read(init, "mountinfo");
@@ -19,7 +20,7 @@ pub(super) fn controls(spec: &SandboxSpec, init: i32) -> Vec<Control> {
     let mut controls = vec![writable(spec, &mounts)];
     let disk = spec.limits().disk.get();
     controls.push(tmpfs("/dev/shm", plan::shm_bytes(spec.limits()), &mounts));
-    controls.extend(["/tmp", WORKSPACE].map(|place| tmpfs(place, disk, &mounts)));
+    controls.extend(places_in_memory(spec).into_iter().map(|place| tmpfs(place, disk, &mounts)));
     controls.push(hidden(&mounts));
     controls
 }
@@ -40,7 +41,8 @@ fn visible(mountinfo: &str) -> Vec<MountLine<'_>> {
 fn writable(spec: &SandboxSpec, mounts: &[MountLine<'_>]) -> Control {
     let named = spec.mounts().iter().filter(|mount| mount.access() == Access::ReadWrite);
     let named = named.map(|mount| mount.target().display().to_string());
-    let expected: BTreeSet<String> = WRITABLE.map(str::to_owned).into_iter().chain(named).collect();
+    let expected: BTreeSet<String> =
+        WRITABLE.into_iter().chain(places_in_memory(spec)).map(str::to_owned).chain(named).collect();
     let actual: BTreeSet<String> = mounts
         .iter()
         .filter(|mount| mount.has("rw") && !is_null(mount) && !is_device(mount))

@@ -37,7 +37,10 @@ use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open, set_child_subreaper};
 
 use super::idmap::IdMaps;
 use super::init::die_with_the_supervisor;
-use super::{DEADLINE, Failure, GroupDoor, MESSAGE_MAX, Parts, Running, await_word, during, hear, stage};
+use super::{
+    DEADLINE, Failure, GroupDoor, MESSAGE_MAX, Parts, Running, await_word, during, hear, last_words_too,
+    stage,
+};
 use crate::bundle::{ROOTFS, STAGE};
 use crate::engine::{AGENT, Launcher};
 use crate::lock::LockFile;
@@ -46,7 +49,7 @@ use crate::supervisor::send_with_descriptor;
 use crate::sys::{self, Forked};
 
 pub(crate) use traces::Traces;
-use traces::{first_process, last_words};
+use traces::{failure, first_process, last_words};
 
 /// All of the runtime's environment.
 const ENVIRONMENT: &std::ffi::CStr = c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -152,12 +155,14 @@ fn running(runtime: i32, init: i32, has_left: bool, traces: Traces) -> Running {
 /// has ended.
 fn hear_of_the_stage(channel: &OwnedFd, order: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
     await_word(channel, order)?;
-    let (mut message, mut space) =
-        ([0; MESSAGE_MAX], [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))]);
+    let mut message = [0; MESSAGE_MAX];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut slices = [io::IoSliceMut::new(&mut message)];
-    let received = recvmsg(channel, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC);
-    let length = received.map_err(during("hear from the container"))?.bytes;
+    let mut hear = || {
+        let mut slices = [io::IoSliceMut::new(&mut message)];
+        recvmsg(channel, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+    };
+    let length = last_words_too(&mut hear).map_err(during("hear from the container"))?.bytes;
     let stage = ancillary.drain().find_map(|part| match part {
         RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
         _ => None,
@@ -167,12 +172,6 @@ fn hear_of_the_stage(channel: &OwnedFd, order: BorrowedFd<'_>) -> Result<OwnedFd
         (None, 0) => Err(during("start the container runtime")("it was killed before it was executed")),
         (None, length) => Err(failure(&message[..length])),
     }
-}
-
-/// What the other side says of why it failed.
-fn failure(message: &[u8]) -> Failure {
-    let garbled = |why: serde_json::Error| during("start the container runtime")(why);
-    serde_json::from_slice(message).unwrap_or_else(garbled)
 }
 
 /// Whether whoever wants the container has gone, or wants it no more. Waits for that or for the runtime's end; not for long,

@@ -7,7 +7,7 @@ use agentkernel_cgroup::mountinfo::MountLine;
 use agentkernel_core::{Access, Control, SandboxSpec};
 use agentkernel_hardening::limits::rlimits;
 
-use crate::inside::WORKSPACE;
+use crate::inside::places_in_memory;
 use crate::plan::shm_bytes;
 use crate::posture::PRIVILEGES;
 
@@ -110,7 +110,7 @@ impl Report {
         let disk = spec.limits().disk.get();
         let mut controls = vec![root(&mounts), writable(spec, &mounts)];
         controls.push(tmpfs("/dev/shm", shm_bytes(spec.limits()), &mounts));
-        controls.extend(["/tmp", WORKSPACE].map(|place| tmpfs(place, disk, &mounts)));
+        controls.extend(places_in_memory(spec).into_iter().map(|place| tmpfs(place, disk, &mounts)));
         controls
     }
 
@@ -137,8 +137,12 @@ fn root(mounts: &[MountLine<'_>]) -> Control {
 fn writable(spec: &SandboxSpec, mounts: &[MountLine<'_>]) -> Control {
     let named_places = spec.mounts().iter().filter(|mount| mount.access() == Access::ReadWrite);
     let named_places = named_places.map(|mount| mount.target().display().to_string());
-    let expected: BTreeSet<String> =
-        ["/tmp", WORKSPACE, "/dev/shm"].map(str::to_owned).into_iter().chain(named_places).collect();
+    let expected: BTreeSet<String> = places_in_memory(spec)
+        .into_iter()
+        .chain(["/dev/shm"])
+        .map(str::to_owned)
+        .chain(named_places)
+        .collect();
     let is_roots = |mount: &MountLine<'_>| {
         let place = Path::new(&mount.place);
         mount.kind == "tmpfs"

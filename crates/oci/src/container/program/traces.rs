@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags, openat};
 
+use crate::container::{Failure, during};
 use crate::engine::{PANIC_LOG, PID_FILE};
 
 /// Most that is told of a runtime's complaints, bytes.
@@ -51,4 +52,10 @@ pub(super) fn last_words(mut complaints: &File) -> String {
     let text = String::from_utf8_lossy(&bytes[..length]);
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if text.is_empty() { "it ended without a word".into() } else { text }
+}
+
+/// What the other side says of why it failed.
+pub(super) fn failure(message: &[u8]) -> Failure {
+    let garbled = |why: serde_json::Error| during("start the container runtime")(why);
+    serde_json::from_slice(message).unwrap_or_else(garbled)
 }
