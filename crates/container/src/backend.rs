@@ -45,6 +45,8 @@ pub struct ContainerBackend {
     has_reaped: AtomicBool,
     /// Limits that the engine of an ordinary user cannot enforce, once it was asked.
     missing_limits: OnceCell<Vec<&'static str>>,
+    /// Held while the engine is given an image.
+    providing: Mutex<()>,
     /// What serves Podman's API, if that is a child of ours.
     service: Mutex<Option<Arc<Service>>>,
 }
@@ -72,6 +74,7 @@ impl ContainerBackend {
             is_strict: true,
             has_reaped,
             missing_limits: OnceCell::new(),
+            providing: Mutex::new(()),
             service: Mutex::new(None),
         }
     }

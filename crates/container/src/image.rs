@@ -21,6 +21,9 @@ const REPOSITORY: &str = "localhost/agentkernel/base";
 /// Those that are somebody else's with the agent added.
 const EXTENDED: &str = "localhost/agentkernel/with-agent";
 
+/// How Docker tells that an image has no name.
+const NO_NAME: &str = "<none>:<none>";
+
 /// Label of every image of ours; nothing without it is ever removed.
 pub(crate) const LABEL: &str = "agentkernel.base";
 
@@ -30,10 +33,10 @@ pub(crate) fn label() -> String {
 }
 
 /// Whether an image of ours has another agent than this program, or is the base of what this host was before. `own` is
-/// the name of the base that was made just now.
+/// the name of the base that was made just now. One whose name another has got since is nobody's.
 pub(crate) fn is_outdated(image: &Value, own: &str) -> bool {
-    let mut tags = image["RepoTags"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let is_base = tags.all(|tag| tag.starts_with(REPOSITORY) && tag != own);
+    let tags = image["RepoTags"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let is_base = tags.filter(|tag| *tag != NO_NAME).all(|tag| tag.starts_with(REPOSITORY) && tag != own);
     is_base || image["Labels"][LABEL] != GUEST_BUILD
 }
 
@@ -225,6 +228,7 @@ mod tests {
         assert!(!is_outdated(&image(&own, GUEST_BUILD), &own));
         assert!(is_outdated(&image(&format!("{REPOSITORY}:2"), GUEST_BUILD), &own));
         assert!(is_outdated(&image(&own, "older"), &own));
+        assert!(is_outdated(&image("<none>:<none>", GUEST_BUILD), &own));
         assert!(!is_outdated(&image(&format!("{EXTENDED}:1"), GUEST_BUILD), &own));
         assert!(is_outdated(&image(&format!("{EXTENDED}:1"), "older"), &own));
     }

@@ -119,13 +119,22 @@ impl ContainerBackend {
         for _ in 0..ATTEMPTS {
             match engine.create(&name, asked.clone()).await {
                 Ok(id) => return Ok(id),
-                Err(why) if why.is_no_image() => source.provide(engine, owner).await?,
+                Err(why) if why.is_no_image() => self.provide(engine, owner, source).await?,
                 Err(why) if why.is_conflict() => reaper::make_room(engine, owner, &name).await?,
                 Err(why) => return Err(explain(engine, why, spec)),
             }
         }
         let why = "its image or its name is taken away as fast as it is made";
         Err(Error::new(ErrorKind::Boot, WHAT, why).on(engine.kind()))
+    }
+
+    /// Gives the engine its image, unless another boot of ours has done so meanwhile.
+    async fn provide(&self, engine: &Engine, owner: &Owner, source: &Source<'_>) -> Result<()> {
+        let _one_at_a_time = self.providing.lock().await;
+        match engine.inspect_image(&source.name()).await {
+            Ok(_) => Ok(()),
+            Err(_) => source.provide(engine, owner).await,
+        }
     }
 }
 
