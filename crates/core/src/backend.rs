@@ -184,6 +184,14 @@ pub trait Boundary: Send + Sync {
     async fn resume(&self) -> Result<()> {
         Err(sandbox::not_supported("resume the sandbox", self.kind()))
     }
+    /// Whether the guest's clock stands still while it is paused: then it is told the time afterwards.
+    fn stops_clock(&self) -> bool {
+        false
+    }
+    /// Tells a guest that holds still what time it is, and lets it go on.
+    async fn set_clock(&self, _guest: &dyn HeldGuest) -> Result<()> {
+        Err(sandbox::not_supported("set the sandbox's clock", self.kind()))
+    }
     /// As [`Sandbox::persist`] promises it.
     async fn persist(&self) -> Result<()> {
         Err(sandbox::not_supported("let the sandbox outlive the program", self.kind()))

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use agentkernel_core::{DuplexStream, Error, ErrorKind, HeldGuest, Result};
+use agentkernel_core::{Boundary, DuplexStream, Error, ErrorKind, HeldGuest, Result};
 use agentkernel_protocol::{Decoder, Direction, ToGuest, ToHost, encode};
 use async_trait::async_trait;
 use bytes::BytesMut;
@@ -52,6 +52,19 @@ impl Link {
             Err(_) => format!("it does not within {} s", HOLD_WAIT.as_secs()),
         };
         Err(Error::new(ErrorKind::Timeout, HOLD, why))
+    }
+
+    /// Tells a guest that was paused what time it is, if its clock stood still as well.
+    pub(crate) async fn tell_the_time(&self, boundary: &dyn Boundary) -> Result<()> {
+        if !boundary.stops_clock() {
+            return Ok(());
+        }
+        match self.hold().await {
+            Ok(held) => boundary.set_clock(&held).await,
+            // It goes on as it was, or is told with a snapshot that is being taken.
+            Err(why) if why.kind == ErrorKind::NotSupported => Ok(()),
+            Err(why) => Err(why),
+        }
     }
 }
 

@@ -225,7 +225,9 @@ impl Sandbox for LinkedSandbox {
     }
 
     async fn resume(&self) -> Result<()> {
-        self.boundary("resume the sandbox").await?.resume().await
+        let boundary = self.boundary("resume the sandbox").await?;
+        boundary.resume().await?;
+        self.link.tell_the_time(&**boundary).await
     }
 
     async fn snapshot(&self, name: &SnapshotName, about: &str) -> Result<()> {

@@ -221,6 +221,16 @@ impl Boundary for VmBoundary {
         self.change("resume the sandbox", State::Ready).await
     }
 
+    fn stops_clock(&self) -> bool {
+        true
+    }
+
+    async fn set_clock(&self, guest: &dyn HeldGuest) -> Result<()> {
+        let failed = || self.failed("renew the sandbox");
+        let renewal = Renewal::of_the_same().map_err(failed())?;
+        renewal.check(&guest.renew(&renewal.lines).await?).map(drop).map_err(failed())
+    }
+
     async fn set_lifetime(&self, lifetime: Duration) -> Result<()> {
         self.lifetime.send_replace(Instant::now().checked_add(lifetime));
         Ok(())
@@ -243,10 +253,9 @@ impl Boundary for VmBoundary {
         // Held until it is renewed: one that was paused meanwhile could not be.
         let mut control = self.control.lock().await;
         let written = self.write(&store, name, &mut control).await;
-        let renewal = Renewal::of_the_same().map_err(self.failed(TAKE))?;
-        let said = guest.renew(&renewal.lines).await?;
+        let renewed = self.set_clock(guest).await;
         drop(control);
-        renewal.check(&said).map_err(self.failed("renew the sandbox"))?;
+        renewed?;
         store.keep(written?, name, about, of.clone()).await
     }
 

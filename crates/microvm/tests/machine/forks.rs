@@ -1,6 +1,7 @@
 //! Snapshots of machines in use.
 
 use std::fs;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use agentkernel_core::{Backend as _, ByteSize, ErrorKind, Limit, Limits, Profile, Sandbox};
 
@@ -45,6 +46,24 @@ async fn a_snapshot_has_a_name_of_its_own_and_fits_its_own_machine() {
     let gone = fixture.backend.restore(&spec, &snapshot).await.map(drop).expect_err("gone");
     assert_eq!(gone.kind, ErrorKind::NoSuchSnapshot);
     parent.stop().await.expect("stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_was_paused_knows_the_time_afterwards() {
+    let Some(fixture) = fixture().await else { return };
+    let sandbox = booted(&fixture).await;
+    let off = async || {
+        let told = said(&*sandbox, &["date", "+%s"]).await.text().parse::<u64>().expect("seconds");
+        let ours = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+        ours.abs_diff(told)
+    };
+    assert!(off().await < 4, "it was wrong before");
+    sandbox.pause().await.expect("paused");
+    // Longer than the two may differ otherwise, on a busy host.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    sandbox.resume().await.expect("resumed");
+    assert!(off().await < 4, "it has the time at which it was paused");
+    sandbox.stop().await.expect("stopped");
 }
 
 #[tokio::test(flavor = "multi_thread")]
