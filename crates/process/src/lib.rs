@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -141,6 +142,8 @@ impl Program {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // Ctrl-C is for us to hear, and to end it in its order.
+            .process_group(0)
             .spawn()
             .map_err(|why| io::Error::new(why.kind(), format!("{}: {why}", self.path.display())))?;
         let streams = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -245,6 +248,16 @@ mod tests {
     fn a_name_is_never_looked_up() {
         assert!(Program::new(Path::new("sh")).is_err());
         assert!(Program::new(Path::new("./sh")).is_err());
+    }
+
+    #[test]
+    fn a_signal_of_the_terminals_does_not_reach_who_is_attended() {
+        let program = Program::new(Path::new("/bin/sh")).expect("absolute");
+        let program = program.argument("-c").argument("ps -o pgid= $$ || cut -d' ' -f5 /proc/$$/stat");
+        let mut running = program.spawn_attended(&[("PATH", "/usr/bin:/bin")]).expect("started");
+        let mut group = String::new();
+        running.stdout.take().expect("a stream").read_to_string(&mut group).expect("read");
+        assert_eq!(group.trim(), running.pid().to_string(), "it leads a group of its own");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -94,6 +95,29 @@ fn podman_needs_no_service_but_ours_and_that_ends_with_us() {
     // Podman keeps its storage mounted on itself.
     unmount_all_below(environment.root());
     assert_eq!((&*said.stdout_text(), said.status.code()), ("65532\n", Some(7)), "{}", said.stderr_text());
+    assert_eq!(left, []);
+}
+
+#[test]
+fn ctrl_c_is_the_commands_and_not_the_services() {
+    if TestEngine::podman().is_none() || Path::new("/run/podman/podman.sock").exists() {
+        return;
+    }
+    let environment = TestEnvironment::new();
+    let script = "trap 'echo heard; exit 9' INT; echo ready; while :; do sleep 0.1; done";
+    let mut command = program(&environment);
+    command.args(["run", "--backend", "podman", "--", "sh", "-c", script]).process_group(0);
+    let mut child = command.spawn().expect("started");
+    let mut stdout = BufReader::new(child.stdout.take().expect("a stream"));
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("read");
+    // As a terminal does it: to the program and to all that it has started in its group.
+    let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a number");
+    rustix::process::kill_process_group(group, rustix::process::Signal::INT).expect("it runs");
+    stdout.read_line(&mut line).expect("read");
+    let said = Finished::wait("agentkernel run".into(), child, Duration::from_secs(60));
+    let left = clean_up(&environment);
+    assert_eq!((&*line, said.status.code(), &*said.stderr_text()), ("ready\nheard\n", Some(9), ""));
     assert_eq!(left, []);
 }
 
