@@ -1,6 +1,7 @@
 //! The boundaries of container engines: the attack probe with its positive controls, the posture with its negative ones,
 //! and engines that fail.
 
+mod alike;
 mod apple;
 pub mod apple_fixture;
 mod docker;

@@ -161,7 +161,9 @@ fn processes_max() -> u64 {
 fn explain(engine: &Engine, why: Trouble, spec: &SandboxSpec) -> Error {
     let text = why.to_string();
     let error = why.error(&engine.known, WHAT);
-    if text.contains("bind source path does not exist") {
+    // Docker's words, and Podman's.
+    let is_missing = ["bind source path does not exist", "statfs /"].iter().any(|word| text.contains(word));
+    if is_missing {
         let named = spec.mounts().iter().find(|mount| text.contains(&*mount.source().to_string_lossy()));
         return match named {
             Some(mount) => error.on(format!("mount {}", mount.source().display())),

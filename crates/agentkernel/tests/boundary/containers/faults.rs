@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use agentkernel_container::{ContainerBackend, EngineSettings};
 use agentkernel_core::{
-    Availability, Backend as _, BindMount, CauseOfDeath, Command, ErrorKind, Profile, SandboxName,
-    SandboxSpec,
+    Availability, Backend as _, CauseOfDeath, Command, ErrorKind, Profile, SandboxName, SandboxSpec,
 };
 use agentkernel_testkit::{TestEngine, random_u64};
 
@@ -13,11 +12,11 @@ use super::fixture::{Fixture, backend, fixture, settings};
 use crate::host::processes_beside;
 use crate::support::{exec, spec};
 
-fn named(name: &SandboxName) -> SandboxSpec {
+pub fn named(name: &SandboxName) -> SandboxSpec {
     SandboxSpec::builder(name.clone(), Profile::Restrictive).build().expect("valid")
 }
 
-fn fresh_name() -> SandboxName {
+pub fn fresh_name() -> SandboxName {
     SandboxName::from_random(random_u64())
 }
 
@@ -27,7 +26,7 @@ fn init_of(engine: &TestEngine, name: &SandboxName) -> i32 {
     pid.parse().expect("a pid")
 }
 
-fn all_containers(engine: &TestEngine) -> Vec<String> {
+pub fn all_containers(engine: &TestEngine) -> Vec<String> {
     engine.client(&["ps", "--all", "--format", "{{.Names}}"]).lines().map(str::to_owned).collect()
 }
 
@@ -93,18 +92,6 @@ async fn an_engine_that_is_killed_while_a_sandbox_comes_up_is_an_error_and_leave
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_is_restarted_under_us_serves_the_next_sandbox() {
-    let Some(fixture) = fixture().await else { return };
-    let sandbox = fixture.backend.boot(&spec()).await.expect("boots").sandbox;
-    let engine = fixture.engine.restarted();
-    assert_eq!(sandbox.ended().await.cause, CauseOfDeath::BoundaryCrashed);
-    sandbox.stop().await.expect("the new engine knows that it is gone");
-    let next = fixture.backend.boot(&spec()).await.expect("boots").sandbox;
-    next.stop().await.expect("stops");
-    assert_eq!(all_containers(&engine), Vec::<String>::new());
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_container_that_is_not_ours_is_never_touched() {
     let Some(fixture) = fixture().await else { return };
     let engine = &fixture.engine;
@@ -117,70 +104,6 @@ async fn a_container_that_is_not_ours_is_never_touched() {
     assert_eq!(error.kind, ErrorKind::NameTaken);
     assert!(error.to_string().contains(&theirs) && error.to_string().contains("not ours"), "{error}");
     assert_eq!(all_containers(engine), [theirs]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_owner_left_is_removed_and_what_a_live_one_has_is_not() {
-    let Some(fixture) = fixture().await else { return };
-    let engine = &fixture.engine;
-    let live = spec();
-    let sandbox = fixture.backend.boot(&live).await.expect("boots").sandbox;
-    let mine = format!("agentkernel-{}", live.name());
-    let read = |format: &str| engine.client(&["inspect", "--format", format, &mine]);
-    let (image, owner) = (read("{{.Config.Image}}"), read("{{index .Config.Labels \"agentkernel.owner\"}}"));
-    // The same process number, of a process that began at another time.
-    let (before, ticks) = owner.rsplit_once(' ').expect("words");
-    let dead = format!("{before} {}", ticks.parse::<u64>().expect("a number") - 1);
-    let name = fresh_name();
-    for (name, owner) in [
-        ("agentkernel-left-over".to_owned(), &dead),
-        (format!("agentkernel-{name}"), &dead),
-        // Labels can come from an image, and so to somebody else's container.
-        ("of-an-image-with-our-labels".to_owned(), &dead),
-        ("agentkernel-held".to_owned(), &owner),
-    ] {
-        let labels = ["agentkernel.sandbox=x".to_owned(), format!("agentkernel.owner={owner}")];
-        let _id = engine
-            .client(&["create", "--name", &name, "--label", &labels[0], "--label", &labels[1], &image, "x"]);
-    }
-    // Its very name, and the rest by the way: another program of ours begins.
-    let next = backend(engine).boot(&named(&name)).await.expect("the name was made free").sandbox;
-    let mut names = all_containers(engine);
-    names.sort();
-    let mut expected = [
-        mine,
-        format!("agentkernel-{name}"),
-        "agentkernel-held".into(),
-        "of-an-image-with-our-labels".into(),
-    ];
-    expected.sort();
-    assert_eq!(names, expected);
-    next.stop().await.expect("stops");
-    sandbox.stop().await.expect("stops");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_base_image_that_somebody_removed_is_made_again() {
-    let Some(fixture) = fixture().await else { return };
-    let image = fixture.engine.client(&["images", "--quiet", "localhost/agentkernel/base"]);
-    let _said = fixture.engine.client(&["rmi", &image]);
-    let sandbox = fixture.backend.boot(&spec()).await.expect("boots").sandbox;
-    sandbox.stop().await.expect("stops");
-    // Another user has another one, and the one before goes.
-    let other =
-        SandboxSpec::builder(fresh_name(), Profile::Restrictive).user("1234".parse().expect("a user"));
-    let sandbox = fixture.backend.boot(&other.build().expect("valid")).await.expect("boots").sandbox;
-    assert_eq!(exec(&*sandbox, &["id", "-un"]).await.text(), "sandbox");
-    sandbox.stop().await.expect("stops");
-    let images = || fixture.engine.client(&["images", "--all", "--quiet"]);
-    assert_eq!(images().lines().count(), 1);
-    // Several boots at once give it one.
-    let _said = fixture.engine.client(&["rmi", &images()]);
-    let boot = async || {
-        fixture.backend.boot(&spec()).await.expect("boots").sandbox.stop().await.expect("stops");
-    };
-    tokio::join!(boot(), boot(), boot(), boot());
-    assert_eq!(images().lines().count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,17 +122,6 @@ async fn a_full_disk_of_the_engine_is_told_and_leaves_nothing() {
     std::fs::remove_file(&fill).expect("removed");
     backend.boot(&spec()).await.expect("boots again").sandbox.stop().await.expect("stops");
     assert_eq!(all_containers(&engine), Vec::<String>::new());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_mount_whose_source_is_gone_is_refused_by_name() {
-    let Some(fixture) = fixture().await else { return };
-    let source = std::path::Path::new("/var/tmp/agentkernel-no-such-folder");
-    let mount = BindMount::new(source, "/mnt/x".as_ref(), agentkernel_core::Access::ReadOnly).expect("valid");
-    let spec = SandboxSpec::builder(fresh_name(), Profile::Restrictive).mount(mount).build().expect("valid");
-    let error = fixture.backend.boot(&spec).await.err().expect("refused");
-    assert!(error.subject.contains("agentkernel-no-such-folder"), "{error}");
-    assert_eq!(all_containers(&fixture.engine), Vec::<String>::new());
 }
 
 async fn told_of(settings: EngineSettings) -> (String, String) {

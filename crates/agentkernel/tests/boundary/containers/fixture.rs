@@ -1,7 +1,7 @@
 //! The backends of container engines, each on an engine of the test's own.
 
 use agentkernel_container::{ContainerBackend, EngineSettings};
-use agentkernel_core::Backend as _;
+use agentkernel_core::{Backend as _, BackendKind};
 use agentkernel_testkit::{TestEngine, available_or_skip};
 
 /// A backend, and the engine that it uses.
@@ -9,6 +9,16 @@ pub struct Fixture {
     pub backend: ContainerBackend,
     pub engine: TestEngine,
     pub home: tempfile::TempDir,
+}
+
+impl Fixture {
+    /// The backend of another program that uses the same engine.
+    pub fn another(&self) -> ContainerBackend {
+        match self.backend.kind() {
+            BackendKind::Podman => podman_backend(&self.engine, &self.home),
+            _ => backend(&self.engine),
+        }
+    }
 }
 
 /// Where a test's engine is.
@@ -39,7 +49,10 @@ pub async fn fixture() -> Option<Fixture> {
 pub async fn podman_fixture() -> Option<Fixture> {
     let engine = TestEngine::podman()?;
     let home = tempfile::tempdir().expect("a folder");
-    let backend =
-        ContainerBackend::podman(EngineSettings { runtime_dir: home.path().to_owned(), ..settings(&engine) });
+    let backend = podman_backend(&engine, &home);
     available_or_skip("podman", &backend.probe().await).then_some(Fixture { backend, engine, home })
+}
+
+fn podman_backend(engine: &TestEngine, home: &tempfile::TempDir) -> ContainerBackend {
+    ContainerBackend::podman(EngineSettings { runtime_dir: home.path().to_owned(), ..settings(engine) })
 }
