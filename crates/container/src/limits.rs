@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
-use agentkernel_core::{BackendKind, Error, ErrorKind, Limit, Limits, Result, SandboxSpec};
+use agentkernel_core::{BackendKind, Result, SandboxSpec};
 use serde_json::Value;
 
 use crate::api::Engine;
@@ -43,27 +43,16 @@ pub(crate) fn may_be_rootless(engine: &Engine) -> bool {
 
 /// Refuses what was asked for and is missing.
 pub(crate) fn refuse(missing: &[&'static str], spec: &SandboxSpec) -> Result<()> {
-    let Limits { memory, cpus, pids, .. } = spec.limits();
-    let is_asked_for = |name: &&&str| match **name {
-        "memory" => *memory != Limit::Unlimited,
-        "cpus" => *cpus != Limit::Unlimited,
-        _ => *pids != Limit::Unlimited,
-    };
-    let refused: Vec<&str> = missing.iter().filter(is_asked_for).copied().collect();
-    if refused.is_empty() {
-        return Ok(());
-    }
-    let flags: Vec<String> = refused.iter().map(|name| format!("--{name} unlimited")).collect();
-    let why = "the engine of this user may make no control group with this limit, and would ignore it";
-    Err(Error::new(ErrorKind::ControlRefused, "start the sandbox", why).on(refused.join(", ")).hint(format!(
-        "use the engine of root, or cgroup v2 with these controllers delegated to the user, or give the limit up by name: {}",
-        flags.join(" ")
-    )))
+    spec.limits().refuse_unenforced(
+        missing,
+        "the engine of this user may make no control group with this limit, and would ignore it",
+        "use the engine of root, or cgroup v2 with these controllers delegated to the user",
+    )
 }
 
 #[cfg(test)]
 mod tests {
-    use agentkernel_core::{Profile, SandboxName};
+    use agentkernel_core::{ErrorKind, Limit, Limits, Profile, SandboxName};
     use serde_json::json;
 
     use super::*;

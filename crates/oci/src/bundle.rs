@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use agentkernel_cgroup::CgroupPlan;
 use agentkernel_core::{
-    Access, ByteSize, Error, ErrorKind, HostSocket, Image, Limit, Limits, Profile, Result, SandboxSpec, User,
+    Access, ByteSize, Error, ErrorKind, HostSocket, Image, Limits, Profile, Result, SandboxSpec, User,
 };
 use agentkernel_hardening::limits::{SHM_BYTES, tmpfs_inodes};
 use agentkernel_hardening::lists::OWN_FOLDERS;
@@ -114,29 +114,11 @@ fn refuse_what_cannot_be_enforced(spec: &SandboxSpec, facts: &PlanFacts) -> Resu
         return Ok(());
     }
     // Processes are limited by RLIMIT_NPROC as well, which counts by user namespace.
-    let limits = spec.limits();
-    let mut refused = Vec::new();
-    if limits.memory != Limit::Unlimited {
-        refused.push("memory");
-    }
-    if limits.cpus != Limit::Unlimited {
-        refused.push("cpus");
-    }
-    if refused.is_empty() {
-        return Ok(());
-    }
-    let flags: Vec<String> = refused.iter().map(|name| format!("--{name} unlimited")).collect();
-    Err(Error::new(
-        ErrorKind::ControlRefused,
-        "start the sandbox",
+    spec.limits().refuse_unenforced(
+        &["memory", "cpus"],
         "this limit needs a control group, and this user may not make one",
+        "run as root, or on a host with cgroup v2 in a delegated group (systemd-run --user --scope agentkernel …)",
     )
-    .on(refused.join(", "))
-    .hint(format!(
-        "run as root, or on a host with cgroup v2 in a delegated group (systemd-run --user --scope \
-         agentkernel …), or give the limit up by name: {}",
-        flags.join(" ")
-    )))
 }
 
 fn stage(spec: &SandboxSpec, facts: &PlanFacts) -> Vec<Step> {

@@ -206,14 +206,14 @@ fn died() -> Failure {
 
 fn hear(channel: &OwnedFd, order: BorrowedFd<'_>, message: &mut [u8]) -> Result<usize, Failure> {
     await_word(channel, order)?;
-    let mut hear = || recv(channel, &mut *message, RecvFlags::empty());
-    let (_, length) = last_words_too(&mut hear).map_err(during("hear from the container"))?;
+    let heard = last_words_too(|| recv(channel, &mut *message, RecvFlags::empty()));
+    let (_, length) = heard.map_err(during("hear from the container"))?;
     Ok(length)
 }
 
 /// Receives once more where the other side has ended without reading a word of ours: the kernel tells that once, and before
 /// what the other side has said.
-fn last_words_too<T>(hear: &mut impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+fn last_words_too<T>(mut hear: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
     match hear() {
         Err(rustix::io::Errno::CONNRESET) => hear(),
         heard => heard,

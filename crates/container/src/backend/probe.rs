@@ -82,16 +82,11 @@ fn without(missing: &[&str], info: &Value) -> Option<Unusable> {
         needs: format!(
             "control groups with limits of {}, which the engine has not (cgroup v{}, driver {})",
             missing.join(", "),
-            version_of(info),
+            text(info, "CgroupVersion"),
             text(info, "CgroupDriver"),
         ),
         hint: "run it as root, or on cgroup v2 with these controllers delegated to the user".into(),
     })
-}
-
-/// Docker says `1`, and Podman `v1`.
-fn version_of(info: &Value) -> &str {
-    text(info, "CgroupVersion").trim_start_matches('v')
 }
 
 fn facts(socket: &str, version: &Value, info: &Value) -> Vec<(String, String)> {
@@ -106,7 +101,7 @@ fn facts(socket: &str, version: &Value, info: &Value) -> Vec<(String, String)> {
     };
     [
         ("engine", format!("{} on {socket}", text(version, "Version"))),
-        ("cgroups", format!("v{}, {}", version_of(info), text(info, "CgroupDriver"))),
+        ("cgroups", format!("v{}, {}", text(info, "CgroupVersion"), text(info, "CgroupDriver"))),
         ("user namespaces", user_namespaces.into()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
@@ -151,7 +146,7 @@ mod tests {
 
     #[test]
     fn limits_that_are_missing_are_told_by_name() {
-        let unusable = without(&["cpus", "pids"], &json!({"CgroupVersion": "v1"})).expect("two are missing");
+        let unusable = without(&["cpus", "pids"], &json!({"CgroupVersion": "1"})).expect("two are missing");
         assert!(
             unusable.needs.contains("cpus, pids") && unusable.needs.contains("(cgroup v1,"),
             "{unusable:?}"

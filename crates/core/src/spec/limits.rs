@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{BackendKind, ByteSize, CpuCount, Error, ErrorKind, Profile};
+use crate::{BackendKind, ByteSize, CpuCount, Error, ErrorKind, Profile, Result};
 
 /// A limit, or the user's word that there is to be none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,6 +85,23 @@ impl Limits {
     #[must_use]
     pub fn with_size(self, Resize { memory, cpus }: Resize) -> Self {
         Self { memory, cpus, ..self }
+    }
+
+    /// Refuses to start without those of these that are asked for, by their flags' names: `memory`, `cpus`, `pids`. They can be
+    /// had by the way out, or given up by name.
+    pub fn refuse_unenforced(&self, names: &[&str], why: &str, way_out: &str) -> Result<()> {
+        let is_asked_for = |name: &&&str| match **name {
+            "memory" => self.memory != Limit::Unlimited,
+            "cpus" => self.cpus != Limit::Unlimited,
+            _ => self.pids != Limit::Unlimited,
+        };
+        let refused: Vec<&str> = names.iter().filter(is_asked_for).copied().collect();
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let flags: Vec<String> = refused.iter().map(|name| format!("--{name} unlimited")).collect();
+        let hint = format!("{way_out}, or give the limit up by name: {}", flags.join(" "));
+        Err(Error::new(ErrorKind::ControlRefused, "start the sandbox", why).on(refused.join(", ")).hint(hint))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agentkernel_core::{BindMount, ByteSize, CpuCount, Limits, SandboxName};
+use agentkernel_core::{BindMount, ByteSize, CpuCount, Limit, Limits, SandboxName};
 use proptest::prelude::*;
 
 use super::*;

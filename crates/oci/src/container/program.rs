@@ -158,11 +158,11 @@ fn hear_of_the_stage(channel: &OwnedFd, order: BorrowedFd<'_>) -> Result<OwnedFd
     let mut message = [0; MESSAGE_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut hear = || {
+    let heard = last_words_too(|| {
         let mut slices = [io::IoSliceMut::new(&mut message)];
         recvmsg(channel, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
-    };
-    let length = last_words_too(&mut hear).map_err(during("hear from the container"))?.bytes;
+    });
+    let length = heard.map_err(during("hear from the container"))?.bytes;
     let stage = ancillary.drain().find_map(|part| match part {
         RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
         _ => None,

@@ -1,11 +1,10 @@
 //! The attack probe in a container of Podman's, and in ones that were weakened on purpose.
 
-use agentkernel_container::{ContainerBackend, EngineSettings};
 use agentkernel_core::{Backend as _, CauseOfDeath, Command, ErrorKind};
 use serde_json::{Value, json};
 
 use super::docker::ALLOWED_OPEN_IN_ENGINES;
-use super::fixture::{Fixture, podman_fixture, settings};
+use super::fixture::podman_fixture;
 use super::weaken::{Weakness, each_is_missed};
 use crate::attacks::{ALLOWED_OPEN, no_attack_works};
 use crate::support::spec;
@@ -112,9 +111,8 @@ const WEAKNESSES: &[Weakness] = &[
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_control_of_podman_is_missed_by_the_posture_and_by_the_attack_it_stops() {
-    let Some(Fixture { engine, home, .. }) = podman_fixture().await else { return };
-    let settings = EngineSettings { runtime_dir: home.path().to_owned(), ..settings(&engine) };
-    each_is_missed(|| ContainerBackend::podman(settings.clone()), WEAKNESSES).await;
+    let Some(fixture) = podman_fixture().await else { return };
+    each_is_missed(|| fixture.another(), WEAKNESSES).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
