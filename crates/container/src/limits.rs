@@ -14,26 +14,39 @@ const ALL: [(&str, &str, &str); 3] =
 
 /// Limits that an engine cannot enforce, as it says itself.
 pub(crate) async fn missing(engine: &Engine, info: &Value) -> Result<Vec<&'static str>, Trouble> {
-    let controllers = match (engine.kind(), &info["Rootless"]) {
-        // It tells what the kernel could, and ignores what its user may not.
-        (BackendKind::Podman, Value::Bool(true)) => Some(engine.own_info().await?["host"].take()),
-        _ => None,
-    };
-    Ok(missing_of(info, controllers.as_ref()))
+    if engine.kind() != BackendKind::Podman {
+        return Ok(missing_of(info));
+    }
+    if info["Rootless"] == true {
+        // In the answer that is like Docker's it tells what the kernel could, and ignores what its user may not.
+        return Ok(missing_of_user(&engine.own_info().await?["host"]));
+    }
+    Ok(missing_of_podman(info))
 }
 
-/// The same of what it has told; `rootless` is what Podman tells of the host of an ordinary user.
-fn missing_of(info: &Value, rootless: Option<&Value>) -> Vec<&'static str> {
-    let is_delegated = |controller: &str| {
-        rootless.is_none_or(|host| {
-            let controllers = host["cgroupControllers"].as_array();
-            host["cgroupVersion"] == "v2"
-                && controllers.is_some_and(|all| all.iter().any(|one| one == controller))
-        })
-    };
-    let is_missing =
-        |(_, field, controller): &(&str, &str, &str)| info[*field] == false || !is_delegated(controller);
-    ALL.into_iter().filter(is_missing).map(|(name, ..)| name).collect()
+/// The same of what it has told.
+fn missing_of(info: &Value) -> Vec<&'static str> {
+    let missing = |(name, field, _)| (info[field] == false).then_some(name);
+    ALL.into_iter().filter_map(missing).collect()
+}
+
+/// The same of root's Podman.
+fn missing_of_podman(info: &Value) -> Vec<&'static str> {
+    let mut missing = missing_of(info);
+    if info["CgroupVersion"] == "2" {
+        // It looks for files that only v1 has, and says no on every host with v2. That a limit is there is read back of
+        // each container's group all the same.
+        missing.retain(|name| *name != "cpus");
+    }
+    missing
+}
+
+/// The same of an ordinary user's Podman, of what its own API tells of the host.
+fn missing_of_user(host: &Value) -> Vec<&'static str> {
+    let delegated = host["cgroupControllers"].as_array().filter(|_| host["cgroupVersion"] == "v2");
+    let is_delegated = |controller| delegated.is_some_and(|all| all.iter().any(|one| one == controller));
+    let missing = |(name, _, controller)| (!is_delegated(controller)).then_some(name);
+    ALL.into_iter().filter_map(missing).collect()
 }
 
 /// Whether an engine may be an ordinary user's, which is cheaper to know than what it can do: his socket is his.
@@ -60,15 +73,24 @@ mod tests {
     #[test]
     fn what_an_engine_says_that_it_cannot_is_missing() {
         let info = json!({"MemoryLimit": true, "CpuCfsQuota": false, "PidsLimit": false});
-        assert_eq!(missing_of(&info, None), ["cpus", "pids"]);
-        assert_eq!(missing_of(&json!({"MemoryLimit": true}), None), [] as [&str; 0]);
+        assert_eq!(missing_of(&info), ["cpus", "pids"]);
+        assert_eq!(missing_of(&json!({"MemoryLimit": true})), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn podman_is_not_believed_that_no_host_with_v2_can_limit_processors() {
+        // As Podman 4.3 answers there.
+        let info = |version: &str| json!({"MemoryLimit": true, "CpuCfsQuota": false, "PidsLimit": true, "CgroupVersion": version});
+        assert_eq!(missing_of_podman(&info("2")), [] as [&str; 0]);
+        assert_eq!(missing_of_podman(&info("1")), ["cpus"]);
+        assert_eq!(missing_of_podman(&json!({"PidsLimit": false, "CgroupVersion": "2"})), ["pids"]);
     }
 
     #[test]
     fn an_ordinary_users_podman_has_what_is_delegated_to_him_and_nothing_on_v1() {
-        let info = json!({"MemoryLimit": true, "CpuCfsQuota": true, "PidsLimit": true});
-        let host = |version: &str, all: Value| json!({"cgroupVersion": version, "cgroupControllers": all});
-        let missing = |version: &str, all: Value| missing_of(&info, Some(&host(version, all)));
+        let missing = |version: &str, all: Value| {
+            missing_of_user(&json!({"cgroupVersion": version, "cgroupControllers": all}))
+        };
         assert_eq!(missing("v2", json!(["cpu", "memory", "pids"])), [] as [&str; 0]);
         assert_eq!(missing("v2", json!(["memory", "pids"])), ["cpus"]);
         assert_eq!(missing("v1", json!(["cpu", "memory", "pids"])), ["memory", "cpus", "pids"]);
