@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use agentkernel_core::{Availability, Backend as _, CauseOfDeath, Command, ErrorKind};
 use agentkernel_oci::engine::Engine;
-use serde_json::json;
+use agentkernel_testkit::TestEnvironment;
+use serde_json::{Value, json};
 
 use crate::support::{exec, fixture, fixture_with, spec};
 
@@ -245,4 +246,37 @@ async fn under_gvisor_nobody_looks_into_a_command_that_starts() {
     let seen: Option<u32> = said.split(' ').nth_back(2).and_then(|number| number.parse().ok());
     assert!(seen.is_some_and(|seen| seen > 0), "nobody was seen: {said}");
     sandbox.stop().await.expect("stops");
+}
+
+/// What the program of a host answers whose `ls` and `stat` are busybox's, for this command alone. gVisor of 2022 refuses those of
+/// coreutils 9.
+fn beside_busybox(environment: &TestEnvironment, words: &[&str]) -> Value {
+    let script = "for name in ls stat; do mount --bind \"$0\" /usr/bin/$name || exit 99; done; exec \"$@\"";
+    let before =
+        ["--mount", "--propagation", "private", "sh", "-c", script, "/bin/busybox", crate::support::PROGRAM];
+    serde_json::from_slice(&environment.run("unshare", &[&before, words].concat()).stdout).expect("JSON")
+}
+
+/// The strongest backend that works according to `doctor`, and what it says of gVisor.
+fn strongest(doctor: &Value) -> (&Value, &Value) {
+    let backends = doctor["backends"].as_array().expect("a list");
+    let find = |key: &str, value: &str| backends.iter().find(|one| one[key] == value).expect("listed");
+    (&find("status", "available")["backend"], &find("backend", "gvisor")["status"])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gvisor_is_taken_unasked_where_programs_work_in_it_and_passed_over_where_ls_does_not() {
+    if fixture_with(Engine::Gvisor).await.is_none() {
+        return;
+    }
+    let environment = TestEnvironment::new();
+    let (run, doctor) = (["run", "--format", "json", "--", "uname", "-r"], ["doctor", "--format", "json"]);
+    let (told, known) = (beside_busybox(&environment, &run), beside_busybox(&environment, &doctor));
+    assert_eq!((&told["backend"], &json!("available")), strongest(&known), "{told}");
+    let host = rustix::system::uname();
+    assert!(told["stdout"] != format!("{}\n", host.release().to_string_lossy()), "{told}");
+    // What was found out with another `ls` does not count.
+    let here = |words| serde_json::from_slice(&environment.run(crate::support::PROGRAM, words).stdout);
+    let (told, known): (Value, Value) = (here(&run).expect("JSON"), here(&doctor).expect("JSON"));
+    assert_eq!(&told["backend"], strongest(&known).0, "{told}");
 }

@@ -12,15 +12,33 @@ use serde::{Deserialize, Serialize};
 use super::{Engine, Runtime};
 use crate::paths::{RuntimeDir, make_private};
 
-/// Names this file, this kernel and this build of ours.
+/// Names this file, the one by which it is tried, this kernel and this build of ours.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Key {
     program: PathBuf,
-    modified: (i64, i64),
-    length: u64,
+    is: Version,
+    /// Of [`TRIED_WITH`].
+    tried_with: Option<Version>,
     kernel: String,
     build: String,
 }
+
+/// Tells a file from the one that it is after an upgrade.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Version {
+    modified: (i64, i64),
+    length: u64,
+}
+
+impl Version {
+    fn of(path: &Path) -> Option<Self> {
+        let facts = fs::metadata(path).ok()?;
+        Some(Self { modified: (facts.mtime(), facts.mtime_nsec()), length: facts.len() })
+    }
+}
+
+/// The host's program that a trial runs, where Linux distributions have it: another one may work where this one does not.
+const TRIED_WITH: &str = "/usr/bin/ls";
 
 /// What is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,12 +103,11 @@ fn path(folder: &RuntimeDir, engine: Engine) -> PathBuf {
 }
 
 fn key(program: &Path) -> Option<Key> {
-    let facts = fs::metadata(program).ok()?;
     let kernel = rustix::system::uname();
     Some(Key {
         program: program.to_owned(),
-        modified: (facts.mtime(), facts.mtime_nsec()),
-        length: facts.len(),
+        is: Version::of(program)?,
+        tried_with: Version::of(Path::new(TRIED_WITH)),
         kernel: format!("{} {}", kernel.release().to_string_lossy(), kernel.version().to_string_lossy()),
         build: agentkernel_link::GUEST_BUILD.to_owned(),
     })
