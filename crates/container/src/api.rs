@@ -247,7 +247,12 @@ impl Engine {
 
     /// Kills it and removes it; it is no error if it is gone, or on its way.
     pub(crate) async fn remove(&self, id: &ContainerId) -> Result<(), Trouble> {
-        let path = removal(id);
+        self.remove_called(id.as_str()).await
+    }
+
+    /// The same by a name of ours. Podman removes what is only in its storage, too, and inspects nothing of it.
+    pub(crate) async fn remove_called(&self, name: &str) -> Result<(), Trouble> {
+        let path = removal(name);
         match self.ask(Method::DELETE, &path, Content::Nothing, SLOW_DEADLINE).await {
             Err(why) if why.is(StatusCode::NOT_FOUND) || why.is(StatusCode::CONFLICT) => Ok(()),
             other => other.map(drop),
@@ -262,6 +267,6 @@ impl Engine {
 }
 
 /// The path of the request that removes a container, with whatever is in it.
-pub(crate) fn removal(id: &ContainerId) -> String {
-    format!("/containers/{}?force=true&v=true", id.as_str())
+pub(crate) fn removal(name: &str) -> String {
+    format!("/containers/{}?force=true&v=true", escaped(name))
 }

@@ -5,7 +5,6 @@ mod source;
 mod start;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
@@ -24,7 +23,7 @@ pub(crate) use source::env_of;
 use crate::address::EngineSettings;
 use crate::api::{Engine, SLOW_DEADLINE};
 use crate::limits;
-use crate::owner::Owner;
+use crate::owner::{Lost, Owner};
 use crate::plan::HostFolders;
 use crate::reaper;
 use crate::service::{self, Service};
@@ -42,7 +41,7 @@ pub struct ContainerBackend {
     weaken: Option<Weaken>,
     /// Whether a posture that does not hold is a refusal.
     is_strict: bool,
-    has_reaped: AtomicBool,
+    lost: Arc<Lost>,
     /// Limits that the engine of an ordinary user cannot enforce, once it was asked.
     missing_limits: OnceCell<Vec<&'static str>>,
     /// Held while the engine is given an image.
@@ -65,14 +64,13 @@ impl ContainerBackend {
     }
 
     fn new(kind: BackendKind, settings: EngineSettings) -> Self {
-        let has_reaped = AtomicBool::new(false);
         Self {
             kind,
             settings,
             folders: LazyLock::new(HostFolders::find),
             weaken: None,
             is_strict: true,
-            has_reaped,
+            lost: Arc::default(),
             missing_limits: OnceCell::new(),
             providing: Mutex::new(()),
             service: Mutex::new(None),
@@ -145,10 +143,10 @@ impl ContainerBackend {
         limits::refuse(missing.map_err(|why| why.error(&engine.known, "ask for its limits"))?, spec)
     }
 
-    /// Cleans up after others once; whatever is in the way of a name is looked at by itself.
+    /// Cleans up after others once, and after an engine that failed us; whatever is in the way of a name is looked at by itself.
     async fn reap_once(&self, engine: &Engine, owner: &Owner) {
-        if !self.has_reaped.swap(true, Ordering::Relaxed) {
-            reaper::reap(engine, owner).await;
+        if let Some(lost) = self.lost.take() {
+            reaper::reap(engine, owner, &lost).await;
         }
     }
 }

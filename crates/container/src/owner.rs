@@ -1,7 +1,9 @@
 //! Who made a container, in its labels: only what is ours is ever touched, and only after its owner's death.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
@@ -11,6 +13,64 @@ pub(crate) const SANDBOX: &str = "agentkernel.sandbox";
 pub(crate) const HOME: &str = "agentkernel.home";
 /// Label with the process that made it.
 pub(crate) const OWNER: &str = "agentkernel.owner";
+/// Label with a number that no other container of that process has.
+pub(crate) const CLAIM: &str = "agentkernel.claim";
+
+/// Numbers of the containers that this process makes or has.
+static CLAIMS: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
+
+fn claims() -> MutexGuard<'static, BTreeSet<u64>> {
+    CLAIMS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a backend has lost: its engine ended, or fell silent, while a container was made or removed.
+#[derive(Debug, Default)]
+pub(crate) struct Lost {
+    has_reaped: AtomicBool,
+    /// Names of such containers.
+    names: Mutex<BTreeSet<String>>,
+}
+
+impl Lost {
+    /// Whether a start has to look for what is left, and names of this process among it. Who asks sees to it.
+    pub(crate) fn take(&self) -> Option<BTreeSet<String>> {
+        let is_clean = self.has_reaped.swap(true, Ordering::Relaxed);
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        (!is_clean).then(|| std::mem::take(&mut *names))
+    }
+}
+
+/// A container that this process makes or has. One that it does not claim any more was lost.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    number: u64,
+    name: String,
+    lost: Arc<Lost>,
+}
+
+impl Claim {
+    /// A new one, of a container of this name.
+    pub(crate) fn new(lost: &Arc<Lost>, name: String) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        claims().insert(number);
+        Self { number, name, lost: lost.clone() }
+    }
+
+    /// Gives up a container that may be there for all we know. The next start looks for it.
+    pub(crate) fn lose(mut self) {
+        let (name, lost) = (std::mem::take(&mut self.name), self.lost.clone());
+        drop(self);
+        lost.names.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+        lost.has_reaped.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        claims().remove(&self.number);
+    }
+}
 
 /// A process that cannot be mistaken for another that got its PID later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +142,7 @@ pub(crate) enum Whose {
     Foreign,
     /// Ours, and its owner lives, or may live.
     Held,
-    /// Ours, and its owner is gone.
+    /// Ours, and its owner is gone; or it is this process, which has lost it.
     Abandoned,
 }
 
@@ -91,15 +151,20 @@ pub(crate) fn whose(labels: &Value, this: &Owner) -> Whose {
     if labels[SANDBOX].as_str().is_none() {
         return Whose::Foreign;
     }
+    let is_lost = || {
+        let number = labels[CLAIM].as_str().and_then(|number| number.parse().ok());
+        number.is_some_and(|number: u64| !claims().contains(&number))
+    };
     match labels[OWNER].as_str().and_then(Owner::parse) {
-        Some(owner) if owner.is_gone(this) => Whose::Abandoned,
+        Some(owner) if owner.is_gone(this) || (owner == *this && is_lost()) => Whose::Abandoned,
         _ => Whose::Held,
     }
 }
 
 /// The labels of a container of ours.
-pub(crate) fn labels(name: &str, home: &str, owner: &Owner) -> BTreeMap<&'static str, String> {
-    [(SANDBOX, name.to_owned()), (HOME, home.to_owned()), (OWNER, owner.label())].into()
+pub(crate) fn labels(name: &str, home: &str, owner: &Owner, claim: &Claim) -> BTreeMap<&'static str, String> {
+    let number = claim.number.to_string();
+    [(SANDBOX, name.to_owned()), (HOME, home.to_owned()), (OWNER, owner.label()), (CLAIM, number)].into()
 }
 
 #[cfg(test)]
@@ -111,7 +176,8 @@ mod tests {
     #[test]
     fn only_what_is_ours_and_abandoned_for_certain_is_abandoned() {
         let this = Owner::this().expect("a process");
-        let judged = |owner: &Owner| whose(&json!(labels("a", "/home", owner)), &this);
+        let claim = Claim::new(&Arc::default(), "a".into());
+        let judged = |owner: &Owner| whose(&json!(labels("a", "/home", owner, &claim)), &this);
         assert_eq!(judged(&this), Whose::Held);
         let later = ProcessId { start_ticks: this.process.start_ticks + 1, ..this.process };
         assert_eq!(judged(&Owner { process: later, ..this.clone() }), Whose::Abandoned, "a PID used again");
@@ -124,5 +190,20 @@ mod tests {
             let labels = json!({SANDBOX: "a", OWNER: garbled});
             assert_eq!(whose(&labels, &this), Whose::Held, "{garbled:?}");
         }
+    }
+    #[test]
+    fn what_this_process_has_lost_is_abandoned_and_what_another_has_not_lost_is_not() {
+        let this = Owner::this().expect("a process");
+        let lost = Arc::new(Lost::default());
+        let (kept, claim) = (Claim::new(&lost, "kept".into()), Claim::new(&lost, "lost".into()));
+        assert_eq!((lost.take(), lost.take()), (Some(BTreeSet::new()), None));
+        let of = |claim: &Claim, owner: &Owner| json!(labels("a", "/home", owner, claim));
+        let other = Owner { process: ProcessId::of(1).expect("it lives"), ..this.clone() };
+        let (mine, others) = (of(&claim, &this), of(&claim, &other));
+        assert_eq!(whose(&mine, &this), Whose::Held);
+        claim.lose();
+        assert_eq!((lost.take(), lost.take()), (Some(["lost".to_owned()].into()), None));
+        assert_eq!((whose(&mine, &this), whose(&others, &this)), (Whose::Abandoned, Whose::Held));
+        assert_eq!(whose(&of(&kept, &this), &this), Whose::Held);
     }
 }

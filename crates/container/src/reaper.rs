@@ -1,15 +1,28 @@
-//! Clean-up after programs that were killed.
+//! Clean-up after programs that were killed, and engines that were.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use agentkernel_core::{Error, ErrorKind, Result};
 
 use serde_json::Value;
 
 use crate::api::{ContainerId, Engine, NAME_PREFIX};
-use crate::owner::{self, Owner, Whose};
-use agentkernel_http::{Content, Server};
+use crate::owner::{self, Claim, Owner, Whose};
+use agentkernel_http::{Content, Method, Server, StatusCode};
 
-/// Removes every container of ours whose owner is gone. What fails is left for the next time.
-pub(crate) async fn reap(engine: &Engine, this: &Owner) {
+/// Until a name that nobody has is asked for once more.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Removes every container of ours whose owner is gone, and those of these names that nobody has. What fails is left for the next
+/// time.
+pub(crate) async fn reap(engine: &Engine, this: &Owner, lost: &BTreeSet<String>) {
+    for name in lost {
+        // Podman that is killed may keep it in its storage alone, without a label, where it is in the way of the next of its name.
+        if engine.inspect(name).await.is_err_and(|why| why.is_gone()) {
+            engine.remove_called(name).await.ok();
+        }
+    }
     let Ok(containers) = engine.ours().await else { return };
     for container in containers.as_array().into_iter().flatten() {
         // An image can bring labels along, and so give ours to the container of somebody else; its name it cannot.
@@ -30,7 +43,11 @@ pub(crate) async fn make_room(engine: &Engine, this: &Owner, name: &str) -> Resu
     let taken = |why: String| Error::new(ErrorKind::NameTaken, "take the sandbox's name", why).on(name);
     let found = match engine.inspect(name).await {
         Ok(found) => found,
-        Err(why) if why.is(agentkernel_http::StatusCode::NOT_FOUND) => return Ok(()), // gone meanwhile
+        Err(why) if why.is_gone() => {
+            // Gone meanwhile, or about to be.
+            tokio::time::sleep(PAUSE).await;
+            return Ok(());
+        }
         Err(why) => return Err(why.error(&engine.known, "take the sandbox's name")),
     };
     match owner::whose(&found["Config"]["Labels"], this) {
@@ -55,12 +72,13 @@ pub(crate) async fn make_room(engine: &Engine, this: &Owner, name: &str) -> Resu
 pub(crate) struct Doomed {
     server: Server,
     id: ContainerId,
-    is_gone: bool,
+    /// None once somebody else has seen to it.
+    claim: Option<Claim>,
 }
 
 impl Doomed {
-    pub(crate) fn new(engine: &Engine, id: ContainerId) -> Self {
-        Self { server: engine.server().clone(), id, is_gone: false }
+    pub(crate) fn new(engine: &Engine, id: ContainerId, claim: Claim) -> Self {
+        Self { server: engine.server().clone(), id, claim: Some(claim) }
     }
 
     pub(crate) fn id(&self) -> &ContainerId {
@@ -69,31 +87,31 @@ impl Doomed {
 
     /// Somebody else has seen to it.
     pub(crate) fn forget(mut self) {
-        self.is_gone = true;
+        self.claim = None;
     }
 }
 
 impl Drop for Doomed {
     fn drop(&mut self) {
-        if self.is_gone {
-            return;
-        }
+        let Some(claim) = self.claim.take() else { return };
         // A thread, for whoever drops this may be the last that the async runtime does. If the program ends before it
         // has, the end of the container's stdin ends it, too.
         let (server, id) = (self.server.clone(), self.id.clone());
-        let remove = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            if let Ok(runtime) = runtime {
-                let path = format!("/v{}{}", crate::api::VERSION, crate::api::removal(&id));
-                let asked = server.ask(
-                    agentkernel_http::Method::DELETE,
-                    &path,
-                    Content::Nothing,
-                    crate::api::SLOW_DEADLINE,
-                );
-                drop(runtime.block_on(asked));
-            }
+        let remove = move || match remove(&server, &id) {
+            true => drop(claim),
+            false => claim.lose(),
         };
         drop(std::thread::Builder::new().name("ak-remove".into()).spawn(remove));
     }
+}
+
+/// Whether a container is certainly gone after this.
+fn remove(server: &Server, id: &ContainerId) -> bool {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return false;
+    };
+    let path = format!("/v{}{}", crate::api::VERSION, crate::api::removal(id.as_str()));
+    let asked = server.ask(Method::DELETE, &path, Content::Nothing, crate::api::SLOW_DEADLINE);
+    let answer = runtime.block_on(asked);
+    answer.is_ok_and(|answer| answer.status.is_success() || answer.status == StatusCode::NOT_FOUND)
 }

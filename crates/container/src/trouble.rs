@@ -73,6 +73,12 @@ impl Trouble {
             || matches!(self, Self::Refused { message, .. } if message.contains("is already in use by"))
     }
 
+    /// Whether what was asked about is not there. Podman says so in the words of its database, too, of what it is just removing.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is(StatusCode::NOT_FOUND)
+            || matches!(self, Self::Refused { message, .. } if message.contains("no such container"))
+    }
+
     /// As an error of what was being done.
     pub(crate) fn error(self, engine: &Known, what: &str) -> Error {
         match self {

@@ -1,12 +1,14 @@
 //! Of which image a container is made, and how the engine gets that.
 
+use std::sync::Arc;
+
 use agentkernel_core::{BackendKind, Error, ErrorKind, Image, ImageName, Result, SandboxSpec};
 use serde_json::{Value, json};
 
 use super::ContainerBackend;
 use crate::api::Engine;
 use crate::image::{self, Base, LABEL};
-use crate::owner::{self, Owner};
+use crate::owner::{self, Claim, Lost, Owner};
 use crate::reaper::Doomed;
 
 /// Most of an image's variables that are passed on, bytes.
@@ -100,17 +102,17 @@ impl Source<'_> {
     }
 
     /// Gives it to the engine.
-    pub(super) async fn provide(&self, engine: &Engine, owner: &Owner) -> Result<()> {
+    pub(super) async fn provide(&self, engine: &Engine, owner: &Owner, lost: &Arc<Lost>) -> Result<()> {
         match self {
             Self::Host(base) => provide(engine, base).await,
-            Self::Named(extended) => extended.provide(engine, owner, &self.name()).await,
+            Self::Named(extended) => extended.provide(engine, owner, lost, &self.name()).await,
         }
     }
 }
 
 impl Extended {
     /// Adds the agent in a container that is never started.
-    async fn provide(&self, engine: &Engine, owner: &Owner, name: &str) -> Result<()> {
+    async fn provide(&self, engine: &Engine, owner: &Owner, lost: &Arc<Lost>, name: &str) -> Result<()> {
         let what = "add the guest agent to the image";
         let failed = |why: crate::trouble::Trouble| why.error(&engine.known, what).on(&self.image);
         let tar =
@@ -119,7 +121,8 @@ impl Extended {
         rustix::rand::getrandom(&mut bits, rustix::rand::GetRandomFlags::empty())
             .map_err(|why| Error::new(ErrorKind::Host, "draw random bytes", why))?;
         let container = format!("agentkernel-import-{:016x}", u64::from_le_bytes(bits));
-        let labels = owner::labels("import", "", owner);
+        let claim = Claim::new(lost, container.clone());
+        let labels = owner::labels("import", "", owner, &claim);
         let body = match engine.kind() {
             BackendKind::Podman => json!({
                 "image": self.id, "labels": labels, "command": ["x"], "netns": {"nsmode": "none"},
@@ -127,8 +130,13 @@ impl Extended {
             }),
             _ => json!({"Image": self.id, "Labels": labels, "Cmd": ["x"], "NetworkDisabled": true}),
         };
-        let id = engine.create(&container, body).await.map_err(failed)?;
-        let doomed = Doomed::new(engine, id);
+        let doomed = match engine.create(&container, body).await {
+            Ok(id) => Doomed::new(engine, id, claim),
+            Err(why) => {
+                claim.lose();
+                return Err(failed(why));
+            }
+        };
         engine.upload(doomed.id(), tar).await.map_err(failed)?;
         engine.commit(doomed.id(), name, &image::label()).await.map_err(failed)?;
         engine.remove(doomed.id()).await.map_err(failed)?;

@@ -15,7 +15,7 @@ use super::source::Source;
 use crate::api::{ContainerId, Engine, container_name};
 use crate::boundary::ContainerBoundary;
 use crate::files;
-use crate::owner::{self, Owner, ProcessId};
+use crate::owner::{self, Claim, Owner, ProcessId};
 use crate::plan::{self, Facts, HostFolders, Plan};
 use crate::posture::{self, Expected};
 use crate::reaper::{self, Doomed};
@@ -27,8 +27,8 @@ use crate::watch::Watch;
 const WHAT: &str = "start the sandbox";
 
 /// Times that a container is asked for: an image may have to be made first, and a name to be freed, and another
-/// program may undo either just then.
-const ATTEMPTS: u32 = 4;
+/// program may undo either just then. A name is free after some tenths of a second, if Podman is just removing who had it.
+const ATTEMPTS: u32 = 12;
 
 /// The kernel's default of the highest number of a process, `PID_MAX_DEFAULT`.
 const PID_MAX_DEFAULT: u64 = 1 << 15;
@@ -51,9 +51,15 @@ impl ContainerBackend {
         self.refuse_limits(engine, spec).await?;
         spec.mounts().iter().try_for_each(refuse_special)?;
         let source = self.source(engine, spec).await?;
-        let plan = self.plan(spec, &owner, &source)?;
-        let id = self.create(engine, spec, &owner, &plan, &source).await?;
-        let doomed = Doomed::new(engine, id);
+        let claim = Claim::new(&self.lost, container_name(spec.name()));
+        let plan = self.plan(spec, &owner, &claim, &source)?;
+        let doomed = match self.create(engine, spec, &owner, &plan, &source).await {
+            Ok(id) => Doomed::new(engine, id, claim),
+            Err(why) => {
+                claim.lose();
+                return Err(why);
+            }
+        };
         let (attached, events) = tokio::join!(engine.attach(doomed.id()), engine.events(doomed.id()));
         let (stream, begun) = attached.map_err(|why| explain(engine, why, spec))?;
         let events = events.map_err(failed)?;
@@ -76,7 +82,7 @@ impl ContainerBackend {
         })
     }
 
-    fn plan(&self, spec: &SandboxSpec, owner: &Owner, image: &Source<'_>) -> Result<Plan> {
+    fn plan(&self, spec: &SandboxSpec, owner: &Owner, claim: &Claim, image: &Source<'_>) -> Result<Plan> {
         let home = self.settings.runtime_dir.display().to_string();
         let filter = match self.kind {
             BackendKind::Podman => files::filter(&self.settings.runtime_dir).map_err(|why| {
@@ -94,7 +100,7 @@ impl ContainerBackend {
                 Source::Host(_) => self.folders.clone(),
                 Source::Named(_) => HostFolders::default(),
             },
-            labels: owner::labels(spec.name().as_str(), &home, owner)
+            labels: owner::labels(spec.name().as_str(), &home, owner, claim)
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect(),
@@ -133,7 +139,7 @@ impl ContainerBackend {
         let _one_at_a_time = self.providing.lock().await;
         match engine.inspect_image(&source.name()).await {
             Ok(_) => Ok(()),
-            Err(_) => source.provide(engine, owner).await,
+            Err(_) => source.provide(engine, owner, &self.lost).await,
         }
     }
 }
