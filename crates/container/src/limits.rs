@@ -41,9 +41,11 @@ fn missing_of_podman(info: &Value) -> Vec<&'static str> {
     missing
 }
 
-/// The same of an ordinary user's Podman, of what its own API tells of the host.
+/// The same of an ordinary user's Podman, of what its own API tells of the host. The user's systemd makes its groups: without one
+/// it makes none, and says nothing.
 fn missing_of_user(host: &Value) -> Vec<&'static str> {
-    let delegated = host["cgroupControllers"].as_array().filter(|_| host["cgroupVersion"] == "v2");
+    let makes_groups = host["cgroupVersion"] == "v2" && host["cgroupManager"] == "systemd";
+    let delegated = host["cgroupControllers"].as_array().filter(|_| makes_groups);
     let is_delegated = |controller| delegated.is_some_and(|all| all.iter().any(|one| one == controller));
     let missing = |(name, _, controller)| (!is_delegated(controller)).then_some(name);
     ALL.into_iter().filter_map(missing).collect()
@@ -59,7 +61,7 @@ pub(crate) fn refuse(missing: &[&'static str], spec: &SandboxSpec) -> Result<()>
     spec.limits().refuse_unenforced(
         missing,
         "the engine of this user may make no control group with this limit, and would ignore it",
-        "use the engine of root, or cgroup v2 with these controllers delegated to the user",
+        "use the engine of root, or cgroup v2 with these controllers delegated to the user and a systemd of the user",
     )
 }
 
@@ -87,14 +89,18 @@ mod tests {
     }
 
     #[test]
-    fn an_ordinary_users_podman_has_what_is_delegated_to_him_and_nothing_on_v1() {
-        let missing = |version: &str, all: Value| {
-            missing_of_user(&json!({"cgroupVersion": version, "cgroupControllers": all}))
+    fn an_ordinary_users_podman_has_what_is_delegated_to_his_systemd_and_nothing_on_v1() {
+        let told = |version: &str, manager: &str, all: Value| {
+            missing_of_user(
+                &json!({"cgroupVersion": version, "cgroupManager": manager, "cgroupControllers": all}),
+            )
         };
+        let missing = |version: &str, all: Value| told(version, "systemd", all);
         assert_eq!(missing("v2", json!(["cpu", "memory", "pids"])), [] as [&str; 0]);
         assert_eq!(missing("v2", json!(["memory", "pids"])), ["cpus"]);
         assert_eq!(missing("v1", json!(["cpu", "memory", "pids"])), ["memory", "cpus", "pids"]);
         assert_eq!(missing("v2", Value::Null), ["memory", "cpus", "pids"]);
+        assert_eq!(told("v2", "cgroupfs", json!(["cpu", "memory", "pids"])), ["memory", "cpus", "pids"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod alike;
 mod apple;
 pub mod apple_fixture;
+mod delegated;
 mod docker;
 mod faults;
 pub mod fixture;

@@ -85,7 +85,7 @@ fn without(missing: &[&str], info: &Value) -> Option<Unusable> {
             text(info, "CgroupVersion"),
             text(info, "CgroupDriver"),
         ),
-        hint: "run it as root, or on cgroup v2 with these controllers delegated to the user".into(),
+        hint: "run it as root, or on cgroup v2 with these controllers delegated to the user and a systemd of the user".into(),
     })
 }
 

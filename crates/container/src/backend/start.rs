@@ -33,6 +33,9 @@ const ATTEMPTS: u32 = 12;
 /// The kernel's default of the highest number of a process, `PID_MAX_DEFAULT`.
 const PID_MAX_DEFAULT: u64 = 1 << 15;
 
+const TOO_FEW_IDS: &str = "this user has too few ids of his own: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER, \
+     and apt-get install uidmap; then podman system migrate; or run as root";
+
 /// A container that runs.
 pub(super) struct Started {
     pub(super) boundary: Box<ContainerBoundary>,
@@ -179,11 +182,9 @@ fn explain(engine: &Engine, why: Trouble, spec: &SandboxSpec) -> Error {
     let known: &[(&[&str], &str)] = &[
         (&["client version", "too new"], "agentkernel doctor says which version of the engine is needed"),
         (&["setting rlimit type 7"], "ask for fewer open files: the engine itself may not have so many"),
-        (
-            &["setup user: invalid argument"],
-            "this user has too few ids of his own: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER, \
-             and apt-get install uidmap; then podman system migrate; or run as root",
-        ),
+        // What runc says, and crun.
+        (&["setup user: invalid argument"], TOO_FEW_IDS),
+        (&["crun: cannot setres", "Invalid argument"], TOO_FEW_IDS),
     ];
     for (words, hint) in known {
         if words.iter().all(|word| text.contains(word)) {

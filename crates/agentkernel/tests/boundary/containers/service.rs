@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ fn program(environment: &TestEnvironment) -> Command {
 }
 
 /// A command with these.
-fn with_settings(environment: &TestEnvironment, mut command: Command) -> Command {
+pub fn with_settings(environment: &TestEnvironment, mut command: Command) -> Command {
     let place = |name: &str| environment.work().join(name).display().to_string();
     let storage = format!(
         "[storage]\ndriver = \"overlay\"\ngraphroot = \"{}\"\nrunroot = \"{}\"\n",
@@ -122,7 +122,7 @@ fn ctrl_c_is_the_commands_and_not_the_services() {
 }
 
 /// Ends the one process that Podman of an ordinary user leaves, which keeps his namespaces, and tells what else is left.
-fn clean_up(environment: &TestEnvironment) -> Vec<(i32, String)> {
+pub fn clean_up(environment: &TestEnvironment) -> Vec<(i32, String)> {
     for (pid, words) in processes_of(environment) {
         if let Some(pid) = rustix::process::Pid::from_raw(pid).filter(|_| words.contains("_PODMAN_PAUSE=1")) {
             rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
@@ -148,9 +148,8 @@ fn a_user_without_ids_is_told_how_to_get_some() {
     assert_eq!(left, []);
 }
 
-/// The program in the hands of an ordinary user to whom ids are given, for this command alone: in a mount namespace of its own
-/// with other lists of users.
-fn program_with_ids(environment: &TestEnvironment) -> Command {
+/// A folder with lists of users in which ids are given to an ordinary one.
+pub fn lists_with_ids(environment: &TestEnvironment) -> PathBuf {
     let lists = environment.work().join("lists");
     fs::create_dir_all(&lists).expect("made");
     let users = fs::read_to_string("/etc/passwd").expect("read");
@@ -159,11 +158,20 @@ fn program_with_ids(environment: &TestEnvironment) -> Command {
     for list in ["subuid", "subgid"] {
         fs::write(lists.join(list), "someone:200000:65536\n").expect("written");
     }
+    lists
+}
+
+/// The program in the hands of an ordinary user to whom ids are given, for this command alone: in a mount namespace of its own
+/// with other lists of users.
+fn program_with_ids(environment: &TestEnvironment) -> Command {
     let script = "for list in passwd subuid subgid; do mount --bind \"$0/$list\" /etc/$list || exit 99; done
         exec setpriv --reuid \"$1\" --regid \"$1\" --clear-groups -- \"$2\" run --backend podman \"${@:3}\"";
     let mut command = with_settings(environment, environment.command("unshare"));
     command.uid(0).gid(0).args(["--mount", "--propagation", "private", "bash", "-c", script]);
-    command.arg(lists).arg(ORDINARY_USER.to_string()).arg(environment.lend(PROGRAM.as_ref()));
+    command
+        .arg(lists_with_ids(environment))
+        .arg(ORDINARY_USER.to_string())
+        .arg(environment.lend(PROGRAM.as_ref()));
     command
 }
 
