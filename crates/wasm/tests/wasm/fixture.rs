@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 pub const TOOL: &str = include_str!("modules/tool.wat");
 pub const LIBRARY: &str = include_str!("modules/library.wat");
+pub const HOSTILE: &str = include_str!("modules/hostile.wat");
 
 /// Whatever takes longer hangs.
 const SOON: Duration = Duration::from_secs(30);

@@ -3,6 +3,7 @@
 mod calls;
 mod commands;
 mod fixture;
+mod hostile;
 mod limits;
 mod loading;
 mod measure;
