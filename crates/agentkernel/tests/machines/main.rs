@@ -1,13 +1,16 @@
-//! Wasm modules in Hyperlight machines, by the program: on KVM, or on the emulated host of `scripts/kvm-lab`. What is shown is
+//! Hyperlight machines by the program and by its daemon: on KVM, or on the emulated host of `scripts/kvm-lab`. What is shown is
 //! function, and no time. A test program of its own, since an emulated host that shares its processors with other tests was seen to
 //! stand still.
 
+mod alone;
 #[path = "../program/daemon.rs"]
 #[expect(dead_code, reason = "other tests use it")]
 mod daemon;
 #[path = "../program/interpreters.rs"]
 #[expect(dead_code, reason = "other tests use the rest")]
 mod interpreters;
+mod pooled;
+mod rig;
 #[path = "../program/support.rs"]
 #[expect(dead_code, reason = "other tests use the rest")]
 mod support;
@@ -15,8 +18,10 @@ mod support;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use agentkernel_kvm::KvmLevel;
 use agentkernel_testkit::{in_kvm_lab, tool_or_skip};
 use serde_json::Value;
 
@@ -30,6 +35,9 @@ const TOOLS: [&str; 5] = ["gcc", "qemu-system-x86_64", "busybox", "mkfs.ext4", "
 
 /// It boots in some ten seconds, and every command takes one or two.
 const DEADLINE: Duration = Duration::from_secs(110);
+
+/// One emulated host at a time.
+static LAB: Mutex<()> = Mutex::new(());
 
 /// The emulated host's users are its own, and so is what it writes.
 const SCRIPT: &str = r#"
@@ -61,8 +69,7 @@ const HELLO: &str = r#"(module
 fn calls_commands_and_code_run_in_machines_where_kvm_works() {
     let trial = Trial::new();
     let program = Path::new(env!("CARGO_BIN_EXE_agentkernel"));
-    let helper = program.with_file_name("agentkernel-hyperlight");
-    assert!(helper.exists(), "{}: cargo build --workspace makes it", helper.display());
+    the_helper_is_there();
     if TOOLS.iter().any(|name| tool_or_skip(name).is_none()) || !interpreters::install(&trial, "js") {
         return;
     }
@@ -81,6 +88,7 @@ fn calls_commands_and_code_run_in_machines_where_kvm_works() {
         (format!("AGENTKERNEL_HOME={}", home.display()), format!("AGENTKERNEL={}", program.display()));
     let (script, folder) =
         (folder.path().join("script").display().to_string(), folder.path().display().to_string());
+    let _turn = LAB.lock().unwrap_or_else(PoisonError::into_inner);
     let said = in_kvm_lab(DEADLINE, &["--env", &home, "--env", &program], &["bash", &script, &folder]);
     let said = said.assert_success().stdout_text();
     let lines: Vec<_> = said.lines().collect();
@@ -93,4 +101,45 @@ fn calls_commands_and_code_run_in_machines_where_kvm_works() {
     );
     assert!(unknown.contains("no function of that name, but add"), "{unknown}");
     assert_ne!(one, other, "random numbers of two machines of one snapshot");
+}
+
+/// It is a program of another crate, and found beside ours.
+fn the_helper_is_there() {
+    let helper = Path::new(env!("CARGO_BIN_EXE_agentkernel")).with_file_name("agentkernel-hyperlight");
+    let how = "cargo build -p agentkernel-hyperlight-vm makes it, and --workspace makes all";
+    assert!(helper.exists(), "{}: {how}", helper.display());
+}
+
+/// The tests of this program that need a machine, those of a line in an emulated host of their own: after some minutes of nested
+/// machines its kernel was seen to stand still.
+const TESTS: [&[&str]; 4] = [
+    &[
+        "alone::a_linux_program_says_and_ends_exactly_as_it_does_elsewhere",
+        "alone::a_module_is_run_and_called_by_its_name",
+        "pooled::a_daemon_keeps_warm_what_a_run_without_flags_takes",
+    ],
+    &["pooled::no_state_passes_between_two_commands_of_a_machine_that_lives_on"],
+    &["pooled::no_state_passes_between_two_leases_of_linux_machines"],
+    &["pooled::no_state_passes_between_two_leases_of_machines_with_a_module"],
+];
+
+#[test]
+fn machines_serve_the_program_and_its_daemon_where_kvm_works() {
+    the_helper_is_there();
+    // The others run here then.
+    if agentkernel_kvm::probe() == KvmLevel::Hardware || TOOLS.iter().any(|name| tool_or_skip(name).is_none())
+    {
+        return;
+    }
+    rig::root();
+    let (program, required) =
+        (std::env::current_exe().expect("this program"), format!("AGENTKERNEL_REQUIRE={}", rig::KVM));
+    let _turn = LAB.lock().unwrap_or_else(PoisonError::into_inner);
+    for tests in TESTS {
+        let words = [&[program.to_str().expect("a path of text"), "--test-threads=1", "--exact"], tests];
+        let said = in_kvm_lab(DEADLINE, &["--env", &required], &words.concat());
+        let result = format!("test result: ok. {} passed; 0 failed; 0 ignored", tests.len());
+        let is_ok = said.stdout_text().contains(&result);
+        assert!(is_ok, "{:?}: {}{}", said.status, said.stdout_text(), said.stderr_text());
+    }
 }

@@ -38,14 +38,16 @@ pub fn build(args: &Args, environment: &Environment, began: Instant) -> Result<R
 /// The Wasm module that the command names, if it names one and nothing was said of an image: the first word is then that of
 /// a file here, which no Linux sandbox has.
 fn module(args: &Args, environment: &Environment, settings: &Settings) -> Result<Option<Image>> {
+    use BackendKind::{Hyperlight, Wasm};
     let runs_modules =
-        matches!(settings.backend, BackendRequest::Auto | BackendRequest::Named(BackendKind::Wasm));
+        matches!(settings.backend, BackendRequest::Auto | BackendRequest::Named(Hyperlight | Wasm));
     let word = Path::new(args.command.first().map_or(OsStr::new(""), |word| word));
     let is_named = word.extension().is_some_and(|ending| ending == "wasm");
     if settings.image != Image::Host || !runs_modules || !is_named {
         return Ok(None);
     }
     let path = environment.absolute(word)?;
-    let is_wanted = settings.backend != BackendRequest::Auto || agentkernel_runtime::is_module(&path);
+    // The others have Linux programs as well, whose names may end so.
+    let is_wanted = settings.backend == BackendRequest::Named(Wasm) || agentkernel_runtime::is_module(&path);
     if is_wanted { flags::module(&path, environment).map(Some) } else { Ok(None) }
 }
