@@ -3,6 +3,7 @@
 
 mod bare;
 mod commands;
+mod hostile;
 mod leases;
 mod limits;
 mod measure;
@@ -22,7 +23,7 @@ const DEADLINE: Duration = Duration::from_secs(120);
 const TOOLS: [&str; 5] = ["gcc", "qemu-system-x86_64", "busybox", "mkfs.ext4", "setpriv"];
 
 /// How many tests there are besides this one.
-const TESTS: u32 = 22;
+const TESTS: u32 = 23;
 
 #[test]
 fn everything_holds_on_kvm_or_in_an_emulated_host_that_has_it() {

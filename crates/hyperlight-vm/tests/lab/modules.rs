@@ -20,7 +20,7 @@ pub fn home() -> &'static Path {
     HOME.get_or_init(|| tempfile::tempdir().expect("a folder")).path()
 }
 
-fn module(text: &str) -> Image {
+pub fn module(text: &str) -> Image {
     let path = tempfile::Builder::new().suffix(".wat").tempfile_in(home()).expect("a file").into_temp_path();
     fs::write(&path, text).expect("written");
     let path = path.keep().expect("kept");
@@ -47,7 +47,7 @@ pub async fn called(sandbox: &dyn Sandbox, text: &str) -> agentkernel_core::Resu
     Ok(sandbox.call(&Call { timeout: Some(Duration::from_secs(30)), ..call }).await?.values)
 }
 
-async fn number(sandbox: &dyn Sandbox, text: &str) -> i64 {
+pub async fn number(sandbox: &dyn Sandbox, text: &str) -> i64 {
     let values = called(sandbox, text).await.unwrap_or_else(|why| panic!("{text}: {why}"));
     values[0].as_i64().expect("a number")
 }
