@@ -32,8 +32,8 @@ impl Host {
         Self::of("qemu-system-x86_64", include_str!("fake_vmm.py"), mode).await
     }
 
-    /// One on which this script is the VMM of this name.
-    pub async fn of(program: &str, script: &str, mode: &str) -> Option<Self> {
+    /// One on which this script, or what was compiled, is the VMM of this name.
+    pub async fn of(program: &str, content: impl AsRef<[u8]>, mode: &str) -> Option<Self> {
         for tool in ["mke2fs", "setpriv", "python3"] {
             tool_or_skip(tool)?;
         }
@@ -43,7 +43,7 @@ impl Host {
         fs::set_permissions(host.folder.path(), fs::Permissions::from_mode(0o755)).expect("changed");
         fs::create_dir_all(host.path("bin")).expect("made");
         fs::create_dir_all(host.path("root/bin")).expect("made");
-        fs::write(&vmm, script).expect("written");
+        fs::write(&vmm, content).expect("written");
         fs::set_permissions(&vmm, fs::Permissions::from_mode(0o755)).expect("changed");
         fs::write(host.path("bin/mode"), mode).expect("written");
         let mut kernel = vec![0; 64];

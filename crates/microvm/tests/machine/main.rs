@@ -7,6 +7,7 @@ mod fixture;
 mod forks;
 mod past;
 mod posture;
+mod quick;
 mod root;
 mod snapshots;
 mod warmed;
