@@ -47,7 +47,7 @@ pub use closed::{CloseReason, Closed};
 pub use connect::{HelloOptions, ReadyInfo, connect, reconnect};
 pub use exec::ExecDefaults;
 pub use files::LinkedFiles;
-pub use guest::{GUEST, GUEST_BUILD};
+pub use guest::{GUEST, GUEST_BUILD, GUEST_SHA256};
 pub use hold::{renew, still_held};
 pub use link::Link;
 pub use sandbox::LinkedSandbox;

@@ -4,9 +4,9 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use agentkernel_http::{Content, Method, NoAnswer, Server};
+use agentkernel_http::{Content, Method, Server};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::Pid;
 use serde_json::Value;
@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use crate::alarm::Alarm;
 use crate::plan::firecracker::{API, CALLS, PORT, Request};
 
 /// The longest answer to a call: `OK`, and a number.
@@ -21,6 +22,11 @@ const CALL_ANSWER_MAX: usize = 32;
 
 /// How soon one that does not listen yet is called again.
 const CALL_AGAIN: Duration = Duration::from_millis(2);
+
+/// How soon one that has yet to begin is looked for again: at first, and then after a part of the time that it has taken, up to
+/// [`CALL_AGAIN`]. So that wait adds little to whatever a VMM takes.
+const LOOK_AGAIN: Duration = Duration::from_micros(50);
+const LOOK_AGAIN_AFTER: u32 = 16;
 
 /// How long an agent that was called again may take to say something before it is called once more: at first, and each time
 /// twice as long, up to this. A machine in an emulated host took a second.
@@ -35,7 +41,7 @@ pub(crate) struct Api {
     orders: PathBuf,
     calls: PathBuf,
     patience: Duration,
-    /// The process that listens, once it has answered.
+    /// The process that listens, once it does.
     listener: OnceLock<Pid>,
     _folder: OwnedFd,
 }
@@ -50,21 +56,18 @@ impl Api {
         Ok(Self { server, orders, calls, patience, listener, _folder: folder })
     }
 
-    /// Waits until it answers; says which process does.
+    /// Waits until it listens for orders; says which process does.
     pub(crate) async fn is_there(&self) -> io::Result<Pid> {
-        loop {
-            match self.server.ask(Method::GET, "/", Content::Nothing, self.patience).await {
-                Ok(_) => return self.listener().await.map(|pid| *self.listener.get_or_init(|| pid)),
-                Err(NoAnswer::Unreachable(_)) => tokio::time::sleep(CALL_AGAIN).await,
-                Err(why) => return Err(io::Error::other(format!("its API: {why}"))),
+        let (alarm, began) = (Alarm::new()?, Instant::now());
+        let stream = loop {
+            if let Ok(stream) = UnixStream::connect(&self.orders).await {
+                break stream;
             }
-        }
-    }
-
-    /// The process that listens for orders.
-    async fn listener(&self) -> io::Result<Pid> {
-        let pid = UnixStream::connect(&self.orders).await?.peer_cred()?.pid();
-        pid.and_then(Pid::from_raw).ok_or_else(|| io::Error::other("whoever listens for it is in no sight"))
+            alarm.after((began.elapsed() / LOOK_AGAIN_AFTER).clamp(LOOK_AGAIN, CALL_AGAIN)).await?;
+        };
+        let listener = stream.peer_cred()?.pid().and_then(Pid::from_raw);
+        let listener = listener.ok_or_else(|| io::Error::other("whoever listens for it is in no sight"))?;
+        Ok(*self.listener.get_or_init(|| listener))
     }
 
     /// Makes a request, and returns what is answered.

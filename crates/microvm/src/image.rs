@@ -32,6 +32,9 @@ const PROGRAMS_MAX: u64 = 4 << 30;
 /// Images that are kept: those that were used last.
 const IMAGES_MAX: usize = 8;
 
+/// Entries of a folder that are looked at without another thread: in less than two milliseconds, if a disk has not to be asked.
+const LITTLE: usize = 2000;
+
 const WHAT: &str = "make the root device";
 
 const ROOTFS: &str = "name a folder that holds a system: --rootfs FOLDER";
@@ -47,6 +50,13 @@ pub(crate) struct ImageStore {
 impl ImageStore {
     pub(crate) fn below(home: &Path, maker: &Path) -> Self {
         Self { folder: home.join("images"), maker: maker.to_owned() }
+    }
+
+    /// The image of a folder that holds little, if there is one: found sooner than another thread would have begun.
+    pub(crate) fn found(&self, folder: &Path) -> Option<PathBuf> {
+        // Whatever is wrong is told by whoever makes it then.
+        let path = self.path(&Selection::whole_if_small(folder, LITTLE).ok()?);
+        is_used_again(&path).then_some(path)
     }
 
     /// The image of a folder. Blocks.
@@ -69,16 +79,13 @@ impl ImageStore {
 
     /// The image of a selection, made unless there is one.
     fn of(&self, selection: &Selection) -> io::Result<PathBuf> {
-        let mut digest = Sha256::new_with_prefix(RECIPE);
-        selection.digest(&mut digest);
-        let name = hex(&digest.finalize());
-        let path = self.folder.join(format!("{name}.ext4"));
+        let path = self.path(selection);
         if is_used_again(&path) {
             return Ok(path);
         }
         make_private(&self.folder)?;
         // Whoever else makes it is waited for; what whoever was killed has left goes.
-        let turn = PrivateFolder::make_in_turn(&self.folder.join("new"), &name)?;
+        let turn = PrivateFolder::make_in_turn(&self.folder.join("new"), &name_of(&path))?;
         if is_used_again(&path) {
             return Ok(path);
         }
@@ -87,6 +94,13 @@ impl ImageStore {
         publish(&new, &path)?;
         self.forget_old();
         Ok(path)
+    }
+
+    /// Where the image of a selection is, if there is one.
+    fn path(&self, selection: &Selection) -> PathBuf {
+        let mut digest = Sha256::new_with_prefix(RECIPE);
+        selection.digest(&mut digest);
+        self.folder.join(format!("{}.ext4", hex(&digest.finalize())))
     }
 
     /// Removes those that were not used for longest. A machine that runs keeps its own.
@@ -101,6 +115,11 @@ impl ImageStore {
             fs::remove_file(path).ok();
         }
     }
+}
+
+/// The name of an image, without its kind.
+fn name_of(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Whether it is there; it is not forgotten before others, then.
@@ -165,13 +184,16 @@ mod tests {
         fs::create_dir_all(root.join("bin")).expect("made");
         fs::write(root.join("bin/program"), vec![7; 100_000]).expect("written");
         let store = ImageStore::below(home.path(), &maker);
+        assert_eq!(store.found(&root), None);
         let image = store.of_folder(&root).expect("made");
+        assert_eq!(store.found(&root).as_ref(), Some(&image));
         let magic = fs::read(&image).expect("read")[1024 + 56..1024 + 58].to_vec();
         assert_eq!(magic, [0x53, 0xef], "ext4 begins so");
         let made = fs::metadata(&image).expect("there").ino();
         assert_eq!(store.of_folder(&root).expect("found"), image);
         assert_eq!(fs::metadata(&image).expect("there").ino(), made);
         fs::write(root.join("bin/other"), "more").expect("written");
+        assert_eq!(store.found(&root), None);
         assert_ne!(store.of_folder(&root).expect("made"), image);
         assert!(store.of_folder(Path::new("/nowhere")).is_err());
         let useless = ImageStore::below(home.path(), Path::new("/bin/false"));

@@ -23,6 +23,7 @@
 //! - The VMM ends with the thread that holds it, by the kernel's hand; QEMU's sockets have no names once it has called,
 //!   and Firecracker's lie where nobody else may enter.
 
+mod alarm;
 mod api;
 mod backend;
 mod boundary;

@@ -59,15 +59,20 @@ pub(crate) struct Selection {
 impl Selection {
     /// All that is in a folder.
     pub(crate) fn whole(root: &Path) -> io::Result<Self> {
+        Self::whole_if_small(root, usize::MAX)
+    }
+
+    /// The same, unless that is more than so many entries, which is an error.
+    pub(crate) fn whole_if_small(root: &Path, most: usize) -> io::Result<Self> {
         let mut entries = vec![(root.to_owned(), fs::metadata(root)?)];
-        walk(root, &mut entries, None)?;
+        walk(root, &mut entries, None, most)?;
         Ok(Self { root: root.to_owned(), entries, is_whole: true })
     }
 
     /// Of a `/usr`, what programs need to run.
     pub(crate) fn of_programs(usr: &Path) -> io::Result<Self> {
         let mut entries = vec![(usr.to_owned(), fs::metadata(usr)?)];
-        walk(usr, &mut entries, Some(usr))?;
+        walk(usr, &mut entries, Some(usr), usize::MAX)?;
         Ok(Self { root: usr.to_owned(), entries, is_whole: false })
     }
 
@@ -137,16 +142,26 @@ fn is_too_large(below: &Path, bytes: u64) -> bool {
 }
 
 /// Lists what is below a folder, and weighs it; of a `/usr`, only what programs need, and what is for us to read.
-fn walk(folder: &Path, entries: &mut Vec<(PathBuf, Metadata)>, usr: Option<&Path>) -> io::Result<u64> {
+/// Ends with an error where that is more than so many.
+fn walk(
+    folder: &Path,
+    entries: &mut Vec<(PathBuf, Metadata)>,
+    usr: Option<&Path>,
+    most: usize,
+) -> io::Result<u64> {
     let listed = match fs::read_dir(folder) {
         Err(why) if usr.is_some() && why.kind() == io::ErrorKind::PermissionDenied => return Ok(0),
         listed => listed?,
     };
-    let mut paths: Vec<PathBuf> = listed.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
-    paths.sort();
+    let mut listed: Vec<_> = listed.take(most.saturating_add(1)).collect::<io::Result<_>>()?;
+    if listed.len() + entries.len() > most {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    // By their names alone: paths are compared part by part, and begin alike.
+    listed.sort_by_cached_key(fs::DirEntry::file_name);
     let mut bytes = 0;
-    for path in paths {
-        let facts = fs::symlink_metadata(&path)?;
+    for entry in listed {
+        let (path, facts) = (entry.path(), entry.metadata()?);
         let below = usr.and_then(|usr| path.strip_prefix(usr).ok()).map(Path::to_owned);
         if below.as_deref().is_some_and(|below| !is_of_use(below, &facts)) {
             continue;
@@ -154,7 +169,7 @@ fn walk(folder: &Path, entries: &mut Vec<(PathBuf, Metadata)>, usr: Option<&Path
         let (first, mut weight, is_folder) = (entries.len(), weight(&facts), facts.is_dir());
         entries.push((path.clone(), facts));
         if is_folder {
-            weight += walk(&path, entries, usr)?;
+            weight += walk(&path, entries, usr, most)?;
         }
         if below.is_some_and(|below| is_too_large(&below, weight)) {
             entries.truncate(first);
@@ -207,5 +222,9 @@ mod tests {
         assert_eq!(names, expected.map(Path::new));
         assert_eq!(fs::metadata(stage.join("bin/sh")).expect("there").mode() & 0o7777, 0o755);
         assert_eq!(staged.staged(Path::new("/nowhere")).expect("as it is"), stage);
+        let count = staged.entries.len();
+        assert_eq!(Selection::whole_if_small(&stage, count).expect("small enough").entries.len(), count);
+        let why = Selection::whole_if_small(&stage, count - 1).expect_err("more than that");
+        assert_eq!(why.kind(), io::ErrorKind::FileTooLarge);
     }
 }

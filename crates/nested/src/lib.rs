@@ -45,7 +45,7 @@ fn is_needed(name: &str) -> bool {
 }
 
 impl Nested {
-    /// Builds it and leaves it in `OUT_DIR`, under the name of its package.
+    /// Builds it and leaves it in `OUT_DIR`, under the name of its package, and its digest beside it.
     pub fn build(&self) -> Result<(), String> {
         let target = variable("TARGET")?;
         if variable("CARGO_CFG_TARGET_OS")? != "linux" {
@@ -62,8 +62,10 @@ impl Nested {
         println!("cargo:rustc-env={}={id}", self.id);
         run(&mut self.cargo(&workspace, &out, &target, &id)?)?;
         let built = out.join("nested").join(&target).join(self.profile).join(self.package);
-        fs::copy(&built, out.join(self.package)).map_err(|error| format!("{}: {error}", built.display()))?;
-        Ok(())
+        let program = fs::read(&built).map_err(|error| format!("{}: {error}", built.display()))?;
+        let left = fs::write(out.join(self.package), &program)
+            .and_then(|()| fs::write(out.join(format!("{}.sha256", self.package)), Sha256::digest(&program)));
+        left.map_err(|error| format!("{}: {error}", out.display()))
     }
 
     /// The nested build. It has a target folder of its own, because the outer cargo holds the lock of the

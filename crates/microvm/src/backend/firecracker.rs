@@ -116,7 +116,7 @@ impl MicrovmBackend {
             }
         }
         if plan.beginning == Beginning::Boot {
-            fs::write(folder.join(INITRAMFS), &parts.initramfs)?;
+            parts.initramfs.write(&folder.join(INITRAMFS))?;
         }
         if plan.jailed {
             return chown(&folder, Some(plan.user), Some(plan.user)).map(|()| folder);

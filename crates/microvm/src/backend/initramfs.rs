@@ -1,14 +1,15 @@
-//! What a machine begins with: an archive in memory, the same for all machines of one description.
+//! What a machine begins with: two archives, the agent's, and one that is the same for all machines of one description.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use agentkernel_core::{Error, ErrorKind, Image, Result, SandboxSpec};
 use agentkernel_hardening::etc;
 use agentkernel_hardening::layout::program_folders;
 use agentkernel_hardening::seccomp::SeccompFilters;
-use agentkernel_link::GUEST;
+use agentkernel_link::{GUEST, GUEST_SHA256};
 
 use super::MicrovmBackend;
 use crate::cpio::Archive;
@@ -18,8 +19,31 @@ use crate::probe::Tools;
 /// Largest file of the host's /etc that is taken into a machine's memory, bytes: the list of certificates has 200 kB.
 const ETC_FILE_MAX: u64 = 2 << 20;
 
+/// What a machine begins with. The agent, which is most of it, is put before the rest only where it is written.
+#[derive(Debug, Default)]
+pub(super) struct Initramfs {
+    /// The archive of the rest.
+    rest: Vec<u8>,
+}
+
+impl Initramfs {
+    /// What tells it from every other one.
+    pub(super) fn identity(&self) -> [&[u8]; 2] {
+        [GUEST_SHA256, &self.rest]
+    }
+
+    /// Writes it to a new file. A kernel unpacks one archive after the other (its buffer-format.rst).
+    pub(super) fn write(&self, path: &Path) -> io::Result<()> {
+        let mut agent = Archive::default();
+        agent.file("init", GUEST, 0o555);
+        let mut file = File::create_new(path)?;
+        file.write_all(&agent.finish())?;
+        file.write_all(&self.rest)
+    }
+}
+
 impl MicrovmBackend {
-    pub(super) fn initramfs(&self, tools: &Tools, spec: &SandboxSpec) -> Result<Vec<u8>> {
+    pub(super) fn initramfs(&self, tools: &Tools, spec: &SandboxSpec) -> Result<Initramfs> {
         let failed = |why: io::Error| {
             Error::new(ErrorKind::Host, "make the initramfs", why).hint("agentkernel setup microvm")
         };
@@ -28,18 +52,26 @@ impl MicrovmBackend {
             archive.folder(folder, 0o755);
         }
         archive.character_device("dev/console", (5, 1));
-        archive.file("init", GUEST, 0o555);
         let mut modules = Vec::new();
         for (name, content) in self.store(&tools.home).modules(&tools.kernel, self.vmm).map_err(failed)? {
             archive.file(&format!("agentkernel/{name}"), &content, 0o600);
             modules.push(format!("/agentkernel/{name}"));
         }
         archive.file("agentkernel/steps", layout::steps(spec, &modules, self.vmm).as_bytes(), 0o600);
-        let filters = SeccompFilters::compile().map_err(|why| failed(io::Error::other(why)))?;
-        archive.file(&format!("{LAYER}/{FILTERS}"), &filters.bytes(), 0o444);
+        archive.file(&format!("{LAYER}/{FILTERS}"), filters().map_err(failed)?, 0o444);
         add_layer(&mut archive, spec).map_err(failed)?;
-        Ok(archive.finish())
+        Ok(Initramfs { rest: archive.finish() })
     }
+}
+
+/// The filters of commands, compiled once: they are the same in all machines.
+fn filters() -> io::Result<&'static [u8]> {
+    static FILTERS: OnceLock<Vec<u8>> = OnceLock::new();
+    if let Some(filters) = FILTERS.get() {
+        return Ok(filters);
+    }
+    let filters = SeccompFilters::compile().map_err(io::Error::other)?;
+    Ok(FILTERS.get_or_init(|| filters.bytes()))
 }
 
 /// The sandbox's own files, and for the host's programs what they need of /etc.

@@ -7,6 +7,7 @@ use agentkernel_core::{Error, ErrorKind, Image, Result, SandboxName, SandboxSpec
 use rustix::fs::statvfs;
 
 use super::MicrovmBackend;
+use super::initramfs::Initramfs;
 use crate::image::ImageStore;
 use crate::kept::Fit;
 use crate::layout::{self, Size};
@@ -19,7 +20,7 @@ pub(super) struct Parts {
     pub(super) tools: Tools,
     size: Size,
     pub(super) root: PathBuf,
-    pub(super) initramfs: Vec<u8>,
+    pub(super) initramfs: Initramfs,
     /// `/proc/cpuinfo`, which takes a host of many processors milliseconds to tell.
     cpuinfo: String,
     /// Whether Firecracker knows which memory its guest has touched.
@@ -37,7 +38,7 @@ impl Parts {
             [&self.root, kernel, program].map(|path| path.as_os_str().as_encoded_bytes());
         let parts = [words.as_bytes(), version.as_bytes(), about.sha256.as_bytes(), root, kernel, program];
         let processor = processor(&self.cpuinfo);
-        Key::of(parts.into_iter().chain([&*self.initramfs, processor.as_bytes()]))
+        Key::of(parts.into_iter().chain(self.initramfs.identity()).chain([processor.as_bytes()]))
     }
 
     /// What it has in common with all that may continue from it once it is used.
@@ -107,10 +108,10 @@ impl MicrovmBackend {
 
     /// The parts of one that continues with this disk; all else is in its memory.
     pub(super) fn parts_in_use(&self, spec: &SandboxSpec, root: PathBuf) -> Result<Parts> {
-        Ok(Self::parts_of(self.tools(spec.emulate())?, layout::size(spec)?, root, Vec::new()))
+        Ok(Self::parts_of(self.tools(spec.emulate())?, layout::size(spec)?, root, Initramfs::default()))
     }
 
-    fn parts_of(tools: Tools, size: Size, root: PathBuf, initramfs: Vec<u8>) -> Parts {
+    fn parts_of(tools: Tools, size: Size, root: PathBuf, initramfs: Initramfs) -> Parts {
         let told = |file: &str| fs::read_to_string(file).unwrap_or_default();
         let block = statvfs(&tools.home).map_or(u64::MAX, |facts| facts.f_frsize);
         let sparse = knows_what_was_touched(&tools.version, &told("/proc/meminfo"), block);
@@ -145,6 +146,11 @@ fn counter_khz(cpuinfo: &str) -> Option<u64> {
 
 async fn root_device(tools: &Tools, spec: &SandboxSpec) -> Result<PathBuf> {
     let (image, images) = (spec.image().clone(), ImageStore::below(&tools.home, &tools.mke2fs));
+    if let Image::Rootfs(folder) = &image
+        && let Some(found) = images.found(folder)
+    {
+        return Ok(found);
+    }
     let make = move || match image {
         Image::Rootfs(folder) => images.of_folder(&folder),
         // Others than the host's programs were refused.

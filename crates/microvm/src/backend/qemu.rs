@@ -29,7 +29,7 @@ impl MicrovmBackend {
         let host = |why: io::Error| host(why).on(holdings.path().display());
         let path = |name: &str| holdings.path().join(name);
         if plan.beginning == Beginning::Boot {
-            fs::write(path(INITRAMFS), initramfs).map_err(host)?;
+            initramfs.write(&path(INITRAMFS)).map_err(host)?;
         }
         let listen = |name: &str| UnixListener::bind(path(name)).map_err(host);
         let (stream, control) = (listen(STREAM)?, listen(CONTROL)?);
