@@ -3,8 +3,8 @@
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -24,7 +24,8 @@ const UUID: &str = "6f1dd4b6-7c3b-4ce6-9a11-000000000001";
 
 /// Starts machines, one at a time: their sockets have the same names.
 pub struct Bare {
-    program: PathBuf,
+    /// What is executed, and with which words before those of the VMM.
+    words: Vec<String>,
     folder: TempDir,
 }
 
@@ -35,16 +36,19 @@ pub struct Machine {
 }
 
 impl Bare {
-    /// One that has a snapshot to start from.
-    pub async fn new(host: &Host) -> Self {
-        let bare =
-            Self { program: host.path("bin/firecracker"), folder: tempfile::tempdir().expect("a folder") };
+    /// One that has a snapshot to start from. It starts its VMM by these words, or as it is.
+    pub async fn new(host: &Host, by: &[&str]) -> Self {
+        let program = host.path("bin/firecracker").display().to_string();
+        let words = by.iter().map(|word| (*word).to_owned()).chain([program]).collect();
+        let bare = Self { words, folder: tempfile::tempdir().expect("a folder") };
+        // Its VMM may be another user.
+        fs::set_permissions(bare.folder.path(), fs::Permissions::from_mode(0o777)).expect("changed");
         let (_, machine) = bare.start(false).await;
         let [state, memory] = ["state", "memory"].map(|name| bare.place(name));
         bare.ask("PATCH", "/vm", &json!({"state": "Paused"}));
         let create = json!({"snapshot_type": "Full", "snapshot_path": state, "mem_file_path": memory});
         bare.ask("PUT", "/snapshot/create", &create);
-        machine.end().await;
+        machine.end();
         bare
     }
 
@@ -60,7 +64,7 @@ impl Bare {
                 .expect("removed");
         }
         let began = Instant::now();
-        let (vmm, stream) = tokio::task::block_in_place(|| self.renewed(of_a_snapshot));
+        let (vmm, stream) = self.renewed(of_a_snapshot);
         let stream = tokio::net::UnixStream::from_std(stream).expect("taken");
         let hello = HelloOptions { token: Token([7; 32]), mounts: Vec::new(), deadline: DEADLINE };
         let (link, _ready) = connect(Box::new(stream), hello).await.expect("greeted");
@@ -69,7 +73,8 @@ impl Bare {
 
     fn renewed(&self, of_a_snapshot: bool) -> (Child, UnixStream) {
         #[expect(clippy::disallowed_methods, reason = "what a bare program does")]
-        let vmm = Command::new(&self.program)
+        let vmm = Command::new(&self.words[0])
+            .args(&self.words[1..])
             .args(["--api-sock", &self.place("api"), "--level", "Error", "--id", "bare"])
             .env_clear()
             .stdin(Stdio::null())
@@ -136,10 +141,10 @@ impl Bare {
 }
 
 impl Machine {
-    pub async fn end(mut self) {
+    pub fn end(mut self) {
         drop(self.link);
         self.vmm.kill().expect("killed");
-        tokio::task::block_in_place(|| self.vmm.wait()).expect("it ends");
+        self.vmm.wait().expect("it ends");
     }
 }
 
@@ -157,12 +162,12 @@ fn reached(path: &str) -> UnixStream {
 
 /// One line, and nothing that follows it.
 fn line(stream: &mut UnixStream) -> String {
-    let mut line = Vec::new();
-    for byte in stream.bytes() {
-        match byte.expect("read") {
-            b'\n' => return String::from_utf8(line).expect("text"),
-            byte => line.push(byte),
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    loop {
+        stream.read_exact(&mut byte).expect("read");
+        match byte {
+            [b'\n'] => return String::from_utf8(line).expect("text"),
+            [byte] => line.push(byte),
         }
     }
-    panic!("it has hung up after {line:?}");
 }
