@@ -23,9 +23,8 @@ pub(crate) use source::env_of;
 use crate::address::EngineSettings;
 use crate::api::{Engine, SLOW_DEADLINE};
 use crate::limits;
-use crate::owner::{Lost, Owner};
+use crate::owner::Lost;
 use crate::plan::HostFolders;
-use crate::reaper;
 use crate::service::{self, Service};
 use crate::trouble::{Known, Unusable};
 
@@ -141,13 +140,6 @@ impl ContainerBackend {
         let ask = || async { limits::missing(engine, &engine.info().await?).await };
         let missing = self.missing_limits.get_or_try_init(ask).await;
         limits::refuse(missing.map_err(|why| why.error(&engine.known, "ask for its limits"))?, spec)
-    }
-
-    /// Cleans up after others once, and after an engine that failed us; whatever is in the way of a name is looked at by itself.
-    async fn reap_once(&self, engine: &Engine, owner: &Owner) {
-        if let Some(lost) = self.lost.take() {
-            reaper::reap(engine, owner, &lost).await;
-        }
     }
 }
 

@@ -38,6 +38,12 @@ impl Lost {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         (!is_clean).then(|| std::mem::take(&mut *names))
     }
+
+    /// Has the next start look for one of this name.
+    pub(crate) fn add(&self, name: String) {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+        self.has_reaped.store(false, Ordering::Relaxed);
+    }
 }
 
 /// A container that this process makes or has. One that it does not claim any more was lost.
@@ -61,8 +67,7 @@ impl Claim {
     pub(crate) fn lose(mut self) {
         let (name, lost) = (std::mem::take(&mut self.name), self.lost.clone());
         drop(self);
-        lost.names.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
-        lost.has_reaped.store(false, Ordering::Relaxed);
+        lost.add(name);
     }
 }
 

@@ -1,6 +1,5 @@
 //! Clean-up after programs that were killed, and engines that were.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use agentkernel_core::{Error, ErrorKind, Result};
@@ -8,19 +7,23 @@ use agentkernel_core::{Error, ErrorKind, Result};
 use serde_json::Value;
 
 use crate::api::{ContainerId, Engine, NAME_PREFIX};
-use crate::owner::{self, Claim, Owner, Whose};
+use crate::owner::{self, Claim, Lost, Owner, Whose};
 use agentkernel_http::{Content, Method, Server, StatusCode};
 
 /// Until a name that nobody has is asked for once more.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Removes every container of ours whose owner is gone, and those of these names that nobody has. What fails is left for the next
-/// time.
-pub(crate) async fn reap(engine: &Engine, this: &Owner, lost: &BTreeSet<String>) {
-    for name in lost {
+/// Removes every container of ours whose owner is gone, and whatever is lost. What fails is left for the next time.
+pub(crate) async fn reap(engine: &Engine, this: &Owner, lost: &Lost) {
+    let Some(names) = lost.take() else { return };
+    for name in names {
         // Podman that is killed may keep it in its storage alone, without a label, where it is in the way of the next of its name.
-        if engine.inspect(name).await.is_err_and(|why| why.is_gone()) {
-            engine.remove_called(name).await.ok();
+        let is_done = match engine.inspect(&name).await {
+            Ok(_) => true, // its labels tell whose it is
+            Err(why) => why.is_gone() && engine.remove_called(&name).await.is_ok(),
+        };
+        if !is_done {
+            lost.add(name);
         }
     }
     let Ok(containers) = engine.ours().await else { return };

@@ -49,7 +49,8 @@ impl ContainerBackend {
     pub(super) async fn start(&self, engine: &Engine, spec: &SandboxSpec) -> Result<Started> {
         let owner =
             Owner::this().ok_or_else(|| Error::new(ErrorKind::Host, WHAT, "/proc is not readable"))?;
-        self.reap_once(engine, &owner).await;
+        // Once, and after an engine that failed us; whatever is in the way of a name is looked at by itself.
+        reaper::reap(engine, &owner, &self.lost).await;
         let failed = |why: Trouble| why.error(&engine.known, WHAT);
         self.refuse_limits(engine, spec).await?;
         spec.mounts().iter().try_for_each(refuse_special)?;
