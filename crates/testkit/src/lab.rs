@@ -38,6 +38,49 @@ pub fn in_kvm_lab(time: Duration, flags: &[&str], words: &[&str]) -> Finished {
     }
 }
 
+/// Runs tests of a test program there, those of these names, or all that it has and does not ignore: so many. Those that
+/// failed are begun anew, and none of the others: what fails in every run is a failure.
+///
+/// # Panics
+/// If one does, or if it is never heard how all of them ended.
+pub fn tests_hold_in_kvm_lab(
+    time: Duration,
+    flags: &[&str],
+    program: &[&str],
+    names: &[&str],
+    number: usize,
+) {
+    let mut names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+    let mut number = number;
+    for attempt in 1..=ATTEMPTS {
+        let exact = (!names.is_empty()).then_some("--exact");
+        let words = program.iter().copied().chain(exact).chain(names.iter().map(String::as_str));
+        let finished = once(time, flags, &words.collect::<Vec<_>>());
+        let text = finished.stdout_text();
+        let failed: Vec<String> = failed(&text).map(str::to_owned).collect();
+        if are_all(&text, number, failed.len()) {
+            if failed.is_empty() {
+                return;
+            }
+            (number, names) = (failed.len(), failed);
+        }
+        let said = format!("{:?}: {text}{}", finished.status, finished.stderr_text());
+        assert!(attempt < ATTEMPTS, "{said}");
+        say(&format!("AGAIN: attempt {attempt} in an emulated host, of {names:?}: {said}"));
+    }
+}
+
+/// The tests that failed, as a test program tells it.
+fn failed(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"))
+}
+
+/// Whether it told of so many tests, of which so many failed.
+fn are_all(text: &str, number: usize, failed: usize) -> bool {
+    let counts = number.checked_sub(failed).map(|passed| format!(" {passed} passed; {failed} failed; "));
+    counts.is_some_and(|counts| text.lines().any(|line| line.contains(&counts)))
+}
+
 #[expect(clippy::disallowed_methods, reason = "tests start programs")]
 fn once(time: Duration, flags: &[&str], words: &[&str]) -> Finished {
     let lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/kvm-lab");
@@ -47,4 +90,18 @@ fn once(time: Duration, flags: &[&str], words: &[&str]) -> Finished {
     let child = child.expect("scripts/kvm-lab can be started");
     // It ends itself; this is for one that does not.
     Finished::wait(format!("kvm-lab {words:?}"), child, time + Duration::from_secs(30))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_is_known_by_its_name_and_an_end_that_was_not_told_is_none() {
+        let text =
+            "test a::b ... ok\ntest c::d ... FAILED\n\ntest result: FAILED. 1 passed; 1 failed; 2 ignored;";
+        assert_eq!(failed(text).collect::<Vec<_>>(), ["c::d"]);
+        assert!(are_all(text, 2, 1) && !are_all(text, 3, 1) && !are_all(text, 2, 0) && !are_all(text, 0, 1));
+        assert!(!are_all("test a::b ... ok\ntest c::d ... FAILED\n", 2, 1));
+    }
 }

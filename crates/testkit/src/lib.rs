@@ -27,7 +27,7 @@ pub use engine::{TestEngine, unmount_all_below};
 pub use environment::{Finished, ORDINARY_USER, TestEnvironment, as_ordinary_user};
 pub use fake::FakeBackend;
 pub use fault::{EXPECTATIONS, Expectation, Fault, FaultyBackend};
-pub use lab::in_kvm_lab;
+pub use lab::{in_kvm_lab, tests_hold_in_kvm_lab};
 pub use noise::{noise, random_u64};
 pub use python::python_package;
 pub use require::{available_or_skip, other_runtimes, tool_or_skip};
