@@ -80,8 +80,15 @@ pub(crate) struct Doomed {
 }
 
 impl Doomed {
-    pub(crate) fn new(engine: &Engine, id: ContainerId, claim: Claim) -> Self {
-        Self { server: engine.server().clone(), id, claim: Some(claim) }
+    /// What was asked for by this claim. One that was not made may be there for all we know.
+    pub(crate) fn of<E>(engine: &Engine, made: Result<ContainerId, E>, claim: Claim) -> Result<Self, E> {
+        match made {
+            Ok(id) => Ok(Self { server: engine.server().clone(), id, claim: Some(claim) }),
+            Err(why) => {
+                claim.lose();
+                Err(why)
+            }
+        }
     }
 
     pub(crate) fn id(&self) -> &ContainerId {

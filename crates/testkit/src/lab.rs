@@ -25,21 +25,26 @@ pub fn in_kvm_lab(time: Duration, flags: &[&str], words: &[&str]) -> Finished {
     let mut attempt = 1;
     loop {
         let finished = once(time, flags, words);
-        let most = if finished.status.code() == Some(TIME_WAS_UP) { ATTEMPTS } else { ATTEMPTS_FAILED };
-        if finished.status.success() || attempt >= most {
+        if !is_begun_anew(attempt, &finished, words) {
             return finished;
         }
-        let said = finished.stdout_text() + &finished.stderr_text();
-        say(&format!(
-            "AGAIN: attempt {attempt} in an emulated host, {:?}: {words:?}: {said}",
-            finished.status
-        ));
         attempt += 1;
     }
 }
 
-/// Runs tests of a test program there, those of these names, or all that it has and does not ignore: so many. Those that
-/// failed are begun anew, and none of the others: what fails in every run is a failure.
+/// Whether it is, after so many attempts; that is said.
+fn is_begun_anew(attempt: u32, finished: &Finished, words: &[&str]) -> bool {
+    let most = if finished.status.code() == Some(TIME_WAS_UP) { ATTEMPTS } else { ATTEMPTS_FAILED };
+    if finished.status.success() || attempt >= most {
+        return false;
+    }
+    let said = finished.stdout_text() + &finished.stderr_text();
+    say(&format!("AGAIN: attempt {attempt} in an emulated host, {:?}: {words:?}: {said}", finished.status));
+    true
+}
+
+/// Runs tests of a test program there, those of these names, or all that it has and does not ignore: so many. As with
+/// [`in_kvm_lab`]; but if some have failed, they alone are begun anew.
 ///
 /// # Panics
 /// If one does, or if it is never heard how all of them ended.
@@ -51,22 +56,24 @@ pub fn tests_hold_in_kvm_lab(
     number: usize,
 ) {
     let mut names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-    let mut number = number;
-    for attempt in 1..=ATTEMPTS {
+    let (mut number, mut attempt) = (number, 1);
+    loop {
         let exact = (!names.is_empty()).then_some("--exact");
-        let words = program.iter().copied().chain(exact).chain(names.iter().map(String::as_str));
-        let finished = once(time, flags, &words.collect::<Vec<_>>());
+        let words: Vec<&str> =
+            program.iter().copied().chain(exact).chain(names.iter().map(String::as_str)).collect();
+        let finished = once(time, flags, &words);
         let text = finished.stdout_text();
         let failed: Vec<String> = failed(&text).map(str::to_owned).collect();
-        if are_all(&text, number, failed.len()) {
-            if failed.is_empty() {
-                return;
-            }
+        let is_told = are_all(&text, number, failed.len());
+        if !is_begun_anew(attempt, &finished, &words) {
+            let is_ok = is_told && failed.is_empty();
+            assert!(is_ok, "{words:?}: {:?}: {text}{}", finished.status, finished.stderr_text());
+            return;
+        }
+        if is_told && !failed.is_empty() {
             (number, names) = (failed.len(), failed);
         }
-        let said = format!("{:?}: {text}{}", finished.status, finished.stderr_text());
-        assert!(attempt < ATTEMPTS, "{said}");
-        say(&format!("AGAIN: attempt {attempt} in an emulated host, of {names:?}: {said}"));
+        attempt += 1;
     }
 }
 

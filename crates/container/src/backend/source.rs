@@ -130,13 +130,7 @@ impl Extended {
             }),
             _ => json!({"Image": self.id, "Labels": labels, "Cmd": ["x"], "NetworkDisabled": true}),
         };
-        let doomed = match engine.create(&container, body).await {
-            Ok(id) => Doomed::new(engine, id, claim),
-            Err(why) => {
-                claim.lose();
-                return Err(failed(why));
-            }
-        };
+        let doomed = Doomed::of(engine, engine.create(&container, body).await, claim).map_err(failed)?;
         engine.upload(doomed.id(), tar).await.map_err(failed)?;
         engine.commit(doomed.id(), name, &image::label()).await.map_err(failed)?;
         engine.remove(doomed.id()).await.map_err(failed)?;

@@ -57,13 +57,8 @@ impl ContainerBackend {
         let source = self.source(engine, spec).await?;
         let claim = Claim::new(&self.lost, container_name(spec.name()));
         let plan = self.plan(spec, &owner, &claim, &source)?;
-        let doomed = match self.create(engine, spec, &owner, &plan, &source).await {
-            Ok(id) => Doomed::new(engine, id, claim),
-            Err(why) => {
-                claim.lose();
-                return Err(why);
-            }
-        };
+        let made = self.create(engine, spec, &owner, &plan, &source).await;
+        let doomed = Doomed::of(engine, made, claim)?;
         let (attached, events) = tokio::join!(engine.attach(doomed.id()), engine.events(doomed.id()));
         let (stream, begun) = attached.map_err(|why| explain(engine, why, spec))?;
         let events = events.map_err(failed)?;

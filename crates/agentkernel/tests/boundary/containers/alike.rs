@@ -1,10 +1,8 @@
 //! What Docker and Podman do alike when something is taken from under us.
 
-use std::time::Duration;
+use agentkernel_core::{Backend as _, BindMount, CauseOfDeath, Profile, SandboxSpec};
 
-use agentkernel_core::{Backend as _, BindMount, CauseOfDeath, ErrorKind, Profile, SandboxSpec};
-
-use super::faults::{all_containers, fresh_name, named, until};
+use super::faults::{all_containers, fresh_name, named};
 use super::fixture::{Fixture, fixture, podman_fixture};
 use crate::support::{exec, spec};
 
@@ -32,40 +30,6 @@ async fn a_docker_that_is_restarted_under_us_serves_the_next_sandbox() {
 async fn a_podman_that_is_restarted_under_us_serves_the_next_sandbox() {
     let Some(fixture) = podman_fixture().await else { return };
     is_served_after_a_restart(fixture).await;
-}
-
-/// An engine that is killed at some moment of a start has us say so, and the same program leaves nothing of it. Not of Podman: a
-/// first process that its runtime has made and not begun would be left here.
-async fn is_killed_while_a_sandbox_comes_up(mut fixture: Fixture) {
-    for delay_ms in [0, 5, 15, 40, 80, 120] {
-        let name = fresh_name();
-        let spec = named(&name);
-        let booting = fixture.backend.boot(&spec);
-        let killing = async {
-            tokio::time::sleep(Duration::from_millis(delay_ms)).await;
-            fixture.engine.kill();
-        };
-        let (booted, ()) = tokio::join!(tokio::time::timeout(Duration::from_secs(30), booting), killing);
-        match booted.expect("it does not hang") {
-            // It was quicker.
-            Ok(booted) => drop(booted.sandbox.stop().await),
-            Err(error) => assert!(
-                matches!(error.kind, ErrorKind::Boot | ErrorKind::Unavailable | ErrorKind::Cleanup),
-                "after {delay_ms} ms: {error} ({:?})",
-                error.kind
-            ),
-        }
-        fixture.engine = fixture.engine.restarted();
-        let next = fixture.backend.boot(&named(&name)).await.expect("the name is free").sandbox;
-        next.stop().await.expect("stops");
-        until("no container is left", || all_containers(&fixture.engine).is_empty());
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_docker_that_is_killed_while_a_sandbox_comes_up_is_an_error_and_leaves_no_container() {
-    let Some(fixture) = fixture().await else { return };
-    is_killed_while_a_sandbox_comes_up(fixture).await;
 }
 
 /// What a killed program left goes, and nothing else.

@@ -31,7 +31,7 @@ pub fn all_containers(engine: &TestEngine) -> Vec<String> {
 }
 
 /// Waits until something is so.
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !is_so() {
         assert!(Instant::now() < deadline, "it is not so: {what}");
@@ -60,6 +60,35 @@ async fn an_engine_that_is_killed_under_a_command_ends_the_sandbox_and_says_so()
     assert_eq!(exec(&*next, &["echo", "works"]).await.text(), "works");
     next.stop().await.expect("stops");
     assert_eq!(all_containers(&engine), Vec::<String>::new());
+}
+
+/// Not of Podman: a first process that its runtime has made and not begun would be left here.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_is_killed_while_a_sandbox_comes_up_is_an_error_and_leaves_no_container() {
+    let Some(mut fixture) = fixture().await else { return };
+    for delay_ms in [0, 5, 15, 40, 80, 120] {
+        let name = fresh_name();
+        let spec = named(&name);
+        let booting = fixture.backend.boot(&spec);
+        let killing = async {
+            tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+            fixture.engine.kill();
+        };
+        let (booted, ()) = tokio::join!(tokio::time::timeout(Duration::from_secs(30), booting), killing);
+        match booted.expect("it does not hang") {
+            // It was quicker.
+            Ok(booted) => drop(booted.sandbox.stop().await),
+            Err(error) => assert!(
+                matches!(error.kind, ErrorKind::Boot | ErrorKind::Unavailable | ErrorKind::Cleanup),
+                "after {delay_ms} ms: {error} ({:?})",
+                error.kind
+            ),
+        }
+        fixture.engine = fixture.engine.restarted();
+        let next = fixture.backend.boot(&named(&name)).await.expect("the name is free").sandbox;
+        next.stop().await.expect("stops");
+        until("no container is left", || all_containers(&fixture.engine).is_empty());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
